@@ -1,0 +1,19 @@
+//! The socket API, version 1: HTTP/1.1 with JSON over the agent's Unix socket.
+//!
+//! Owns: every route, request, response and error, with encoding and parsing side by side; both binaries and the
+//! server compile this one table. Refuses to know how bytes travel. Invariant: what `encode` writes, `parse` reads;
+//! clients ignore unknown response members, the server refuses unknown request members.
+
+pub mod problem;
+pub mod request;
+pub mod response;
+
+pub use problem::{Code, Problem};
+pub use request::{
+    FlowChoice, LoginRequest, Method, RawRequest, Request, SessionQuery, StartedBy, TargetQuery, TokenKind,
+};
+pub use response::{
+    AccountEntry, Accounts, CredentialDocument, Health, LastError, LoggedOut, LoginState, LoginStatus,
+    RegistrationStatus, Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus, Status, StorageStatus,
+    TargetStatus, Token, WarningEntry,
+};

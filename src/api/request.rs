@@ -1,0 +1,597 @@
+//! Requests of the socket API, and the only route table.
+
+use std::fmt;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+use super::problem::{Code, Problem};
+use crate::ids::{AccountId, ProfileName, RoleName, SessionName};
+use crate::untrusted::shown;
+
+/// Everything the agent can be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Role credentials.
+    Credentials {
+        /// For what.
+        target: TargetQuery,
+        /// How long they must still live, if they can.
+        min_validity: Option<Duration>,
+        /// How long the caller waits.
+        timeout: Option<Duration>,
+    },
+    /// The access token.
+    Token {
+        /// Of which session.
+        session: SessionQuery,
+        /// How long it must still live, if it can.
+        min_validity: Duration,
+        /// Which token.
+        kind: TokenKind,
+    },
+    /// Everything but secrets.
+    Status {
+        /// Answer when the revision is no longer `after`, or after this long.
+        wait: Duration,
+        /// The revision the caller has seen.
+        after: Option<u64>,
+    },
+    /// Start or join a sign-in.
+    Login {
+        /// Of which session.
+        session: SessionQuery,
+        /// How.
+        login: LoginRequest,
+    },
+    /// Where the sign-in stands.
+    LoginState {
+        /// Of which session.
+        session: SessionQuery,
+        /// Answer when it leaves `pending`, or after this long.
+        wait: Duration,
+    },
+    /// Cancel the sign-in.
+    CancelLogin {
+        /// Of which session.
+        session: SessionQuery,
+        /// Only this sign-in, not one that has replaced it.
+        attempt: Option<u64>,
+    },
+    /// Refresh the access token now.
+    Refresh {
+        /// Of which session.
+        session: SessionQuery,
+        /// Also present a refresh token whose fate is unknown.
+        force: bool,
+    },
+    /// Sign out.
+    Logout {
+        /// Of which session.
+        session: SessionQuery,
+    },
+    /// The accounts the user may use.
+    Accounts {
+        /// Of which session.
+        session: SessionQuery,
+    },
+    /// The roles the user may take.
+    Roles {
+        /// Of which session.
+        session: SessionQuery,
+        /// In which account.
+        account: AccountId,
+    },
+    /// Read the configuration again.
+    Reload,
+    /// Is anybody there?
+    Health,
+}
+
+/// Which session is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionQuery {
+    /// The one of this name.
+    Named(SessionName),
+    /// The one this profile leads to, else the only one there is.
+    OfProfile(ProfileName),
+    /// The only one there is.
+    Only,
+}
+
+/// What credentials are asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetQuery {
+    /// What this profile names.
+    Profile(ProfileName),
+    /// A role in an account.
+    Role {
+        /// The session, or the only one there is.
+        session: Option<SessionName>,
+        /// The account.
+        account: AccountId,
+        /// The role.
+        role: RoleName,
+    },
+}
+
+/// Which token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TokenKind {
+    /// The access token.
+    #[default]
+    Access,
+    /// The ID token, where the kind of session has one.
+    Id,
+}
+
+/// How to sign in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoginRequest {
+    /// The flow, or `auto`.
+    pub flow: FlowChoice,
+    /// Sign out at the portal first, so that the session's clock starts again.
+    pub new_session: bool,
+    /// Sign in even if the session is signed in.
+    pub force: bool,
+    /// Whether a browser on the caller's machine is likely; absent means device code.
+    pub browser_likely: bool,
+    /// Who asks: a person at our command line joins and replaces by other rules than a program.
+    pub started_by: StartedBy,
+}
+
+/// The flow that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowChoice {
+    /// The session's setting, else what suits the caller.
+    #[default]
+    Auto,
+    /// Authorization code with PKCE.
+    Browser,
+    /// Device code.
+    Device,
+}
+
+/// Who started a sign-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartedBy {
+    /// A person, with `sso-agent login`.
+    Cli,
+    /// Anything else.
+    #[default]
+    Program,
+}
+
+/// The HTTP methods the API uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are HTTP's")]
+pub enum Method {
+    Get,
+    Post,
+    Delete,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+        })
+    }
+}
+
+/// A request as it travels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawRequest {
+    /// The method.
+    pub method: Method,
+    /// Path and query, percent-encoded.
+    pub path_and_query: String,
+    /// The JSON body; empty for none.
+    pub body: Vec<u8>,
+}
+
+/// Longest a caller may wait for credentials.
+pub const MOST_PATIENCE: Duration = Duration::from_secs(300);
+/// Longest remaining validity that can be asked for: the longest role session there is.
+pub const MOST_VALIDITY: Duration = Duration::from_secs(43_200);
+
+impl Request {
+    /// Writes the request as [`Request::parse`] reads it.
+    #[must_use]
+    pub fn encode(&self) -> RawRequest {
+        let mut body = Vec::new();
+        let (method, path, query) = match self {
+            Self::Credentials { target, min_validity, timeout } => {
+                let mut query = Query::default();
+                match target {
+                    TargetQuery::Profile(profile) => query.add("profile", profile.as_str()),
+                    TargetQuery::Role { session, account, role } => {
+                        query.add_some("session", session.as_ref().map(SessionName::as_str));
+                        query.add("account", account.as_str());
+                        query.add("role", role.as_str());
+                    }
+                }
+                query.add_seconds("min_validity", *min_validity);
+                query.add_seconds("timeout", *timeout);
+                (Method::Get, "/v1/credentials".to_owned(), query)
+            }
+            Self::Token { session, min_validity, kind } => {
+                let mut query = Query::default();
+                match session {
+                    SessionQuery::Named(name) => query.add("session", name.as_str()),
+                    SessionQuery::OfProfile(profile) => query.add("profile", profile.as_str()),
+                    SessionQuery::Only => {}
+                }
+                query.add_seconds("min_validity", Some(*min_validity).filter(|wanted| !wanted.is_zero()));
+                query.add_some("kind", (*kind == TokenKind::Id).then_some("id"));
+                (Method::Get, "/v1/token".to_owned(), query)
+            }
+            Self::Status { wait, after } => {
+                let mut query = Query::default();
+                query.add_seconds("wait", Some(*wait).filter(|wait| !wait.is_zero()));
+                query.add_some("after", after.map(|after| after.to_string()).as_deref());
+                (Method::Get, "/v1/status".to_owned(), query)
+            }
+            Self::Login { session, login } => {
+                body = json(login);
+                session_route(Method::Post, session, "/login")
+            }
+            Self::LoginState { session, wait } => {
+                let (method, path, mut query) = session_route(Method::Get, session, "/login");
+                query.add_seconds("wait", Some(*wait).filter(|wait| !wait.is_zero()));
+                (method, path, query)
+            }
+            Self::CancelLogin { session, attempt } => {
+                let (method, path, mut query) = session_route(Method::Delete, session, "/login");
+                query.add_some("attempt", attempt.map(|attempt| attempt.to_string()).as_deref());
+                (method, path, query)
+            }
+            Self::Refresh { session, force } => {
+                if *force {
+                    body = json(&RefreshBody { force: true });
+                }
+                session_route(Method::Post, session, "/refresh")
+            }
+            Self::Logout { session } => session_route(Method::Delete, session, ""),
+            Self::Accounts { session } => session_route(Method::Get, session, "/accounts"),
+            Self::Roles { session, account } => {
+                session_route(Method::Get, session, &format!("/accounts/{account}/roles"))
+            }
+            Self::Reload => (Method::Post, "/v1/reload".to_owned(), Query::default()),
+            Self::Health => (Method::Get, "/v1/health".to_owned(), Query::default()),
+        };
+        RawRequest { method, path_and_query: format!("{path}{}", query.0), body }
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// `invalid_request` with 404 for an unknown route, 405 for a route with another method, else 400.
+    pub fn parse(method: &str, path_and_query: &str, body: &[u8]) -> Result<Self, Problem> {
+        let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+        let mut query = Parameters::parse(query)?;
+        // Split before decoding: a session's name may be a URL with slashes in it.
+        let segments: Vec<String> = path.split('/').skip(1).map(decode).collect::<Result<_, _>>()?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let route = match segments.as_slice() {
+            ["v1", "sessions", session, rest @ ..] => {
+                let session = session_query(session, query.take("profile"))?;
+                Route::of_session(session, rest)?
+            }
+            ["v1", word] => Route::of_word(word)?,
+            _ => return Err(no_such_route(path)),
+        };
+        let request = match (method, route) {
+            ("GET", Route::Credentials) => Self::Credentials {
+                target: target_query(&mut query)?,
+                min_validity: query.seconds("min_validity", MOST_VALIDITY)?,
+                timeout: query.seconds("timeout", MOST_PATIENCE)?,
+            },
+            ("GET", Route::Token) => Self::Token {
+                session: match query.take("session") {
+                    Some(name) => SessionQuery::Named(legal("session", &name)?),
+                    None => session_query(ANY_SESSION, query.take("profile"))?,
+                },
+                min_validity: query.seconds("min_validity", MOST_VALIDITY)?.unwrap_or_default(),
+                kind: match query.take("kind").as_deref() {
+                    None | Some("access") => TokenKind::Access,
+                    Some("id") => TokenKind::Id,
+                    Some(other) => return Err(invalid(format!("kind: expected access or id, got {}", shown(other)))),
+                },
+            },
+            ("GET", Route::Status) => Self::Status {
+                wait: query.seconds("wait", MOST_PATIENCE)?.unwrap_or_default(),
+                after: query.number("after")?,
+            },
+            ("GET", Route::Health) => Self::Health,
+            ("POST", Route::Reload) => Self::Reload,
+            ("POST", Route::Login(session)) => Self::Login { session, login: from_json(body)? },
+            ("GET", Route::Login(session)) => {
+                Self::LoginState { session, wait: query.seconds("wait", MOST_PATIENCE)?.unwrap_or_default() }
+            }
+            ("DELETE", Route::Login(session)) => Self::CancelLogin { session, attempt: query.number("attempt")? },
+            ("POST", Route::Refresh(session)) => {
+                Self::Refresh { session, force: from_json::<RefreshBody>(body)?.force }
+            }
+            ("DELETE", Route::Session(session)) => Self::Logout { session },
+            ("GET", Route::Accounts(session)) => Self::Accounts { session },
+            ("GET", Route::Roles(session, account)) => Self::Roles { session, account },
+            (other, _) => {
+                return Err(invalid(format!("{} is not for {}", shown(other), shown(path))).with_status(405));
+            }
+        };
+        query.finish()?;
+        if !body.is_empty() && !matches!(request, Self::Login { .. } | Self::Refresh { .. }) {
+            return Err(invalid(format!("{} takes no body", shown(path))));
+        }
+        Ok(request)
+    }
+}
+
+enum Route {
+    Credentials,
+    Token,
+    Status,
+    Health,
+    Reload,
+    Session(SessionQuery),
+    Login(SessionQuery),
+    Refresh(SessionQuery),
+    Accounts(SessionQuery),
+    Roles(SessionQuery, AccountId),
+}
+
+impl Route {
+    fn of_word(word: &str) -> Result<Self, Problem> {
+        Ok(match word {
+            "credentials" => Self::Credentials,
+            "token" => Self::Token,
+            "status" => Self::Status,
+            "health" => Self::Health,
+            "reload" => Self::Reload,
+            other => return Err(no_such_route(&format!("/v1/{other}"))),
+        })
+    }
+
+    fn of_session(session: SessionQuery, rest: &[&str]) -> Result<Self, Problem> {
+        Ok(match rest {
+            [] => Self::Session(session),
+            ["login"] => Self::Login(session),
+            ["refresh"] => Self::Refresh(session),
+            ["accounts"] => Self::Accounts(session),
+            ["accounts", account, "roles"] => Self::Roles(session, legal("account", account)?),
+            other => return Err(no_such_route(&format!("/v1/sessions/…/{}", other.join("/")))),
+        })
+    }
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RefreshBody {
+    force: bool,
+}
+
+/// Stands for "the agent decides" where a path needs a session.
+const ANY_SESSION: &str = "-";
+
+fn session_route(method: Method, session: &SessionQuery, rest: &str) -> (Method, String, Query) {
+    let mut query = Query::default();
+    let segment = match session {
+        SessionQuery::Named(name) => encode(name.as_str()),
+        SessionQuery::OfProfile(profile) => {
+            query.add("profile", profile.as_str());
+            ANY_SESSION.to_owned()
+        }
+        SessionQuery::Only => ANY_SESSION.to_owned(),
+    };
+    (method, format!("/v1/sessions/{segment}{rest}"), query)
+}
+
+fn session_query(segment: &str, profile: Option<String>) -> Result<SessionQuery, Problem> {
+    match (segment, profile) {
+        (ANY_SESSION, Some(profile)) => legal("profile", &profile).map(SessionQuery::OfProfile),
+        (ANY_SESSION, None) => Ok(SessionQuery::Only),
+        (name, None) => legal("session", name).map(SessionQuery::Named),
+        (_, Some(_)) => Err(invalid("profile is for the session `-` only")),
+    }
+}
+
+fn target_query(query: &mut Parameters) -> Result<TargetQuery, Problem> {
+    match (query.take("profile"), query.take("session"), query.take("account"), query.take("role")) {
+        (Some(profile), None, None, None) => Ok(TargetQuery::Profile(legal("profile", &profile)?)),
+        (None, session, Some(account), Some(role)) => Ok(TargetQuery::Role {
+            session: session.map(|name| legal("session", &name)).transpose()?,
+            account: legal("account", &account)?,
+            role: legal("role", &role)?,
+        }),
+        _ => Err(invalid("name the target by profile=, or by account= and role= (and session=)")),
+    }
+}
+
+fn legal<T: std::str::FromStr<Err = crate::ids::InvalidName>>(parameter: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|error| invalid(format!("{parameter}: {error}, got {}", shown(text))))
+}
+
+fn from_json<T: for<'de> Deserialize<'de> + Default>(body: &[u8]) -> Result<T, Problem> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|error| invalid("the body is not what this route takes").caused_by(error))
+}
+
+/// For our own types of strings and booleans, whose encoding cannot fail.
+fn json<T: Serialize>(body: &T) -> Vec<u8> {
+    serde_json::to_vec(body).unwrap_or_default()
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(Code::InvalidRequest, detail)
+}
+
+fn no_such_route(path: &str) -> Problem {
+    invalid(format!("there is no {}", shown(path))).with_status(404)
+}
+
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, UNRESERVED).to_string()
+}
+
+fn decode(text: &str) -> Result<String, Problem> {
+    percent_decode_str(text)
+        .decode_utf8()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| invalid("the path or query is not UTF-8"))
+}
+
+#[derive(Default)]
+struct Query(String);
+
+impl Query {
+    fn add(&mut self, name: &str, value: &str) {
+        self.0.push(if self.0.is_empty() { '?' } else { '&' });
+        self.0.push_str(name);
+        self.0.push('=');
+        self.0.push_str(&encode(value));
+    }
+
+    fn add_some(&mut self, name: &str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.add(name, value);
+        }
+    }
+
+    fn add_seconds(&mut self, name: &str, value: Option<Duration>) {
+        self.add_some(name, value.map(|value| value.as_secs().to_string()).as_deref());
+    }
+}
+
+struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    fn parse(query: &str) -> Result<Self, Problem> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name)?;
+            if pairs.iter().any(|(known, _)| *known == name) {
+                return Err(invalid(format!("{} is there twice", shown(&name))));
+            }
+            pairs.push((name, decode(value)?));
+        }
+        Ok(Self(pairs))
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        let index = self.0.iter().position(|(known, _)| known == name)?;
+        Some(self.0.swap_remove(index).1)
+    }
+
+    fn number(&mut self, name: &str) -> Result<Option<u64>, Problem> {
+        self.take(name)
+            .map(|text| {
+                text.parse().map_err(|_| invalid(format!("{name}: expected a whole number, got {}", shown(&text))))
+            })
+            .transpose()
+    }
+
+    fn seconds(&mut self, name: &str, most: Duration) -> Result<Option<Duration>, Problem> {
+        match self.number(name)? {
+            None => Ok(None),
+            Some(seconds) if seconds <= most.as_secs() => Ok(Some(Duration::from_secs(seconds))),
+            Some(_) => Err(invalid(format!("{name}: at most {} seconds", most.as_secs()))),
+        }
+    }
+
+    fn finish(self) -> Result<(), Problem> {
+        match self.0.first() {
+            None => Ok(()),
+            Some((name, _)) => Err(invalid(format!("unknown parameter {}", shown(name)))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> SessionQuery {
+        SessionQuery::Named("https://example.awsapps.com/start#/ü".parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_encoded_is_parsed_back() {
+        let login = LoginRequest { flow: FlowChoice::Device, started_by: StartedBy::Cli, ..LoginRequest::default() };
+        let role = TargetQuery::Role {
+            session: Some("a b&c".parse().unwrap()),
+            account: "111122223333".parse().unwrap(),
+            role: "R+=,.@-".parse().unwrap(),
+        };
+        let profile = TargetQuery::Profile("dev/eu%".parse().unwrap());
+        for request in [
+            Request::Credentials { target: role, min_validity: Some(Duration::from_secs(900)), timeout: None },
+            Request::Credentials { target: profile, min_validity: None, timeout: Some(Duration::from_secs(5)) },
+            Request::Token { session: session(), min_validity: Duration::ZERO, kind: TokenKind::Access },
+            Request::Token { session: SessionQuery::Only, min_validity: Duration::from_secs(1), kind: TokenKind::Id },
+            Request::Token {
+                session: SessionQuery::OfProfile("dev".parse().unwrap()),
+                min_validity: Duration::ZERO,
+                kind: TokenKind::Access,
+            },
+            Request::Status { wait: Duration::from_secs(3), after: Some(7) },
+            Request::Status { wait: Duration::ZERO, after: None },
+            Request::Login { session: session(), login },
+            Request::LoginState {
+                session: SessionQuery::OfProfile("d".parse().unwrap()),
+                wait: Duration::from_secs(30),
+            },
+            Request::CancelLogin { session: session(), attempt: Some(3) },
+            Request::Refresh { session: SessionQuery::Only, force: true },
+            Request::Refresh { session: session(), force: false },
+            Request::Logout { session: session() },
+            Request::Accounts { session: session() },
+            Request::Roles { session: session(), account: "111122223333".parse().unwrap() },
+            Request::Reload,
+            Request::Health,
+        ] {
+            let raw = request.encode();
+            let parsed = Request::parse(&raw.method.to_string(), &raw.path_and_query, &raw.body);
+            assert_eq!(parsed.as_ref(), Ok(&request), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_makes_no_sense_is_refused_with_the_closest_status() {
+        for (method, path, body, status) in [
+            ("GET", "/", "", 404),
+            ("GET", "/v1/nope", "", 404),
+            ("GET", "/v2/status", "", 404),
+            ("GET", "/v1/sessions/s/nope", "", 404),
+            ("PUT", "/v1/status", "", 405),
+            ("GET", "/v1/reload", "", 405),
+            ("GET", "/v1/credentials", "", 400),
+            ("GET", "/v1/credentials?profile=a&role=b", "", 400),
+            ("GET", "/v1/credentials?profile=a&profile=b", "", 400),
+            ("GET", "/v1/credentials?account=1&role=b", "", 400),
+            ("GET", "/v1/credentials?profile=a&timeout=301", "", 400),
+            ("GET", "/v1/credentials?profile=a&min_validity=-1", "", 400),
+            ("GET", "/v1/credentials?profile=a&colour=red", "", 400),
+            ("GET", "/v1/token?kind=refresh", "", 400),
+            ("GET", "/v1/status", "{}", 400),
+            ("GET", "/v1/%ff", "", 400),
+            ("POST", "/v1/sessions/s/login", "{", 400),
+            ("POST", "/v1/sessions/s/login", r#"{"colour":"red"}"#, 400),
+            ("POST", "/v1/sessions//login", "", 400),
+        ] {
+            let problem = Request::parse(method, path, body.as_bytes()).unwrap_err();
+            assert_eq!((problem.code, problem.status), (Code::InvalidRequest, status), "{method} {path} {body}");
+        }
+    }
+}

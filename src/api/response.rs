@@ -1,0 +1,340 @@
+//! Successful answers of the socket API. Unknown times are null, never absent.
+
+use serde::{Deserialize, Serialize};
+
+use super::problem::Code;
+use super::request::StartedBy;
+use crate::ids::{AccountId, ProfileName, RoleName};
+use crate::secret::Secret;
+use crate::time::Timestamp;
+use crate::untrusted::Untrusted;
+
+/// Any successful answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Response {
+    /// `GET /v1/credentials`.
+    Credentials(CredentialDocument),
+    /// `GET /v1/token`.
+    Token(Token),
+    /// `GET /v1/status`.
+    Status(Box<Status>),
+    /// `POST …/login` (202 while it is pending, else 200) and `GET …/login` (200).
+    Login {
+        /// Whether a sign-in was started or joined and now waits for the user.
+        accepted: bool,
+        /// The state.
+        status: Box<LoginStatus>,
+    },
+    /// `POST …/refresh`.
+    Session(Box<SessionStatus>),
+    /// `DELETE /v1/sessions/{s}`.
+    LoggedOut(LoggedOut),
+    /// `GET …/accounts`.
+    Accounts(Accounts),
+    /// `GET …/roles`.
+    Roles(Roles),
+    /// `POST /v1/reload`.
+    Reloaded(Reloaded),
+    /// `GET /v1/health`.
+    Health(Health),
+    /// `DELETE …/login`: done, nothing to say.
+    NoContent,
+}
+
+impl Response {
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::Login { accepted: true, .. } => 202,
+            Self::NoContent => 204,
+            _ => 200,
+        }
+    }
+
+    /// The JSON body; empty for [`Response::NoContent`].
+    ///
+    /// # Errors
+    /// None in practice: every type here is made of strings, numbers and lists.
+    pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        match self {
+            Self::Credentials(body) => serde_json::to_vec(body),
+            Self::Token(body) => serde_json::to_vec(body),
+            Self::Status(body) => serde_json::to_vec(body),
+            Self::Login { status, .. } => serde_json::to_vec(status),
+            Self::Session(body) => serde_json::to_vec(body),
+            Self::LoggedOut(body) => serde_json::to_vec(body),
+            Self::Accounts(body) => serde_json::to_vec(body),
+            Self::Roles(body) => serde_json::to_vec(body),
+            Self::Reloaded(body) => serde_json::to_vec(body),
+            Self::Health(body) => serde_json::to_vec(body),
+            Self::NoContent => Ok(Vec::new()),
+        }
+    }
+}
+
+/// The `credential_process` document itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CredentialDocument {
+    /// Always 1.
+    pub version: u8,
+    /// Names the set.
+    pub access_key_id: String,
+    /// The signing key.
+    pub secret_access_key: Secret,
+    /// The session token.
+    pub session_token: Secret,
+    /// On the service's clock.
+    pub expiration: Timestamp,
+    /// The account they are for.
+    pub account_id: Option<AccountId>,
+}
+
+/// `GET /v1/token`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Token {
+    pub access_token: Secret,
+    pub token_type: String,
+    /// On the service's clock.
+    pub expires_at: Timestamp,
+    pub session: String,
+    pub start_url: String,
+    pub region: String,
+}
+
+/// `GET /v1/status`. No secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Status {
+    /// The agent's version.
+    pub version: String,
+    pub pid: u32,
+    pub started_at: Timestamp,
+    /// Grows with every change of anything below.
+    pub revision: u64,
+    pub socket: String,
+    pub locked: bool,
+    pub storage: StorageStatus,
+    pub sessions: Vec<SessionStatus>,
+    pub targets: Vec<TargetStatus>,
+    pub warnings: Vec<WarningEntry>,
+}
+
+/// How secrets are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageStatus {
+    /// Where the key is: `file`, `none`.
+    pub key: String,
+    /// Whether everything that should be on disk is.
+    pub saved: bool,
+}
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum SessionState {
+    /// Nobody has signed in.
+    SignedOut,
+    /// A sign-in waits for the user, and there is no usable token meanwhile.
+    Pending,
+    /// There is a token, or a refresh token to get one with.
+    SignedIn,
+    /// A refresh was refused for good, the access token still lives.
+    Ending,
+    /// The session is over: sign in again.
+    Ended,
+    /// A state this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One session in [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct SessionStatus {
+    pub session: String,
+    pub kind: String,
+    pub state: SessionState,
+    pub start_url: String,
+    pub region: String,
+    pub signed_in_at: Option<Timestamp>,
+    pub access_token_expires_at: Option<Timestamp>,
+    pub next_refresh_at: Option<Timestamp>,
+    /// Whether there is a refresh token.
+    pub renewable: bool,
+    /// Whether what is in memory is on disk.
+    pub saved: bool,
+    pub last_error: Option<LastError>,
+    pub registrations: Vec<RegistrationStatus>,
+}
+
+/// What last went wrong with a session, gone with the next success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct LastError {
+    pub code: Code,
+    pub message: String,
+    pub at: Timestamp,
+    pub retry_at: Option<Timestamp>,
+}
+
+/// A client registration in [`SessionStatus`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegistrationStatus {
+    /// `device` or `browser`.
+    pub flow: String,
+    /// When its client secret expires.
+    pub expires_at: Timestamp,
+}
+
+/// A warm target in [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct TargetStatus {
+    pub session: String,
+    pub account: Option<AccountId>,
+    pub role: Option<RoleName>,
+    pub profile: Option<ProfileName>,
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Something in the configuration that was left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct WarningEntry {
+    pub file: String,
+    pub line: usize,
+    pub message: String,
+}
+
+/// Where a sign-in stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum LoginState {
+    /// None is under way.
+    Idle,
+    /// It waits for the user, who has `verification_uri` and `user_code`.
+    Pending,
+    /// It waits for an answer to a question (kinds of session that ask questions).
+    Challenge,
+    /// Done.
+    SignedIn,
+    /// Over without a token: `code` says why.
+    Failed,
+    /// A state this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The state of a session's sign-in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct LoginStatus {
+    pub state: LoginState,
+    pub session: String,
+    /// `device` or `browser`.
+    pub flow: Option<String>,
+    pub verification_uri: Option<Untrusted>,
+    pub verification_uri_complete: Option<Untrusted>,
+    pub user_code: Option<Untrusted>,
+    pub authorization_url: Option<Untrusted>,
+    /// Of the code while pending, of the access token once signed in.
+    pub expires_at: Option<Timestamp>,
+    pub started_by: Option<StartedBy>,
+    pub started_at: Option<Timestamp>,
+    /// Whether this request ended another sign-in that was pending.
+    #[serde(default)]
+    pub replaced: bool,
+    /// Whether this request joined a sign-in that was pending.
+    #[serde(default)]
+    pub joined: bool,
+    /// Names this sign-in, so that its starter cancels no other one.
+    pub attempt: Option<u64>,
+    pub code: Option<Code>,
+    pub message: Option<String>,
+}
+
+/// `DELETE /v1/sessions/{s}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoggedOut {
+    /// Whether the portal confirmed that the session is over there too.
+    pub revoked: bool,
+}
+
+/// `GET …/accounts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Accounts {
+    pub accounts: Vec<AccountEntry>,
+}
+
+/// An account the user may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct AccountEntry {
+    pub account_id: AccountId,
+    pub account_name: Option<Untrusted>,
+    pub email: Option<Untrusted>,
+}
+
+/// `GET …/roles`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct Roles {
+    pub roles: Vec<RoleEntry>,
+}
+
+/// A role the user may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say it")]
+pub struct RoleEntry {
+    pub account_id: AccountId,
+    pub role_name: RoleName,
+}
+
+/// `POST /v1/reload`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// `session NAME` and `profile NAME` of everything that is new, gone or different.
+    pub changed: Vec<String>,
+    /// What was left out.
+    pub warnings: Vec<WarningEntry>,
+}
+
+/// `GET /v1/health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The agent's version.
+    pub version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_credential_document_is_what_every_sdk_reads() {
+        let document = CredentialDocument {
+            version: 1,
+            access_key_id: "ASIAEXAMPLE".into(),
+            secret_access_key: Secret::new("sk".into()),
+            session_token: Secret::new("st".into()),
+            expiration: Timestamp::from_secs(1_700_000_000),
+            account_id: Some("111122223333".parse().unwrap()),
+        };
+        assert_eq!(
+            serde_json::to_string(&document).unwrap(),
+            r#"{"Version":1,"AccessKeyId":"ASIAEXAMPLE","SecretAccessKey":"sk","SessionToken":"st","Expiration":"2023-11-14T22:13:20Z","AccountId":"111122223333"}"#
+        );
+    }
+
+    #[test]
+    fn a_state_from_the_future_is_unknown_and_not_an_error() {
+        assert_eq!(serde_json::from_str::<SessionState>("\"dreaming\"").unwrap(), SessionState::Unknown);
+        assert_eq!(serde_json::from_str::<LoginState>("\"dreaming\"").unwrap(), LoginState::Unknown);
+    }
+}

@@ -1,0 +1,1 @@
+//! The INI dialect of the AWS SDKs.

@@ -1,0 +1,12 @@
+//! The AWS configuration, read.
+//!
+//! Owns: the INI dialect of the AWS SDKs (the union of what they accept), sessions, profiles, and which of them a
+//! request means. Refuses to know: the file system and the environment (both are handed in). Invariant: a line
+//! that cannot be read costs that line, a section that makes no sense costs that section, never the file.
+
+mod catalog;
+mod ini;
+mod select;
+
+pub use catalog::{Catalog, Diff, Place, Profile, Rejected, SessionDefinition, SourceFile, Sources, Warning};
+pub use select::SelectError;

@@ -1,0 +1,148 @@
+//! The address of a service: where requests go and what an origin is made of.
+//!
+//! Owns: what is an acceptable endpoint. Invariant: an [`Endpoint`] is https, or http to loopback; it has a
+//! host, no userinfo, no query, and no trailing slash, so equal endpoints are equal text.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use http::Uri;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Scheme, host, port and an optional path prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint(Box<str>);
+
+impl Endpoint {
+    /// The endpoint as text, without a trailing slash.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The host, without brackets and port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let rest = self.0.split_once("://").map_or(&*self.0, |(_, rest)| rest);
+        let authority = rest.split('/').next().unwrap_or(rest);
+        match authority.strip_prefix('[') {
+            Some(literal) => literal.split(']').next().unwrap_or(literal),
+            None => authority.split(':').next().unwrap_or(authority),
+        }
+    }
+
+    /// Whether it is on this machine: `localhost` or a loopback address, without asking DNS.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        is_loopback_host(self.host())
+    }
+}
+
+/// Whether a host name means this machine without asking DNS.
+#[must_use]
+pub fn is_loopback_host(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The two services a session talks to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoints {
+    /// sso-oidc.
+    pub oidc: Endpoint,
+    /// The portal (service id `SSO`).
+    pub portal: Endpoint,
+}
+
+impl FromStr for Endpoint {
+    type Err = InvalidEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        let uri: Uri = text.trim().parse().map_err(|_| InvalidEndpoint::NotAUrl)?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(InvalidEndpoint::NotAUrl);
+        };
+        if authority.as_str().contains('@') {
+            return Err(InvalidEndpoint::Userinfo);
+        }
+        if uri.query().is_some() || authority.host().is_empty() || text.contains('#') {
+            return Err(InvalidEndpoint::NotAUrl);
+        }
+        let authority = authority.as_str().to_ascii_lowercase();
+        let endpoint = Self(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/')).into());
+        match scheme {
+            "https" => Ok(endpoint),
+            "http" if endpoint.is_loopback() => Ok(endpoint),
+            "http" => Err(InvalidEndpoint::PlainHttp),
+            _ => Err(InvalidEndpoint::NotAUrl),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A text that cannot be an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InvalidEndpoint {
+    /// Not `https://host[:port][/path]`.
+    NotAUrl,
+    /// `http` to another machine: tokens would travel in the clear.
+    PlainHttp,
+    /// It carries a user name or password.
+    Userinfo,
+}
+
+impl fmt::Display for InvalidEndpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::NotAUrl => "not an endpoint: expected https://host[:port][/path]",
+            Self::PlainHttp => "plain http is accepted for loopback endpoints only",
+            Self::Userinfo => "an endpoint must not contain a user name or password",
+        })
+    }
+}
+
+impl std::error::Error for InvalidEndpoint {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_https_or_on_this_machine() {
+        for good in
+            ["https://oidc.eu-west-1.amazonaws.com", "http://127.0.0.1:4566", "http://localhost:1/x/", "http://[::1]:8"]
+        {
+            assert!(good.parse::<Endpoint>().is_ok(), "{good}");
+        }
+        assert_eq!("http://example.com".parse::<Endpoint>(), Err(InvalidEndpoint::PlainHttp));
+        assert_eq!("http://localhost.example.com".parse::<Endpoint>(), Err(InvalidEndpoint::PlainHttp));
+        assert_eq!("https://user:pw@example.com".parse::<Endpoint>(), Err(InvalidEndpoint::Userinfo));
+        for wrong in ["", "example.com", "ftp://example.com", "https://", "https://h/?q", "https://h/#f", "file:///etc"]
+        {
+            assert_eq!(wrong.parse::<Endpoint>(), Err(InvalidEndpoint::NotAUrl), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn equal_endpoints_are_equal_text() {
+        assert_eq!("https://Example.com/".parse::<Endpoint>().unwrap().as_str(), "https://example.com");
+        assert_eq!("http://[::1]:8/".parse::<Endpoint>().unwrap().host(), "::1");
+    }
+}

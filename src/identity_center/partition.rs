@@ -1,0 +1,1 @@
+//! Partitions, and the hosts of sso-oidc and the portal in each.

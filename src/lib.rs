@@ -1,0 +1,68 @@
+//! `ssh-agent` for AWS IAM Identity Center: a per-user agent that signs in once, refreshes the access token before it
+//! expires, and serves role credentials over a Unix socket.
+//!
+//! The library is built in floors; a module uses only floors below its own (a test reads the `use` lines):
+//!
+//! | floor | modules | may know |
+//! | --- | --- | --- |
+//! | 0 words | `secret` `untrusted` `ids` `time` `env` `paths` `exit` `api` `client` | nothing of tokio, TLS, clocks; all that the shim is built from |
+//! | 1 facts | `identity_center` `aws_config` `settings` `schedule` | pure values and rules, no I/O |
+//! | 2 world | `clock` `upstream` `store` `source` | the network, the disk, the time: a trait beside the real thing |
+//! | 3 heart | `engine` | owns every secret; a pure state machine and the loop that runs it |
+//! | 4 doors | `server` `listener` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
+//! | 5 house | `agent` `cli` | wiring, the order of shutdown, what people read |
+//!
+//! `docs/ARCHITECTURE.md` opens with the invariants.
+
+// Floor 0: words.
+pub mod api;
+pub mod client;
+pub mod env;
+pub mod exit;
+pub mod ids;
+pub mod paths;
+pub mod secret;
+pub mod time;
+pub mod untrusted;
+
+// Floor 1: facts.
+#[cfg(feature = "agent")]
+pub mod aws_config;
+#[cfg(feature = "agent")]
+pub mod identity_center;
+#[cfg(feature = "agent")]
+pub mod schedule;
+#[cfg(feature = "agent")]
+pub mod settings;
+
+// Floor 2: world.
+#[cfg(feature = "agent")]
+pub mod clock;
+#[cfg(feature = "agent")]
+pub mod source;
+#[cfg(feature = "agent")]
+pub mod store;
+#[cfg(feature = "agent")]
+pub mod upstream;
+
+// Floor 3: heart.
+#[cfg(feature = "agent")]
+pub mod engine;
+
+// Floor 4: doors.
+#[cfg(feature = "agent")]
+pub mod hardening;
+#[cfg(feature = "agent")]
+pub mod listener;
+#[cfg(feature = "agent")]
+pub mod logging;
+#[cfg(feature = "agent")]
+pub mod server;
+#[cfg(feature = "agent")]
+pub mod signals;
+
+// Floor 5: house.
+#[cfg(feature = "agent")]
+pub mod agent;
+#[cfg(feature = "agent")]
+pub mod cli;
