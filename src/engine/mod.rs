@@ -1,7 +1,22 @@
 //! The heart: who is signed in, who refreshes what and when, and what everybody is told.
 //!
-//! Owns every secret. Refuses to know clocks, sockets, files, randomness: it is handed events and hands back effects.
+//! Owns every secret. Refuses to know clocks, sockets, files, randomness: [`State`] is handed events with the time they
+//! happen at, and hands back effects; [`run`] carries those out. Invariants: at most one call up per key; every question
+//! is answered once; what is valid is served while everything else fails, and what is expired is never served.
 
+mod event;
+mod expiry;
 mod handle;
+mod portal;
+mod refresh;
+mod run;
+mod session;
+mod sign_in;
+mod sign_out;
+mod state;
+mod words;
 
+pub use event::{Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, WaiterId, Write};
 pub use handle::{Handle, Question};
+pub use run::{Ended, Order, World, run};
+pub use state::State;

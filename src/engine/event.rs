@@ -1,0 +1,165 @@
+//! What happens to the engine, and what it wants done.
+
+use std::time::Duration;
+
+use crate::api::{Problem, Request, Response};
+use crate::aws_config::Catalog;
+use crate::ids::{AccountId, Grant, SessionName};
+use crate::schedule::Dice;
+use crate::settings::Settings;
+use crate::store::{Record, RecordKind, StoreError};
+use crate::time::{Mono, Now};
+use crate::upstream::{Call, Reply, Route};
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A door brings a question.
+    Asked(WaiterId, Request),
+    /// A call ended.
+    Finished(Flight, Reply),
+    /// The store has done what it was told.
+    Stored(Ticket, Result<(), StoreError>),
+    /// The configuration was read (again).
+    ConfigurationRead(Result<Configuration, Problem>),
+    /// SIGHUP: read the configuration again, with nobody waiting for the answer.
+    ReloadWanted,
+    /// Time passed.
+    Tick,
+    /// The agent is to stop: no new flights, everybody answered within two seconds.
+    Stop,
+}
+
+/// What was read from the configuration files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// The AWS configuration.
+    pub catalog: Catalog,
+    /// `config.toml`.
+    pub settings: Settings,
+}
+
+/// Something to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Make this call; its end comes back as [`Event::Finished`].
+    Call(Flight, Route, Call),
+    /// Save this record; the outcome comes back as [`Event::Stored`]. In order with every other store effect.
+    Save(Ticket, Box<Record>),
+    /// Delete this record; the outcome comes back as [`Event::Stored`].
+    Delete(Ticket, SessionName, RecordKind),
+    /// Answer the waiter, who is then forgotten.
+    Answer(WaiterId, Result<Response, Problem>),
+    /// Read the configuration; it comes back as [`Event::ConfigurationRead`].
+    ReadConfiguration,
+}
+
+/// Somebody who waits for an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WaiterId(pub u64);
+
+/// A waiter and the end of its patience.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiter {
+    pub(super) id: WaiterId,
+    pub(super) deadline: Mono,
+}
+
+/// A call under way, and what it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flight {
+    /// The session it is made for.
+    pub session: SessionName,
+    /// Of which era of the session (or of its portal slots) it is; a result of an older one is dropped.
+    pub era: u64,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// What a call is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// The refresh of the access token.
+    Refresh,
+    /// A step of the sign-in with this number.
+    SignIn(u64),
+    /// Something the portal hands out.
+    Portal(PortalKey),
+    /// The end of the session at the portal.
+    Logout,
+}
+
+/// What the portal hands out: the key of a slot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PortalKey {
+    /// Credentials for a target.
+    Credentials(Grant),
+    /// The list of accounts.
+    Accounts,
+    /// The list of an account's roles.
+    Roles(AccountId),
+}
+
+/// A write under way, and what it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// The session whose record it is.
+    pub session: SessionName,
+    /// Of which era of the session it is.
+    pub era: u64,
+    /// What it is for.
+    pub write: Write,
+}
+
+/// What a write is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// The client record, whenever it changed.
+    Client,
+    /// The mark that a refresh is about to be sent.
+    Mark,
+    /// The tokens a refresh brought, before they are used.
+    Refreshed,
+    /// The tokens a sign-in brought, before they are used.
+    SignedIn,
+    /// The token record, for any other change or once more after a failure.
+    Tokens,
+    /// Its deletion at sign-out.
+    SignedOut,
+}
+
+/// One turn of the engine: the time it happens at, and what comes of it.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) now: Now,
+    pub(super) effects: &'a mut Vec<Effect>,
+    pub(super) dice: &'a mut Dice,
+    pub(super) agent: &'a Agent,
+    pub(super) keep_warm: Duration,
+    pub(super) stopping: bool,
+}
+
+/// What the engine is told about the agent it is the heart of.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    /// The version.
+    pub version: &'static str,
+    /// The process id.
+    pub pid: u32,
+    /// The socket's path.
+    pub socket: String,
+    /// `clientName`: ASCII, names the user and the machine on the approval page.
+    pub client_name: String,
+    /// Where the key to the stored records is.
+    pub key_kind: &'static str,
+    /// For clock times in messages.
+    pub time_zone: jiff::tz::TimeZone,
+    /// The seed of all jitter.
+    pub seed: u64,
+}
+
+impl Turn<'_> {
+    pub(super) fn answer(&mut self, waiter: WaiterId, answer: Result<Response, Problem>) {
+        self.effects.push(Effect::Answer(waiter, answer));
+    }
+}

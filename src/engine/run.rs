@@ -1,0 +1,220 @@
+//! The loop that lets the state machine live: brings it events, carries out its effects.
+//!
+//! Invariants: events are handled one at a time; store writes are made in the order the engine gave them; a refresh
+//! or write under way is waited for at the end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::{Configuration, Effect, Event, Flight, Question, State, Ticket, WaiterId};
+use crate::alarm::Alarm;
+use crate::api::{Problem, Response};
+use crate::clock::Clock;
+use crate::ids::SessionName;
+use crate::store::{Record, RecordKind, Store, StoreError};
+use crate::upstream::{Reply, Upstream};
+
+/// The world as the engine's loop sees it.
+pub struct World<U> {
+    /// The services.
+    pub upstream: Arc<U>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The disk.
+    pub store: Box<dyn Store>,
+    /// Reads the configuration; blocks.
+    pub read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
+    /// The wake-up call.
+    pub alarm: Alarm,
+    /// Whether the agent still owns its place; asked at every wake-up.
+    pub still_ours: Box<dyn FnMut() -> bool + Send>,
+}
+
+/// What the house tells the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Read the configuration again.
+    Reload,
+    /// Come to an end.
+    Stop,
+}
+
+/// Why the loop ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to, and everything is saved.
+    Stopped,
+    /// It was told to, and something would not end in time.
+    GaveUp,
+    /// Its place was taken: the socket is gone or somebody else's.
+    Displaced,
+}
+
+/// Runs the engine until it is told to stop and has come to its end.
+pub async fn run<U: Upstream>(
+    mut state: State,
+    world: World<U>,
+    mut questions: mpsc::Receiver<Question>,
+    mut orders: mpsc::Receiver<Order>,
+) -> Ended {
+    let World { upstream, clock, store, read_configuration, mut alarm, mut still_ours } = world;
+    let mut hands = Hands {
+        upstream,
+        flights: JoinSet::new(),
+        reads: JoinSet::new(),
+        store: StoreThread::start(store),
+        waiters: HashMap::new(),
+        read_configuration,
+        asked: 0,
+    };
+    let mut deadline = std::pin::pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
+    let mut ended = Ended::Stopped;
+    let mut stopping = false;
+    let mut doors_closed = false;
+    let mut event = Event::Tick;
+    loop {
+        let is_question = matches!(event, Event::Asked(..));
+        if matches!(event, Event::Stop) && !std::mem::replace(&mut stopping, true) {
+            deadline.as_mut().reset(tokio::time::Instant::now() + LAST_DEADLINE);
+        }
+        let effects = state.handle(clock.now(), event);
+        // An answer from the warm cache changes no schedule: the alarm stays as it is.
+        let was_warm = is_question && matches!(effects.as_slice(), [Effect::Answer(_, Ok(Response::Credentials(_)))]);
+        hands.carry_out(effects);
+        if stopping && state.is_settled() && hands.waiters.is_empty() && hands.store.is_idle() {
+            return ended;
+        }
+        if !was_warm {
+            alarm.set(state.next_wait(clock.now()).map(|wait| wait + TIMER_SLACK));
+        }
+        event = tokio::select! {
+            biased;
+            Some(order) = orders.recv() => match order {
+                Order::Reload => Event::ReloadWanted,
+                Order::Stop => Event::Stop,
+            },
+            Some(Ok((flight, reply))) = hands.flights.join_next() => Event::Finished(flight, reply),
+            Some((ticket, outcome)) = hands.store.done() => Event::Stored(ticket, outcome),
+            Some(Ok(read)) = hands.reads.join_next() => Event::ConfigurationRead(read),
+            () = alarm.rings() => {
+                if !stopping && !still_ours() {
+                    tracing::error!("the socket is gone or somebody else's: saving and ending");
+                    ended = Ended::Displaced;
+                    Event::Stop
+                } else {
+                    Event::Tick
+                }
+            }
+            () = &mut deadline, if stopping => {
+                tracing::error!("a refresh or a write did not end in time");
+                return Ended::GaveUp;
+            }
+            question = questions.recv(), if !doors_closed => match question {
+                Some(question) => hands.asked(question),
+                None => {
+                    doors_closed = true;
+                    Event::Stop
+                }
+            },
+        };
+    }
+}
+
+struct Hands<U> {
+    upstream: Arc<U>,
+    flights: JoinSet<(Flight, Reply)>,
+    reads: JoinSet<Result<Configuration, Problem>>,
+    store: StoreThread,
+    waiters: HashMap<WaiterId, oneshot::Sender<Result<Response, Problem>>>,
+    read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
+    asked: u64,
+}
+
+impl<U: Upstream> Hands<U> {
+    fn asked(&mut self, question: Question) -> Event {
+        self.asked += 1;
+        let waiter = WaiterId(self.asked);
+        self.waiters.insert(waiter, question.answer);
+        Event::Asked(waiter, question.request)
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Call(flight, route, call) => {
+                    let upstream = Arc::clone(&self.upstream);
+                    self.flights.spawn(async move { (flight, upstream.call(route, call).await) });
+                }
+                Effect::Save(ticket, record) => self.store.order(Job::Save(ticket, record)),
+                Effect::Delete(ticket, session, kind) => self.store.order(Job::Delete(ticket, session, kind)),
+                Effect::Answer(waiter, answer) => {
+                    if let Some(asker) = self.waiters.remove(&waiter) {
+                        // A caller that has gone away does not need its answer.
+                        drop(asker.send(answer));
+                    }
+                }
+                Effect::ReadConfiguration => {
+                    let read = Arc::clone(&self.read_configuration);
+                    self.reads.spawn_blocking(move || read());
+                }
+            }
+        }
+    }
+}
+
+enum Job {
+    Save(Ticket, Box<Record>),
+    Delete(Ticket, SessionName, RecordKind),
+}
+
+/// The one thread that waits for the disk, so that writes stay in order and the loop never waits.
+struct StoreThread {
+    orders: std::sync::mpsc::Sender<Job>,
+    done: mpsc::UnboundedReceiver<(Ticket, Result<(), StoreError>)>,
+    under_way: usize,
+}
+
+impl StoreThread {
+    fn start(mut store: Box<dyn Store>) -> Self {
+        let (orders, ordered) = std::sync::mpsc::channel::<Job>();
+        // Bounded by the engine: a session has at most a handful of writes under way.
+        let (report, done) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            for job in ordered {
+                let result = match job {
+                    Job::Save(ticket, record) => (ticket, store.save(&record)),
+                    Job::Delete(ticket, session, kind) => (ticket, store.delete(&session, kind)),
+                };
+                if report.send(result).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { orders, done, under_way: 0 }
+    }
+
+    fn order(&mut self, job: Job) {
+        if self.orders.send(job).is_ok() {
+            self.under_way += 1;
+        }
+    }
+
+    async fn done(&mut self) -> Option<(Ticket, Result<(), StoreError>)> {
+        let done = self.done.recv().await;
+        self.under_way = self.under_way.saturating_sub(1);
+        done
+    }
+
+    const fn is_idle(&self) -> bool {
+        self.under_way == 0
+    }
+}
+
+/// For a refresh under way and its write, at the end; `TimeoutStopSec=` of the unit is longer.
+const LAST_DEADLINE: Duration = Duration::from_secs(15);
+/// The wall clock is read in milliseconds: ringing a moment early would only mean ringing twice.
+const TIMER_SLACK: Duration = Duration::from_millis(1);

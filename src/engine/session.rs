@@ -1,0 +1,458 @@
+//! One session: what is held for it, and what can be had with that.
+//!
+//! Owns the tokens. Invariant: a token is readable only through [`Session::token`], which asks for its expiry, for
+//! the service's refusal and for its origin first.
+
+use std::time::Duration;
+
+use super::event::{Agent, Effect, Flight, Purpose, Ticket, Turn, Waiter, Write};
+use super::expiry::{Expiry, Skew};
+use super::portal::Portal;
+use super::refresh::Refreshing;
+use super::sign_in::SignIn;
+use super::words;
+use crate::api::{Code, LastError, Problem, RegistrationStatus, Response, SessionState, SessionStatus, Token};
+use crate::aws_config::{Rejected, SelectError, SessionDefinition};
+use crate::identity_center::{Bound, Flow, Origin};
+use crate::ids::SessionName;
+use crate::schedule;
+use crate::secret::Secret;
+use crate::settings::SessionSettings;
+use crate::store::{ClientRecord, Record, TokenRecord};
+use crate::time::{Mono, Now};
+use crate::upstream::{Call, Route};
+
+/// Everything about one session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) name: SessionName,
+    /// As configured now; `None` for a session that is no longer there but whose tokens are kept.
+    pub(super) definition: Option<Result<SessionDefinition, Rejected>>,
+    pub(super) settings: SessionSettings,
+    pub(super) skew: Skew,
+    pub(super) client: Option<ClientRecord>,
+    pub(super) client_saved: bool,
+    pub(super) holding: Option<Holding>,
+    /// Bumped by sign-in and sign-out: a refresh of an older era is about tokens that are no longer held.
+    pub(super) era: u64,
+    pub(super) refreshing: Refreshing,
+    pub(super) sign_in: SignIn,
+    pub(super) portal: Portal,
+    pub(super) token_waiters: Vec<TokenWaiter>,
+    pub(super) sign_out: Vec<SignOut>,
+    pub(super) last_error: Option<LastError>,
+    /// When a write failed: the next attempt.
+    pub(super) save_again: Option<Mono>,
+}
+
+/// Tokens, and what is known about them in this run.
+#[derive(Debug, Clone)]
+pub(super) struct Holding {
+    pub(super) record: TokenRecord,
+    pub(super) access: Expiry,
+    /// The portal answered 401 to it.
+    pub(super) rejected: bool,
+    pub(super) saved: bool,
+    /// Refresh when this much is left.
+    pub(super) refresh_at: Duration,
+}
+
+/// Somebody who waits for a token or for the end of a refresh.
+#[derive(Debug)]
+pub(super) struct TokenWaiter {
+    pub(super) waiter: Waiter,
+    pub(super) wants: Wants,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// The access token with so much left.
+    Token(Duration),
+    /// The end of the refresh with this number.
+    Refresh(u64),
+}
+
+/// A sign-out under way.
+#[derive(Debug)]
+pub(super) struct SignOut {
+    pub(super) waiter: Waiter,
+    pub(super) era: u64,
+    pub(super) revoked: Option<bool>,
+    pub(super) deleted: Option<Result<(), Problem>>,
+}
+
+/// What can be had.
+#[derive(Debug)]
+pub(super) enum Outlook {
+    Ready,
+    /// It will be there, or the reason why not.
+    Wait,
+    Never(Box<Problem>),
+}
+
+impl Session {
+    pub(super) fn new(name: SessionName) -> Self {
+        Self {
+            name,
+            definition: None,
+            settings: SessionSettings::default(),
+            skew: Skew::default(),
+            client: None,
+            client_saved: true,
+            holding: None,
+            era: 0,
+            refreshing: Refreshing::default(),
+            sign_in: SignIn::default(),
+            portal: Portal::default(),
+            token_waiters: Vec::new(),
+            sign_out: Vec::new(),
+            last_error: None,
+            save_again: None,
+        }
+    }
+
+    /// Takes a record found at start.
+    pub(super) fn load(&mut self, record: Record, turn: &mut Turn<'_>) {
+        match record {
+            Record::Client(client) => self.client = Some(client),
+            Record::Tokens(record) => {
+                let lifetime = record.tokens.lifetime();
+                let access = Expiry::at(record.tokens.expires_at, turn.now, self.skew, lifetime);
+                self.refreshing.load(&record, self.base_margin(lifetime));
+                let refresh_at = schedule::with_jitter(self.base_margin(lifetime), turn.dice);
+                self.holding = Some(Holding { record, access, rejected: false, saved: true, refresh_at });
+            }
+        }
+    }
+
+    /// The definition, if there is one to work with.
+    pub(super) fn usable(&self) -> Result<&SessionDefinition, Box<Problem>> {
+        match &self.definition {
+            Some(Ok(definition)) => Ok(definition),
+            Some(Err(rejected)) => Err(Box::new(words::unselected(SelectError::Rejected(rejected.clone())))),
+            None => Err(Box::new(words::unselected(SelectError::UnknownSession {
+                name: self.name.to_string(),
+                did_you_mean: None,
+            }))),
+        }
+    }
+
+    /// The tokens, if configuration still leads to where they came from.
+    pub(super) fn held_here(&self) -> Result<(&Holding, &SessionDefinition), Box<Problem>> {
+        let definition = self.usable()?;
+        let Some(holding) = &self.holding else {
+            return Err(Box::new(words::signed_out(&self.name, self.sign_in.is_pending())));
+        };
+        if same_place(&holding.record.origin, &definition.origin()) {
+            Ok((holding, definition))
+        } else {
+            Err(Box::new(words::moved(&self.name, &holding.record.origin, definition)))
+        }
+    }
+
+    pub(super) fn base_margin(&self, lifetime: Duration) -> Duration {
+        match self.settings.refresh_margin {
+            // A margin that eats the whole lifetime would refresh without end.
+            Some(wanted) => wanted.min(lifetime / 2),
+            None => schedule::refresh_margin(lifetime),
+        }
+    }
+
+    /// How long the access token can still be used: nothing once the portal has rejected it.
+    pub(super) fn remaining(&self, now: Now) -> Duration {
+        match &self.holding {
+            Some(holding) if !holding.rejected => holding.access.remaining(now, self.skew),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether a token with `min_validity` left can be had. `patience` is how long the asker would wait.
+    pub(super) fn outlook(&self, min_validity: Duration, patience: Duration, turn: &Turn<'_>) -> Outlook {
+        let (holding, _) = match self.held_here() {
+            Ok(held) => held,
+            Err(problem) => return Outlook::Never(problem),
+        };
+        let now = turn.now;
+        let remaining = self.remaining(now);
+        let lifetime = holding.record.tokens.lifetime();
+        let wanted = min_validity.min(lifetime.saturating_sub(Duration::from_secs(60)));
+        let young = holding.access.age(now) < schedule::refresh_gap(lifetime);
+        if remaining > wanted || (young && !remaining.is_zero()) {
+            return Outlook::Ready;
+        }
+        if self.refreshing.is_under_way() {
+            return Outlook::Wait;
+        }
+        let still_valid = !remaining.is_zero();
+        if holding.record.tokens.refresh_token.is_none() || holding.record.refused.is_some() {
+            return if still_valid { Outlook::Ready } else { Outlook::Never(Box::new(self.over(holding, turn))) };
+        }
+        match self.refreshing.wait_for_attempt(self, true, now) {
+            Some(wait) if wait.is_zero() => Outlook::Wait,
+            _ if still_valid => Outlook::Ready,
+            Some(wait) if wait < patience => Outlook::Wait,
+            wait => Outlook::Never(Box::new(self.refreshing.problem(&self.name, wait))),
+        }
+    }
+
+    fn over(&self, holding: &Holding, turn: &Turn<'_>) -> Problem {
+        let (now, zone) = (turn.now.wall, &turn.agent.time_zone);
+        match &holding.record.refused {
+            Some(refused) => words::ended(&holding.record, refused, now, zone),
+            None if holding.rejected => words::rejected(&self.name),
+            None => words::expired(&holding.record, self.skew.to_ours(holding.record.tokens.expires_at), now, zone),
+        }
+    }
+
+    /// The access token, for a call or an answer.
+    pub(super) fn token(&self, now: Now) -> Option<(&Secret, &Holding, &SessionDefinition)> {
+        let (holding, definition) = self.held_here().ok()?;
+        (!self.remaining(now).is_zero()).then_some((&holding.record.tokens.access_token, holding, definition))
+    }
+
+    /// Makes a call to the portal with the access token.
+    pub(super) fn call_portal(
+        &self,
+        purpose: Purpose,
+        era: u64,
+        timeout: Duration,
+        turn: &mut Turn<'_>,
+        call: impl FnOnce(Bound<Secret>) -> Call,
+    ) -> bool {
+        let Some((token, holding, definition)) = self.token(turn.now) else { return false };
+        let bound = Bound::new(holding.record.origin.portal.clone(), token.clone());
+        let flight = Flight { session: self.name.clone(), era, purpose };
+        turn.effects.push(Effect::Call(flight, route(definition, timeout), call(bound)));
+        true
+    }
+
+    pub(super) fn save(&self, write: Write, record: Record, turn: &mut Turn<'_>) {
+        let ticket = Ticket { session: self.name.clone(), era: self.era, write };
+        turn.effects.push(Effect::Save(ticket, Box::new(record)));
+    }
+
+    /// Saves the client record, creating it where there is none yet.
+    pub(super) fn update_client(&mut self, turn: &mut Turn<'_>, change: impl FnOnce(&mut ClientRecord)) {
+        if self.client.is_none()
+            && let Some(Ok(definition)) = &self.definition
+        {
+            self.client = Some(ClientRecord {
+                session: self.name.clone(),
+                origin: definition.origin(),
+                registrations: Vec::new(),
+                longest_session: Duration::ZERO,
+                program_sign_ins: Vec::new(),
+            });
+        }
+        if let Some(client) = &mut self.client {
+            change(client);
+            self.client_saved = false;
+            let record = Record::Client(client.clone());
+            self.save(Write::Client, record, turn);
+        }
+    }
+
+    /// Answers whoever can be answered about tokens.
+    pub(super) fn settle_token_waiters(&mut self, turn: &mut Turn<'_>) {
+        let waiting = std::mem::take(&mut self.token_waiters);
+        for waiting in waiting {
+            let patience = waiting.waiter.deadline.since(turn.now.mono);
+            match self.token_answer(&waiting.wants, patience, turn) {
+                Some(answer) => turn.answer(waiting.waiter.id, answer),
+                None if patience.is_zero() => {
+                    let answer = self.out_of_patience(&waiting.wants, turn);
+                    turn.answer(waiting.waiter.id, Err(answer));
+                }
+                None => self.token_waiters.push(waiting),
+            }
+        }
+    }
+
+    fn token_answer(&self, wants: &Wants, patience: Duration, turn: &Turn<'_>) -> Option<Result<Response, Problem>> {
+        match wants {
+            Wants::Token(min_validity) => match self.outlook(*min_validity, patience, turn) {
+                Outlook::Ready => Some(self.token_response(turn.now)),
+                Outlook::Wait => None,
+                Outlook::Never(problem) => Some(Err(*problem)),
+            },
+            Wants::Refresh(number) => self
+                .refreshing
+                .outcome_of(*number)
+                .map(|outcome| outcome.map(|()| Response::Session(Box::new(self.status(turn.now))))),
+        }
+    }
+
+    fn out_of_patience(&self, wants: &Wants, turn: &Turn<'_>) -> Problem {
+        if turn.stopping {
+            return words::shutting_down();
+        }
+        // What keeps the caller waiting is a better answer than that it waited.
+        match (wants, self.refreshing.last_failure()) {
+            (Wants::Token(_), Some(problem)) => problem.clone(),
+            _ => words::timed_out("the refresh of the access token", &self.name),
+        }
+    }
+
+    fn token_response(&self, now: Now) -> Result<Response, Problem> {
+        let (token, holding, definition) =
+            self.token(now).ok_or_else(|| words::signed_out(&self.name, self.sign_in.is_pending()))?;
+        Ok(Response::Token(Token {
+            access_token: token.clone(),
+            token_type: holding.record.tokens.token_type.clone(),
+            expires_at: holding.access.service,
+            session: self.name.to_string(),
+            start_url: definition.start_url.clone(),
+            region: definition.region.to_string(),
+        }))
+    }
+
+    pub(super) fn state(&self, now: Now) -> SessionState {
+        let alive = !self.remaining(now).is_zero();
+        let Some(holding) = &self.holding else {
+            return if self.sign_in.is_pending() { SessionState::Pending } else { SessionState::SignedOut };
+        };
+        let renewable = holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none();
+        match (alive, renewable, holding.record.refused.is_some()) {
+            (_, true, _) | (true, false, false) => SessionState::SignedIn,
+            (true, false, true) => SessionState::Ending,
+            (false, false, _) if self.sign_in.is_pending() => SessionState::Pending,
+            (false, false, _) => SessionState::Ended,
+        }
+    }
+
+    pub(super) fn status(&self, now: Now) -> SessionStatus {
+        let definition = self.definition.as_ref().and_then(|definition| definition.as_ref().ok());
+        let origin = self.holding.as_ref().map(|holding| &holding.record.origin);
+        let holding = self.holding.as_ref();
+        let last_error = match (&self.definition, self.held_here()) {
+            (Some(_), Err(problem)) if problem.code == Code::InvalidConfig => {
+                Some(LastError { code: problem.code, message: problem.to_string(), at: now.wall, retry_at: None })
+            }
+            _ => self.last_error.clone(),
+        };
+        SessionStatus {
+            session: self.name.to_string(),
+            kind: "identity_center".to_owned(),
+            state: self.state(now),
+            start_url: definition
+                .map(|definition| definition.start_url.clone())
+                .or_else(|| origin.map(|origin| origin.start_url.clone()))
+                .unwrap_or_default(),
+            region: definition
+                .map(|definition| definition.region.to_string())
+                .or_else(|| origin.map(|origin| origin.region.to_string()))
+                .unwrap_or_default(),
+            signed_in_at: holding.map(|holding| holding.record.signed_in_at),
+            access_token_expires_at: holding.map(|holding| holding.access.service),
+            next_refresh_at: self
+                .refreshing
+                .wait_for_attempt(self, false, now)
+                .map(|wait| self.skew.to_service(now.wall.after(wait))),
+            renewable: holding.is_some_and(|holding| {
+                holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none()
+            }),
+            saved: holding.is_none_or(|holding| holding.saved) && self.client_saved,
+            last_error,
+            registrations: self
+                .client
+                .iter()
+                .flat_map(|client| &client.registrations)
+                .map(|registration| RegistrationStatus {
+                    flow: flow_word(registration.flow).to_owned(),
+                    expires_at: registration.expires_at,
+                })
+                .collect(),
+        }
+    }
+
+    /// Remembers a failure for `status`.
+    pub(super) fn note(&mut self, problem: &Problem, now: Now) {
+        let retry_at = problem.retry_after.map(|pause| now.wall.after(Duration::from_secs(pause)));
+        self.last_error = Some(LastError { code: problem.code, message: problem.to_string(), at: now.wall, retry_at });
+    }
+
+    /// Writes once more what could not be saved.
+    pub(super) fn settle_saves(&mut self, turn: &mut Turn<'_>) {
+        if self.save_again.is_none_or(|at| at > turn.now.mono) {
+            return;
+        }
+        self.save_again = None;
+        if let Some(client) = self.client.clone().filter(|_| !self.client_saved) {
+            self.save(Write::Client, Record::Client(client), turn);
+        }
+        if let Some(record) = self.holding.as_ref().filter(|holding| !holding.saved).map(|holding| &holding.record) {
+            self.save(Write::Tokens, Record::Tokens(record.clone()), turn);
+        }
+    }
+
+    /// The service's answer to a write that is nobody's step.
+    pub(super) fn stored(&mut self, write: Write, outcome: Result<(), Problem>, now: Now) {
+        let saved = outcome.is_ok();
+        match write {
+            Write::Client => self.client_saved = saved,
+            _ => {
+                if let Some(holding) = &mut self.holding {
+                    holding.saved = saved;
+                }
+            }
+        }
+        match outcome {
+            Ok(()) => {
+                if self.last_error.as_ref().is_some_and(|error| error.code == Code::Storage) {
+                    self.last_error = None;
+                }
+            }
+            Err(problem) => {
+                self.note(&problem, now);
+                self.save_again = Some(now.mono.after(SAVE_AGAIN));
+            }
+        }
+    }
+
+    /// When something is to be done next for this session, as a pause from now.
+    pub(super) fn next_wait(&self, keep_warm: Duration, stopping: bool, now: Now) -> Option<Duration> {
+        let wanted = self.someone_needs_a_token(now);
+        // An agent that stops starts nothing: what it would start must not wake it.
+        let refresh = self.refreshing.wait_for_attempt(self, wanted, now).filter(|_| !stopping);
+        let expiry = Some(self.remaining(now)).filter(|left| !left.is_zero());
+        let waiters = self.token_waiters.iter().map(|waiting| waiting.waiter.deadline.since(now.mono));
+        let sign_outs = self.sign_out.iter().map(|sign_out| sign_out.waiter.deadline.since(now.mono));
+        let save = self.save_again.map(|at| at.since(now.mono));
+        let portal = self.portal_wait(keep_warm, stopping, now);
+        let sign_in = self.sign_in.wait(stopping, now);
+        [refresh, expiry, save, portal, sign_in].into_iter().flatten().chain(waiters).chain(sign_outs).min()
+    }
+
+    /// Whether somebody waits for a token that is not there, so that a refresh may come before its time.
+    pub(super) fn someone_needs_a_token(&self, now: Now) -> bool {
+        let remaining = self.remaining(now);
+        self.token_waiters.iter().any(|waiting| matches!(waiting.wants, Wants::Token(_)))
+            || (remaining.is_zero() && self.portal.someone_waits())
+    }
+}
+
+/// Whether two origins are the same place for every secret.
+pub(super) fn same_place(bound: &Origin, configured: &Origin) -> bool {
+    bound.start_url == configured.start_url
+        && bound.region == configured.region
+        && bound.oidc == configured.oidc
+        && bound.portal == configured.portal
+}
+
+pub(super) fn route(definition: &SessionDefinition, timeout: Duration) -> Route {
+    Route { endpoints: definition.endpoints.clone(), ca_bundle: definition.ca_bundle.clone(), timeout }
+}
+
+pub(super) const fn flow_word(flow: Flow) -> &'static str {
+    match flow {
+        Flow::Device => "device",
+        Flow::Browser => "browser",
+    }
+}
+
+/// The agent's own name for itself, where a session has no other.
+pub(super) fn client_name(agent: &Agent) -> String {
+    agent.client_name.clone()
+}
+
+const SAVE_AGAIN: Duration = Duration::from_secs(30);

@@ -1,0 +1,212 @@
+//! What the engine says when it says no: every problem is made here, with what helps.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+
+use crate::api::{Code, Problem};
+use crate::aws_config::{SelectError, SessionDefinition};
+use crate::identity_center::{ErrorName, Origin, ServiceError};
+use crate::ids::SessionName;
+use crate::store::{Refused, TokenRecord};
+use crate::time::Timestamp;
+use crate::untrusted::shown;
+use crate::upstream::{Failure, NotSent};
+
+/// A name as it can be typed into a shell.
+pub(super) fn typed(name: &SessionName) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./=,@+:-".contains(&byte);
+    if name.as_str().bytes().all(plain) && !name.as_str().starts_with('-') {
+        name.to_string()
+    } else {
+        format!("'{}'", name.as_str().replace('\'', r"'\''"))
+    }
+}
+
+fn login_hint(name: &SessionName) -> String {
+    format!("run: sso-agent login {}", typed(name))
+}
+
+/// A time as a person reads it on this machine's clock: the hour, with the day where it is not `now`'s.
+pub(super) fn clock_time(time: Timestamp, now: Timestamp, zone: &TimeZone) -> String {
+    let zoned = |time: Timestamp| jiff::Timestamp::from_millisecond(time.as_millis()).map(|t| t.to_zoned(zone.clone()));
+    match (zoned(time), zoned(now)) {
+        (Ok(time), Ok(now)) if time.date() == now.date() => time.strftime("%H:%M").to_string(),
+        (Ok(time), _) => time.strftime("%Y-%m-%d %H:%M").to_string(),
+        _ => time.to_string(),
+    }
+}
+
+pub(super) fn signed_out(name: &SessionName, pending: bool) -> Problem {
+    let problem =
+        Problem::new(Code::SignInRequired, format!("nobody is signed in to session {}", shown(name.as_str())))
+            .session(name);
+    if pending {
+        problem.hint("a sign-in is waiting for approval in the browser")
+    } else {
+        problem.hint(login_hint(name))
+    }
+}
+
+/// The session is over because the service said so.
+pub(super) fn ended(record: &TokenRecord, refused: &Refused, now: Timestamp, zone: &TimeZone) -> Problem {
+    let name = &record.session;
+    let when = |time| clock_time(time, now, zone);
+    let detail = if refused.registration {
+        format!(
+            "the client registration of session {} is no longer valid since {}",
+            shown(name.as_str()),
+            when(refused.at)
+        )
+    } else {
+        format!(
+            "session {} ended between {} and {}; it began at {}",
+            shown(name.as_str()),
+            when(refused.last_alive),
+            when(refused.at),
+            when(record.signed_in_at)
+        )
+    };
+    Problem::new(Code::SignInRequired, detail).session(name).caused_by(shown(&refused.message)).hint(login_hint(name))
+}
+
+/// The access token is over and there is nothing to refresh it with.
+pub(super) fn expired(record: &TokenRecord, expired_at: Timestamp, now: Timestamp, zone: &TimeZone) -> Problem {
+    let detail = format!(
+        "session {} ended at {}; it began at {} and cannot be refreshed",
+        shown(record.session.as_str()),
+        clock_time(expired_at, now, zone),
+        clock_time(record.signed_in_at, now, zone)
+    );
+    Problem::new(Code::SignInRequired, detail).session(&record.session).hint(login_hint(&record.session))
+}
+
+/// The portal says 401 although the token was just refreshed, or cannot be.
+pub(super) fn rejected(name: &SessionName) -> Problem {
+    let detail = format!("the portal does not accept the access token of session {}", shown(name.as_str()));
+    Problem::new(Code::SignInRequired, detail).session(name).hint(login_hint(name))
+}
+
+/// Configuration leads elsewhere than the sign-in did.
+pub(super) fn moved(name: &SessionName, origin: &Origin, definition: &SessionDefinition) -> Problem {
+    let detail = format!(
+        "session {} was signed in at {}, but is now configured for {} (by {}); nothing was sent",
+        shown(name.as_str()),
+        origin,
+        definition.origin(),
+        shown(&definition.endpoints_from)
+    );
+    Problem::new(Code::InvalidConfig, detail).session(name).hint(format!(
+        "undo the change at {}:{}, or sign in there: sso-agent login {}",
+        definition.place.file.display(),
+        definition.place.line,
+        typed(name)
+    ))
+}
+
+pub(super) fn unselected(error: SelectError) -> Problem {
+    let did_you_mean = |name: Option<String>| name.map(|name| format!("did you mean {}?", shown(&name)));
+    let with_hint = |problem: Problem, hint: Option<String>| match hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    };
+    match error {
+        SelectError::UnknownSession { name, did_you_mean: near } => {
+            let detail = format!("there is no session {} in the AWS configuration", shown(&name));
+            with_hint(Problem::new(Code::UnknownSession, detail), did_you_mean(near.map(|near| near.to_string())))
+        }
+        SelectError::UnknownProfile { name, exists: true, .. } => {
+            let detail = format!("profile {} does not use IAM Identity Center", shown(&name));
+            Problem::new(Code::UnknownProfile, detail).hint("give it sso_session, sso_account_id and sso_role_name")
+        }
+        SelectError::UnknownProfile { name, did_you_mean: near, .. } => {
+            let detail = format!("there is no profile {} in the AWS configuration", shown(&name));
+            with_hint(Problem::new(Code::UnknownProfile, detail), did_you_mean(near.map(|near| near.to_string())))
+        }
+        SelectError::NoTarget(profile) => {
+            let detail = format!("profile {} names a session, but no account and role", shown(profile.as_str()));
+            Problem::new(Code::InvalidConfig, detail).hint("give it sso_account_id and sso_role_name")
+        }
+        SelectError::Rejected(rejected) => {
+            let place = format!("{}:{}", rejected.place.file.display(), rejected.place.line);
+            Problem::new(Code::InvalidConfig, format!("{place}: {}", shown(&rejected.message)))
+        }
+        SelectError::Ambiguous(names) => {
+            let names: Vec<String> = names.iter().map(|name| shown(name.as_str()).to_string()).collect();
+            Problem::new(Code::InvalidRequest, format!("there are several sessions: {}", names.join(", ")))
+                .hint("name one")
+        }
+        SelectError::NoSessions => Problem::new(Code::InvalidConfig, "the AWS configuration has no sso-session")
+            .hint("run: aws configure sso-session, or write an [sso-session NAME] section"),
+    }
+}
+
+/// A call that brought nothing, in the words of whom it was made for.
+pub(super) fn failed(name: &SessionName, doing: &str, failure: &Failure, retry_after: Option<Duration>) -> Problem {
+    let (code, hint) = match failure {
+        Failure::NotSent(NotSent::WrongOrigin(_) | NotSent::Roots(_)) => (Code::InvalidConfig, None),
+        Failure::NotSent(NotSent::Tls(_)) => {
+            (Code::Unavailable, Some("if a company CA signs the connection, set AWS_CA_BUNDLE for the agent"))
+        }
+        Failure::NotSent(_) => (Code::Unavailable, Some("check the network")),
+        Failure::NotProcessed { throttled: true, .. } => (Code::Throttled, None),
+        Failure::NotProcessed { .. } | Failure::Unknown(_) => (Code::Unavailable, None),
+        Failure::Refused(_) => (Code::Refused, None),
+    };
+    let mut problem = Problem::new(code, format!("{doing} for session {} failed", shown(name.as_str())))
+        .session(name)
+        .caused_by(failure);
+    if let Some(hint) = hint {
+        problem = problem.hint(hint);
+    }
+    match retry_after {
+        Some(pause) => problem.retry_after(pause),
+        None => problem,
+    }
+}
+
+/// The portal's definite "no such role".
+pub(super) fn no_such_role(name: &SessionName, what: &str, error: &ServiceError) -> Problem {
+    Problem::new(Code::AccessDenied, format!("the user of session {} may not use {what}", shown(name.as_str())))
+        .session(name)
+        .caused_by(error)
+        .hint(format!("see: sso-agent roles {}", typed(name)))
+}
+
+/// The words for a definite no to a refresh.
+pub(super) fn refusal(error: &ServiceError) -> String {
+    let meaning = match error.name {
+        ErrorName::InvalidGrant => "the service does not accept the refresh token any more",
+        ErrorName::ExpiredToken => "the service says that the refresh token has expired",
+        _ => "the service does not know this client any more",
+    };
+    format!("{meaning} ({error})")
+}
+
+pub(super) fn timed_out(doing: &str, name: &SessionName) -> Problem {
+    Problem::new(Code::Timeout, format!("{doing} for session {} took too long", shown(name.as_str()))).session(name)
+}
+
+pub(super) fn shutting_down() -> Problem {
+    Problem::new(Code::ShuttingDown, "the agent is shutting down").retry_after(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_a_hint_cannot_leave_its_quotes() {
+        assert_eq!(typed(&"corp".parse().unwrap()), "corp");
+        assert_eq!(typed(&"https://x.awsapps.com/start".parse().unwrap()), "https://x.awsapps.com/start");
+        assert_eq!(typed(&"a'; curl x".parse().unwrap()), r"'a'\''; curl x'");
+        assert_eq!(typed(&"-rf".parse().unwrap()), "'-rf'");
+    }
+
+    #[test]
+    fn a_clock_time_names_the_day_only_when_it_is_another() {
+        let noon = Timestamp::from_secs(1_700_000_000);
+        assert_eq!(clock_time(noon, noon, &TimeZone::UTC), "22:13");
+        assert_eq!(clock_time(noon, noon.after(Duration::from_secs(86_400)), &TimeZone::UTC), "2023-11-14 22:13");
+    }
+}
