@@ -40,7 +40,7 @@ impl Alarm {
         #[cfg(target_os = "linux")]
         {
             let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-            match timerfd_create(TimerfdClockId::Realtime, flags).map_err(Into::into).and_then(AsyncFd::register) {
+            match timerfd_create(TimerfdClockId::Realtime, flags).map_err(std::io::Error::from).and_then(watch) {
                 Ok(timer) => return Self(Kind::Timer(timer)),
                 Err(error) => tracing::warn!(%error, "no timer on the wall clock, taking naps"),
             }
@@ -104,6 +104,14 @@ impl Alarm {
             Kind::Naps { .. } => std::future::pending().await,
         }
     }
+}
+
+/// Tokio has no safe way to wait for a descriptor that is not a socket or a pipe.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the only constructor of AsyncFd that is not deprecated")]
+fn watch(timer: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is an open descriptor, always the same, and stays open until it is dropped with the `AsyncFd`.
+    unsafe { AsyncFd::register(timer) }.map_err(Into::into)
 }
 
 const LONGEST_NAP: Duration = Duration::from_secs(30);
