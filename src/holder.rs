@@ -5,10 +5,12 @@
 //! absolute path; it is a hint whom to ask, never proof that the holder lives.
 
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The agent that took the lock last.
@@ -47,30 +49,33 @@ impl Holder {
     }
 }
 
-/// Reads who took the lock of a state directory last; `None` where nobody ever did.
+/// Reads who took the lock of a state directory last, dead or alive; `None` where nobody ever did.
 ///
 /// # Errors
 /// The file cannot be read, is not ours, or says nothing sensible.
 pub fn read_holder(state_dir: &Path) -> Result<Option<Holder>, HolderError> {
     let path = state_dir.join(LOCK_FILE);
-    let io = |source| HolderError::Io { path: path.clone(), source };
-    // Without O_NONBLOCK a FIFO in its place would hang the client.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = match rustix::fs::openat(CWD, &path, flags, Mode::empty()) {
-        Ok(file) => file,
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(io(error.into())),
-    };
-    let stat = rustix::fs::fstat(&file).map_err(|error| io(error.into()))?;
-    let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-        && stat.st_uid == rustix::process::geteuid().as_raw()
-        && stat.st_mode & 0o022 == 0;
-    if !ours {
-        return Err(HolderError::NotOurs { path });
+    open(&path)?.map_or(Ok(None), |file| read(file, path))
+}
+
+/// Reads who holds the lock of a state directory now; `None` if nobody does. What is to be done to a process because
+/// of its number alone must begin here. To ask means to hold the lock for a moment: not for polling while an agent
+/// starts.
+///
+/// # Errors
+/// As [`read_holder`]; also where it is held and nobody is named.
+pub fn current_holder(state_dir: &Path) -> Result<Option<Holder>, HolderError> {
+    let path = state_dir.join(LOCK_FILE);
+    let Some(file) = open(&path)? else { return Ok(None) };
+    match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)) {
+        Ok(()) => {
+            // Not left to the end of `file`: a child that is just being started may have a copy of it.
+            let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
+            Ok(None)
+        }
+        Err(Errno::WOULDBLOCK) => read(file, path.clone())?.map(Some).ok_or(HolderError::Nameless { path }),
+        Err(error) => Err(HolderError::Io { path, source: error.into() }),
     }
-    let mut content = Vec::new();
-    std::fs::File::from(file).take(LONGEST_LINE).read_to_end(&mut content).map_err(io)?;
-    Holder::parse(&content).map_err(|source| HolderError::Malformed { path, source })
 }
 
 /// Why the holder is not known.
@@ -85,6 +90,11 @@ pub enum HolderError {
     },
     /// The lock file is not a plain file of ours that only we can write.
     NotOurs {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The lock is held, and its holder has not written its name yet.
+    Nameless {
         /// The lock file.
         path: PathBuf,
     },
@@ -104,7 +114,7 @@ impl fmt::Display for HolderError {
             Self::NotOurs { path } => {
                 write!(formatter, "{} is not a plain file of yours that only you can write", path.display())
             }
-            Self::Malformed { path, .. } => {
+            Self::Nameless { path } | Self::Malformed { path, .. } => {
                 write!(formatter, "{} does not name the agent that holds it", path.display())
             }
         }
@@ -116,8 +126,32 @@ impl std::error::Error for HolderError {
         match self {
             Self::Io { source, .. } => Some(source),
             Self::Malformed { source, .. } => Some(source),
-            Self::NotOurs { .. } => None,
+            Self::NotOurs { .. } | Self::Nameless { .. } => None,
         }
+    }
+}
+
+fn open(path: &Path) -> Result<Option<File>, HolderError> {
+    let io = |error: Errno| HolderError::Io { path: path.to_owned(), source: error.into() };
+    // Without O_NONBLOCK a FIFO in its place would hang the client.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    let stat = rustix::fs::fstat(&file).map_err(io)?;
+    let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && stat.st_uid == rustix::process::geteuid().as_raw()
+        && stat.st_mode & 0o022 == 0;
+    if ours { Ok(Some(file.into())) } else { Err(HolderError::NotOurs { path: path.to_owned() }) }
+}
+
+fn read(file: File, path: PathBuf) -> Result<Option<Holder>, HolderError> {
+    let mut content = Vec::new();
+    match file.take(LONGEST_LINE).read_to_end(&mut content) {
+        Ok(_) => Holder::parse(&content).map_err(|source| HolderError::Malformed { path, source }),
+        Err(source) => Err(HolderError::Io { path, source }),
     }
 }
 

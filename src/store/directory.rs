@@ -166,12 +166,17 @@ pub(super) fn quoted(path: &Path) -> String {
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
+/// Who may do what, without the kind of file.
+#[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "16 bits wide elsewhere"))]
+pub(super) fn permission_bits(stat: &Stat) -> u32 {
+    u32::from(stat.st_mode) & 0o7777
+}
+
 fn check(stat: &Stat, euid: u32, path: &Path) -> Result<(), DirectoryError> {
     if stat.st_uid != euid {
         return Err(DirectoryError::NotOurs { path: path.to_owned(), owner: stat.st_uid });
     }
-    #[cfg_attr(target_os = "linux", expect(clippy::useless_conversion, reason = "16 bits wide elsewhere"))]
-    let mode = u32::from(stat.st_mode) & 0o7777;
+    let mode = permission_bits(stat);
     if mode & 0o077 != 0 {
         return Err(DirectoryError::Exposed { path: path.to_owned(), mode });
     }

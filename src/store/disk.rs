@@ -25,26 +25,28 @@ impl DiskStore {
         Self { directory, key, kind, sequences: HashMap::new() }
     }
 
-    fn load_file(&mut self, name: &str, loaded: &mut Loaded) -> Result<(), StoreError> {
+    fn load_file(&mut self, name: &str, loaded: &mut Loaded) {
         let file = self.directory.path().join(name);
         let content = match self.directory.read(name, LARGEST_RECORD) {
             Ok(Some(content)) => content,
-            Ok(None) => return Ok(()),
+            Ok(None) => return,
             Err(error) => {
                 let message = format!("the stored record cannot be read and was left where it is: {error}");
                 loaded.reports.push(Report { file, message });
-                return Ok(());
+                return;
             }
         };
         match self.key.open(name, content) {
             Opened::Record { record, sequence } => {
                 self.sequences.insert(name.to_owned(), sequence);
-                loaded.records.push(record);
+                loaded.records.push(*record);
             }
             Opened::Foreign(why) => loaded.reports.push(Report { file, message: foreign_message(&why) }),
-            Opened::Damaged(why) => loaded.reports.push(self.set_aside(name, why)?),
+            Opened::Damaged(why) => loaded.reports.push(self.set_aside(name, why).unwrap_or_else(|error| Report {
+                file,
+                message: format!("the stored record does not open: {why}; it could not be set aside: {error}"),
+            })),
         }
-        Ok(())
     }
 
     fn set_aside(&self, name: &str, why: &str) -> Result<Report, StoreError> {
@@ -73,7 +75,7 @@ impl DiskStore {
             Some(Opened::Foreign(_)) => return Err(StoreError::Foreign { path: path() }),
             Some(Opened::Damaged(why)) => {
                 let report = self.set_aside(name, why)?;
-                tracing::warn!(file = %report.file.display(), message = %report.message, "record set aside");
+                tracing::warn!(file = %report.file.display(), why, "record set aside");
                 None
             }
         };
@@ -98,7 +100,7 @@ impl Store for DiskStore {
         let mut loaded = Loaded::default();
         for name in self.directory.names()? {
             if is_record(&name) {
-                self.load_file(&name, &mut loaded)?;
+                self.load_file(&name, &mut loaded);
             }
         }
         Ok(loaded)
@@ -132,7 +134,7 @@ impl Store for DiskStore {
 pub(super) fn is_record(name: &str) -> bool {
     let digits = |rest: &str| {
         rest.strip_suffix(SEALED)
-            .is_some_and(|hash| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .is_some_and(|hash| hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')))
     };
     name.strip_prefix("client-").or_else(|| name.strip_prefix("tokens-")).is_some_and(digits)
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::super::file::{STEPS_BEFORE_THE_NAME, TEMPORARY};
-use super::super::key::{KEY_FILE, KEY_RECORD, KeyBytes, KeyFile, KeyRecord, RECORDS, obtain};
+use super::super::key::{KEY_FILE, KeyBytes, KeyFile};
+use super::super::key_record::{KEY_RECORD, KeyRecord, RECORDS, obtain};
 use super::super::sandbox::Sandbox;
 use super::super::{OpenError, StateLock, open, sample};
 use super::*;
@@ -81,7 +82,7 @@ fn a_deleted_record_is_gone_and_the_other_kind_stays() {
     store.save(&tokens).unwrap();
     for _ in 0..2 {
         store.delete(tokens.session(), RecordKind::Tokens).unwrap();
-        assert_eq!(load(&lock).records, [client.clone()]);
+        assert_eq!(load(&lock).records, std::slice::from_ref(&client));
     }
 }
 
@@ -114,7 +115,7 @@ fn a_write_that_fails_at_any_step_leaves_the_old_record_and_no_unfinished_file()
         store.directory.fail_at(Some(step));
         assert!(matches!(store.save(&new), Err(StoreError::Io { .. })), "{step:?}");
         assert_eq!(files(store.directory.path()), [path_of(&sandbox, &old)], "{step:?}");
-        assert_eq!(load(&lock).records, [old.clone()], "{step:?}");
+        assert_eq!(load(&lock).records, std::slice::from_ref(&old), "{step:?}");
     }
     store.directory.fail_at(None);
     store.save(&new).unwrap();
@@ -152,7 +153,7 @@ fn a_damaged_record_is_set_aside_reported_and_kept() {
     std::fs::write(&path, &content).unwrap();
 
     let loaded = load(&lock);
-    assert_eq!(loaded.records, [good.clone()]);
+    assert_eq!(loaded.records, std::slice::from_ref(&good));
     let [report] = loaded.reports.as_slice() else { panic!("{:?}", loaded.reports) };
     assert!(report.file.to_str().unwrap().starts_with(&format!("{}{DAMAGED}", path.display())));
     assert_eq!(std::fs::read(&report.file).unwrap(), content);
@@ -259,6 +260,20 @@ fn sequence_numbers_grow_through_failures_and_deletions() {
     store.delete(record.session(), record.kind()).unwrap();
     store.save(&record).unwrap();
     assert!(store.sequences[&name] > last);
+}
+
+#[test]
+fn one_file_that_cannot_be_read_does_not_hide_the_others() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let (good, odd) = (sample::tokens("corp"), sample::tokens("other"));
+    let mut store = disk(&lock);
+    store.save(&good).unwrap();
+    std::fs::create_dir(path_of(&sandbox, &odd)).unwrap();
+    let loaded = load(&lock);
+    assert_eq!(loaded.records, [good]);
+    assert_eq!(loaded.reports.iter().map(|report| &report.file).collect::<Vec<_>>(), [&path_of(&sandbox, &odd)]);
+    assert!(matches!(store.save(&odd), Err(StoreError::Io { .. })));
 }
 
 #[test]

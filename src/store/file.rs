@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
-use super::directory::PrivateDirectory;
+use super::directory::{PrivateDirectory, permission_bits};
 use super::{StoreError, random};
 
 /// A step of a write, in the order they are taken.
@@ -96,7 +96,7 @@ impl PrivateDirectory {
     /// The permission bits of a file.
     pub(super) fn mode(&self, name: &str) -> io::Result<u32> {
         let stat = rustix::fs::statat(&self.descriptor, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(Mode::from_raw_mode(stat.st_mode).bits().into())
+        Ok(permission_bits(&stat))
     }
 
     /// Gives a file another name, on disk.

@@ -21,7 +21,7 @@ use crate::holder::{Holder, LOCK_FILE};
 pub struct StateLock {
     directory: PrivateDirectory,
     /// Never read again: it is the lock.
-    _file: File,
+    file: File,
 }
 
 impl StateLock {
@@ -37,10 +37,16 @@ impl StateLock {
             let path = path.clone();
             move |error: Errno| LockError::Io { doing, path, source: error.into() }
         };
+        let mut tried = false;
         let file = loop {
             let file = open(&directory, &path)?;
             match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
                 Ok(()) => {}
+                // A client that only asks whether it is held holds it for a moment.
+                Err(Errno::WOULDBLOCK) if !tried => {
+                    tried = true;
+                    continue;
+                }
                 Err(Errno::WOULDBLOCK) => {
                     // Who holds it is a courtesy: that it is taken is certain even if the line cannot be read.
                     let holder = crate::holder::read_holder(directory.path()).ok().flatten();
@@ -61,13 +67,21 @@ impl StateLock {
         };
         let mut file = File::from(file);
         announce(&mut file, socket).map_err(|source| LockError::Io { doing: "write", path: path.clone(), source })?;
-        Ok(Self { directory, _file: file })
+        Ok(Self { directory, file })
     }
 
     /// The state directory.
     #[must_use]
     pub const fn directory(&self) -> &PrivateDirectory {
         &self.directory
+    }
+}
+
+impl Drop for StateLock {
+    /// Closing the file would do, were it not for a child that is just being started: until it runs its own program,
+    /// it has a copy of every descriptor.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -112,7 +126,7 @@ impl LockError {
             Self::Directory(error) => error.hint(),
             Self::Taken { holder: Some(holder), .. } => format!(
                 "use the agent that is running: set SSO_AGENT_SOCK to {}; or stop it: sso-agent stop",
-                holder.socket.display()
+                crate::untrusted::shown(&holder.socket.to_string_lossy())
             ),
             Self::Taken { holder: None, .. } => "stop the other agent: sso-agent stop".to_owned(),
             Self::Unsupported { .. } => {
@@ -202,7 +216,7 @@ mod tests {
 
     use super::super::sandbox::Sandbox;
     use super::*;
-    use crate::holder::{HolderError, read_holder};
+    use crate::holder::{HolderError, current_holder, read_holder};
 
     const SOCKET: &str = "/run/user/1000/sso-agent/agent.sock";
 
@@ -217,7 +231,10 @@ mod tests {
         assert_eq!(holder.socket, Path::new(SOCKET));
         assert_eq!(read_holder(&state).unwrap().as_ref(), Some(holder));
         assert!(error.to_string().contains(SOCKET));
+        assert_eq!(current_holder(&state).unwrap().as_ref(), Some(holder));
         drop(first);
+        assert_eq!(current_holder(&state).unwrap(), None);
+        assert_eq!(read_holder(&state).unwrap().as_ref(), Some(holder));
         StateLock::acquire(&state, Path::new(SOCKET)).unwrap();
     }
 

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use super::directory::{DirectoryError, PrivateDirectory};
 use super::disk::{DAMAGED, DiskStore};
-use super::key::{self, FILE, KEY_RECORD, KeyError, KeyFile, KeyRecord, RECORDS};
+use super::key::{FILE, KeyError, KeyFile};
+use super::key_record::{self, KEY_RECORD, KeyRecord, RECORDS};
 use super::lock::StateLock;
 use super::memory::MemoryStore;
 use super::seal::SEALED;
@@ -38,7 +39,7 @@ pub fn open(lock: &StateLock, wanted: KeyKind) -> Result<Box<dyn Store>, OpenErr
     let records = state.prepare_child(RECORDS).map_err(OpenError::Directory)?;
     state.remove_leftovers().and_then(|()| records.remove_leftovers()).map_err(OpenError::Store)?;
     let sealed = sealed_in(&records)?;
-    let key = key::obtain(state, &mut KeyFile::new(state), recorded, sealed)?;
+    let key = key_record::obtain(state, &mut KeyFile::new(state), recorded, sealed)?;
     Ok(Box::new(DiskStore::new(records, key, FILE)))
 }
 
@@ -121,9 +122,9 @@ impl OpenError {
             }
             Self::Store(_) => "this machine's random generator or cipher does not work; try again".to_owned(),
             Self::KeyNotAvailable { remedy, .. } => remedy.clone(),
-            Self::KeyMissing { state, .. } | Self::WrongKey { state, .. } => key::restore("the key", state),
+            Self::KeyMissing { state, .. } | Self::WrongKey { state, .. } => key_record::restore("the key", state),
             Self::KeyRecordMissing { path, .. } | Self::KeyRecordDamaged { path, .. } => {
-                key::restore(KEY_RECORD, path.parent().unwrap_or(path))
+                key_record::restore(KEY_RECORD, path.parent().unwrap_or(path))
             }
             Self::UnknownKind { .. } => "run the newer version of sso-agent that wrote it".to_owned(),
             Self::RecordsExist { path } => format!(
