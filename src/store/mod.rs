@@ -5,6 +5,22 @@
 //! on the engine's word; a record that cannot be read is kept and reported; the key is never exchanged behind the
 //! user's back.
 
+mod directory;
+mod disk;
+mod file;
+mod key;
+mod key_record;
+mod lock;
+mod memory;
+mod open;
+mod random;
+mod seal;
+
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod sandbox;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +30,14 @@ use serde::{Deserialize, Serialize};
 use crate::identity_center::{ClientRegistration, Origin, TokenSet};
 use crate::ids::SessionName;
 use crate::time::Timestamp;
+
+pub use self::directory::{DirectoryError, PrivateDirectory};
+pub use self::disk::DiskStore;
+pub use self::key::{Answer, InvalidKeyId, KeyBytes, KeyError, KeyFile, KeyId, KeySource};
+pub use self::lock::{LockError, StateLock};
+pub use self::memory::MemoryStore;
+pub use self::open::{OpenError, open};
+pub use crate::holder::{Holder, HolderError, current_holder, read_holder};
 
 /// One thing that is saved, replaced and deleted as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,7 +156,8 @@ pub trait Store: Send + 'static {
     /// Replaces a record: when this returns, it is on disk.
     ///
     /// # Errors
-    /// Nothing was changed on disk.
+    /// Nothing was changed on disk; or, where only the last step (making the new name durable) failed, the record is
+    /// there whole and may be gone after a power failure. Saving again is right in both cases.
     fn save(&mut self, record: &Record) -> Result<(), StoreError>;
 
     /// Deletes a record: when this returns, it is gone from disk. None there is no error.
@@ -159,6 +184,11 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The file was written by somebody else since it was read; what is in it is newer than what was to be saved.
+    Newer {
+        /// The file.
+        path: PathBuf,
+    },
     /// The cipher or the random generator failed.
     Crypto,
     /// The record cannot be encoded.
@@ -176,6 +206,9 @@ impl fmt::Display for StoreError {
                     path.display()
                 )
             }
+            Self::Newer { path } => {
+                write!(formatter, "{} holds a newer record than the one to be saved", path.display())
+            }
             Self::Crypto => formatter.write_str("the cipher or the system's random generator failed"),
             Self::Encode(_) => formatter.write_str("the record cannot be encoded"),
         }
@@ -187,7 +220,7 @@ impl std::error::Error for StoreError {
         match self {
             Self::Io { source, .. } => Some(source),
             Self::Encode(source) => Some(source),
-            Self::Foreign { .. } | Self::Crypto => None,
+            Self::Foreign { .. } | Self::Newer { .. } | Self::Crypto => None,
         }
     }
 }

@@ -1,0 +1,214 @@
+//! Who holds the state directory, as the lock file says it.
+//!
+//! Owns: the one line in `<state>/lock`, reading it, and the check that the file is ours. Refuses to know how the lock
+//! is taken: `store::lock` does. Invariant: what is read was written by our own user, names a real process id and an
+//! absolute path; it is a hint whom to ask, never proof that the holder lives.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The agent that took the lock last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Its process id, as seen on `host`.
+    #[serde(deserialize_with = "process_id")]
+    pub pid: u32,
+    /// Where it listens.
+    #[serde(deserialize_with = "absolute_path")]
+    pub socket: PathBuf,
+    /// The machine it runs on; differs from ours where the state directory is shared over a network.
+    pub host: String,
+    /// The boot it belongs to, where the system has such an id.
+    pub boot_id: Option<String>,
+}
+
+impl Holder {
+    /// Reads the content of a lock file; `None` where nothing was written yet.
+    ///
+    /// # Errors
+    /// It is not the line an agent writes.
+    pub fn parse(content: &[u8]) -> Result<Option<Self>, serde_json::Error> {
+        if content.iter().all(u8::is_ascii_whitespace) {
+            return Ok(None);
+        }
+        serde_json::from_slice(content).map(Some)
+    }
+
+    /// The line for the lock file.
+    ///
+    /// # Errors
+    /// The socket's path is not text.
+    pub fn to_line(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self).map(|line| line + "\n")
+    }
+}
+
+/// Reads who took the lock of a state directory last, dead or alive; `None` where nobody ever did.
+///
+/// # Errors
+/// The file cannot be read, is not ours, or says nothing sensible.
+pub fn read_holder(state_dir: &Path) -> Result<Option<Holder>, HolderError> {
+    let path = state_dir.join(LOCK_FILE);
+    open(&path)?.map_or(Ok(None), |file| read(file, path))
+}
+
+/// Reads who holds the lock of a state directory now; `None` if nobody does. What is to be done to a process because
+/// of its number alone must begin here. To ask means to hold the lock for a moment: not for polling while an agent
+/// starts.
+///
+/// # Errors
+/// As [`read_holder`]; also where it is held and nobody is named.
+pub fn current_holder(state_dir: &Path) -> Result<Option<Holder>, HolderError> {
+    let path = state_dir.join(LOCK_FILE);
+    let Some(file) = open(&path)? else { return Ok(None) };
+    match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)) {
+        Ok(()) => {
+            // Not left to the end of `file`: a child that is just being started may have a copy of it.
+            let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
+            Ok(None)
+        }
+        Err(Errno::WOULDBLOCK) => read(file, path.clone())?.map(Some).ok_or(HolderError::Nameless { path }),
+        Err(error) => Err(HolderError::Io { path, source: error.into() }),
+    }
+}
+
+/// Why the holder is not known.
+#[derive(Debug)]
+pub enum HolderError {
+    /// A system call failed.
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The lock file is not a plain file of ours that only we can write.
+    NotOurs {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The lock is held, and its holder has not written its name yet.
+    Nameless {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The lock file does not say what an agent writes into it.
+    Malformed {
+        /// The lock file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+impl fmt::Display for HolderError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, source } => write!(formatter, "cannot read {}: {source}", path.display()),
+            Self::NotOurs { path } => {
+                write!(formatter, "{} is not a plain file of yours that only you can write", path.display())
+            }
+            Self::Nameless { path } | Self::Malformed { path, .. } => {
+                write!(formatter, "{} does not name the agent that holds it", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for HolderError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Malformed { source, .. } => Some(source),
+            Self::NotOurs { .. } | Self::Nameless { .. } => None,
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<Option<File>, HolderError> {
+    let io = |error: Errno| HolderError::Io { path: path.to_owned(), source: error.into() };
+    // Without O_NONBLOCK a FIFO in its place would hang the client.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    let stat = rustix::fs::fstat(&file).map_err(io)?;
+    let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && stat.st_uid == rustix::process::geteuid().as_raw()
+        && stat.st_mode & 0o022 == 0;
+    if ours { Ok(Some(file.into())) } else { Err(HolderError::NotOurs { path: path.to_owned() }) }
+}
+
+fn read(file: File, path: PathBuf) -> Result<Option<Holder>, HolderError> {
+    let mut content = Vec::new();
+    match file.take(LONGEST_LINE).read_to_end(&mut content) {
+        Ok(_) => Holder::parse(&content).map_err(|source| HolderError::Malformed { path, source }),
+        Err(source) => Err(HolderError::Io { path, source }),
+    }
+}
+
+/// Zero and negative numbers are refused: to `kill` they mean groups of processes.
+fn process_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let pid = u32::deserialize(deserializer)?;
+    match i32::try_from(pid) {
+        Ok(1..) => Ok(pid),
+        _ => Err(serde::de::Error::custom("not a process id")),
+    }
+}
+
+fn absolute_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    if path.is_absolute() { Ok(path) } else { Err(serde::de::Error::custom("not an absolute path")) }
+}
+
+/// The name of the lock file in the state directory.
+pub const LOCK_FILE: &str = "lock";
+
+/// Far over any path.
+const LONGEST_LINE: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_survives_its_line() {
+        let holder = Holder {
+            pid: 4711,
+            socket: "/run/user/1000/sso-agent/agent.sock".into(),
+            host: "laptop".to_owned(),
+            boot_id: Some("0c1f".to_owned()),
+        };
+        let line = holder.to_line().unwrap();
+        assert_eq!(line.lines().count(), 1);
+        assert_eq!(Holder::parse(line.as_bytes()).unwrap(), Some(holder));
+    }
+
+    #[test]
+    fn a_lock_file_without_a_line_names_nobody() {
+        assert_eq!(Holder::parse(b"").unwrap(), None);
+        assert_eq!(Holder::parse(b"\n").unwrap(), None);
+    }
+
+    #[test]
+    fn a_process_id_that_means_a_group_is_refused() {
+        for pid in ["0", "-1", "4294967295", "2147483648", "1.5", "\"1\""] {
+            let line = format!(r#"{{"pid":{pid},"socket":"/s","host":"h","boot_id":null}}"#);
+            assert!(Holder::parse(line.as_bytes()).is_err(), "{pid}");
+        }
+        assert!(Holder::parse(br#"{"pid":1,"socket":"/s","host":"h","boot_id":null}"#).is_ok());
+    }
+
+    #[test]
+    fn a_relative_socket_is_refused() {
+        assert!(Holder::parse(br#"{"pid":1,"socket":"s","host":"h","boot_id":null}"#).is_err());
+    }
+}

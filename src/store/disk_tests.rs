@@ -1,0 +1,400 @@
+//! The store as the agent opens it, from the lock on.
+
+use std::io::{BufRead, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::super::file::{STEPS_BEFORE_THE_NAME, TEMPORARY};
+use super::super::key::{KEY_FILE, KeyBytes, KeyFile};
+use super::super::key_record::{KEY_RECORD, KeyRecord, RECORDS, obtain};
+use super::super::sandbox::Sandbox;
+use super::super::{OpenError, StateLock, open, sample};
+use super::*;
+use crate::settings::KeyKind;
+
+const SOCKET: &str = "/run/user/1000/sso-agent/agent.sock";
+
+fn lock(sandbox: &Sandbox) -> StateLock {
+    StateLock::acquire(sandbox.path(), Path::new(SOCKET)).unwrap()
+}
+
+/// The store of a state directory, as a concrete type so that a test can reach into it.
+fn disk(lock: &StateLock) -> DiskStore {
+    drop(open(lock, KeyKind::File).unwrap());
+    let state = lock.directory();
+    let recorded = KeyRecord::read(state).unwrap();
+    let key = obtain(state, &mut KeyFile::new(state), recorded, 1).unwrap();
+    DiskStore::new(state.prepare_child(RECORDS).unwrap(), key, "file")
+}
+
+fn load(lock: &StateLock) -> Loaded {
+    open(lock, KeyKind::Auto).unwrap().load().unwrap()
+}
+
+fn path_of(sandbox: &Sandbox, record: &Record) -> PathBuf {
+    sandbox.path().join(RECORDS).join(file_name(record.session(), record.kind()))
+}
+
+/// Every file below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in directory.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+fn open_error(lock: &StateLock, kind: KeyKind) -> OpenError {
+    open(lock, kind).err().unwrap()
+}
+
+#[test]
+fn records_survive_a_restart() {
+    let sandbox = Sandbox::new();
+    let (client, tokens, other) = (sample::client("corp"), sample::tokens("corp"), sample::tokens("other"));
+    {
+        let lock = lock(&sandbox);
+        let mut store = open(&lock, KeyKind::Auto).unwrap();
+        assert_eq!(store.key_kind(), "file");
+        for record in [&client, &tokens, &other] {
+            store.save(record).unwrap();
+        }
+    }
+    let lock = lock(&sandbox);
+    let loaded = load(&lock);
+    assert_eq!(loaded.reports, []);
+    assert_eq!(loaded.records.len(), 3);
+    for record in [client, tokens, other] {
+        assert!(loaded.records.contains(&record));
+    }
+}
+
+#[test]
+fn a_deleted_record_is_gone_and_the_other_kind_stays() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let mut store = disk(&lock);
+    let (client, tokens) = (sample::client("corp"), sample::tokens("corp"));
+    store.save(&client).unwrap();
+    store.save(&tokens).unwrap();
+    for _ in 0..2 {
+        store.delete(tokens.session(), RecordKind::Tokens).unwrap();
+        assert_eq!(load(&lock).records, std::slice::from_ref(&client));
+    }
+}
+
+#[test]
+fn secrets_are_in_no_file_in_the_clear() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let mut store = disk(&lock);
+    store.save(&sample::client("corp")).unwrap();
+    store.save(&sample::tokens("corp")).unwrap();
+    let files = files(sandbox.path());
+    assert_eq!(files.len(), 5, "key, key.json, lock and two records: {files:?}");
+    for file in files {
+        let content = std::fs::read(&file).unwrap();
+        for canary in sample::CANARIES {
+            assert!(!content.windows(canary.len()).any(|window| window == canary.as_bytes()), "{}", file.display());
+        }
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600, "{}", file.display());
+    }
+}
+
+#[test]
+fn a_write_that_fails_at_any_step_leaves_the_old_record_and_no_unfinished_file() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let mut store = disk(&lock);
+    let (old, new) = (sample::tokens_issued("corp", 1000), sample::tokens_issued("corp", 2000));
+    store.save(&old).unwrap();
+    for step in STEPS_BEFORE_THE_NAME {
+        store.directory.fail_at(Some(step));
+        assert!(matches!(store.save(&new), Err(StoreError::Io { .. })), "{step:?}");
+        assert_eq!(files(store.directory.path()), [path_of(&sandbox, &old)], "{step:?}");
+        assert_eq!(load(&lock).records, std::slice::from_ref(&old), "{step:?}");
+    }
+    store.directory.fail_at(None);
+    store.save(&new).unwrap();
+    assert_eq!(load(&lock).records, [new]);
+}
+
+#[test]
+fn what_a_crash_in_the_middle_of_a_write_left_is_removed_at_the_next_start() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let record = sample::tokens("corp");
+    disk(&lock).save(&record).unwrap();
+    let sealed = std::fs::read(path_of(&sandbox, &record)).unwrap();
+    for directory in [sandbox.path(), &sandbox.path().join(RECORDS)] {
+        std::fs::write(directory.join(format!("{TEMPORARY}0123")), &sealed[..sealed.len() / 2]).unwrap();
+    }
+    let before = files(sandbox.path()).len();
+    let loaded = load(&lock);
+    assert_eq!(loaded.records, [record]);
+    assert_eq!(loaded.reports, []);
+    assert_eq!(files(sandbox.path()).len(), before - 2);
+}
+
+#[test]
+fn a_damaged_record_is_set_aside_reported_and_kept() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let (damaged, good) = (sample::tokens("corp"), sample::tokens("other"));
+    let mut store = disk(&lock);
+    store.save(&damaged).unwrap();
+    store.save(&good).unwrap();
+    let path = path_of(&sandbox, &damaged);
+    let mut content = std::fs::read(&path).unwrap();
+    *content.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &content).unwrap();
+
+    let loaded = load(&lock);
+    assert_eq!(loaded.records, std::slice::from_ref(&good));
+    let [report] = loaded.reports.as_slice() else { panic!("{:?}", loaded.reports) };
+    assert!(report.file.to_str().unwrap().starts_with(&format!("{}{DAMAGED}", path.display())));
+    assert_eq!(std::fs::read(&report.file).unwrap(), content);
+    assert!(!path.exists());
+    // It is reported once, and its place is free.
+    assert_eq!(load(&lock).reports, []);
+    disk(&lock).save(&damaged).unwrap();
+    assert_eq!(load(&lock).records.len(), 2);
+    assert!(report.file.exists());
+}
+
+#[test]
+fn a_record_damaged_while_the_agent_runs_is_set_aside_by_the_next_write() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let record = sample::tokens("corp");
+    let mut store = disk(&lock);
+    store.save(&record).unwrap();
+    std::fs::write(path_of(&sandbox, &record), "scribble").unwrap();
+    store.save(&record).unwrap();
+    assert_eq!(load(&lock).records, [record]);
+    assert_eq!(files(store.directory.path()).len(), 2);
+}
+
+#[test]
+fn records_exchanged_between_sessions_do_not_open() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let (one, two) = (sample::tokens("one"), sample::tokens("two"));
+    let mut store = disk(&lock);
+    store.save(&one).unwrap();
+    store.save(&two).unwrap();
+    let (path_one, path_two) = (path_of(&sandbox, &one), path_of(&sandbox, &two));
+    let content_one = std::fs::read(&path_one).unwrap();
+    std::fs::copy(&path_two, &path_one).unwrap();
+    std::fs::write(&path_two, content_one).unwrap();
+    let loaded = load(&lock);
+    assert_eq!(loaded.records, []);
+    assert_eq!(loaded.reports.len(), 2);
+}
+
+/// A record that is not ours is reported and neither moved, replaced nor deleted.
+fn is_left_alone(sandbox: &Sandbox, lock: &StateLock, record: &Record) {
+    let path = path_of(sandbox, record);
+    let content = std::fs::read(&path).unwrap();
+    let loaded = load(lock);
+    assert_eq!(loaded.records, []);
+    assert_eq!(loaded.reports.iter().map(|report| &report.file).collect::<Vec<_>>(), [&path]);
+    let mut store = disk(lock);
+    assert!(matches!(store.save(record), Err(StoreError::Foreign { .. })));
+    assert!(matches!(store.delete(record.session(), record.kind()), Err(StoreError::Foreign { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), content);
+    assert_eq!(files(store.directory.path()), [path]);
+}
+
+#[test]
+fn a_record_of_another_key_is_left_alone() {
+    let (elsewhere, sandbox) = (Sandbox::new(), Sandbox::new());
+    let record = sample::tokens("corp");
+    disk(&lock(&elsewhere)).save(&record).unwrap();
+    let lock = lock(&sandbox);
+    drop(disk(&lock));
+    std::fs::copy(path_of(&elsewhere, &record), path_of(&sandbox, &record)).unwrap();
+    is_left_alone(&sandbox, &lock, &record);
+}
+
+#[test]
+fn a_record_of_a_newer_version_is_left_alone() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let record = sample::tokens("corp");
+    drop(disk(&lock));
+    let newer = "{\"magic\":\"sso-agent-record\",\"version\":2,\"key_id\":{\"of\":\"another shape\"}}\nsealed";
+    std::fs::write(path_of(&sandbox, &record), newer).unwrap();
+    is_left_alone(&sandbox, &lock, &record);
+}
+
+#[test]
+fn an_older_record_never_lands_over_a_newer_one() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let (old, new) = (sample::tokens_issued("corp", 1000), sample::tokens_issued("corp", 2000));
+    let mut stale = disk(&lock);
+    stale.save(&old).unwrap();
+    disk(&lock).save(&new).unwrap();
+    assert!(matches!(stale.save(&old), Err(StoreError::Newer { .. })));
+    assert_eq!(load(&lock).records, [new]);
+}
+
+#[test]
+fn sequence_numbers_grow_through_failures_and_deletions() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let mut store = disk(&lock);
+    let record = sample::tokens("corp");
+    let name = file_name(record.session(), record.kind());
+    let mut last = 0;
+    for step in [None, Some(super::super::file::Step::SyncDirectory), Some(super::super::file::Step::Write), None] {
+        store.directory.fail_at(step);
+        let _ = store.save(&record);
+        assert!(store.sequences[&name] > last);
+        last = store.sequences[&name];
+    }
+    store.delete(record.session(), record.kind()).unwrap();
+    store.save(&record).unwrap();
+    assert!(store.sequences[&name] > last);
+}
+
+#[test]
+fn one_file_that_cannot_be_read_does_not_hide_the_others() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let (good, odd) = (sample::tokens("corp"), sample::tokens("other"));
+    let mut store = disk(&lock);
+    store.save(&good).unwrap();
+    std::fs::create_dir(path_of(&sandbox, &odd)).unwrap();
+    let loaded = load(&lock);
+    assert_eq!(loaded.records, [good]);
+    assert_eq!(loaded.reports.iter().map(|report| &report.file).collect::<Vec<_>>(), [&path_of(&sandbox, &odd)]);
+    assert!(matches!(store.save(&odd), Err(StoreError::Io { .. })));
+}
+
+#[test]
+fn files_that_are_not_records_are_not_touched() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let mut store = disk(&lock);
+    let notes = store.directory.path().join("notes.sealed");
+    std::fs::write(&notes, "mine").unwrap();
+    assert_eq!(store.load().unwrap().reports, []);
+    assert_eq!(std::fs::read(notes).unwrap(), b"mine");
+}
+
+#[test]
+fn a_lost_key_is_not_replaced_while_its_records_exist() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let record = sample::tokens("corp");
+    disk(&lock).save(&record).unwrap();
+    let (key, key_record) = (sandbox.path().join(KEY_FILE), sandbox.path().join(KEY_RECORD));
+    let (good_key, good_record) = (std::fs::read(&key).unwrap(), std::fs::read(&key_record).unwrap());
+    let sealed = std::fs::read(path_of(&sandbox, &record)).unwrap();
+
+    std::fs::remove_file(&key).unwrap();
+    let error = open_error(&lock, KeyKind::Auto);
+    assert!(matches!(error, OpenError::KeyMissing { sealed: 1, .. }), "{error}");
+    assert!(error.hint().contains("backup"));
+    assert!(!key.exists());
+
+    std::fs::write(&key, "").unwrap();
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    assert!(matches!(open_error(&lock, KeyKind::Auto), OpenError::Key(_)));
+    std::fs::write(&key, KeyBytes::random().unwrap().to_text().as_bytes()).unwrap();
+    assert!(matches!(open_error(&lock, KeyKind::Auto), OpenError::WrongKey { .. }));
+
+    std::fs::write(&key, good_key).unwrap();
+    std::fs::remove_file(&key_record).unwrap();
+    assert!(matches!(open_error(&lock, KeyKind::Auto), OpenError::KeyRecordMissing { .. }));
+    std::fs::write(&key_record, "{").unwrap();
+    assert!(matches!(open_error(&lock, KeyKind::Auto), OpenError::KeyRecordDamaged { .. }));
+
+    std::fs::write(&key_record, good_record).unwrap();
+    assert_eq!(std::fs::read(path_of(&sandbox, &record)).unwrap(), sealed);
+    assert_eq!(load(&lock).records, [record]);
+}
+
+#[test]
+fn a_kind_of_key_that_is_not_known_is_not_replaced() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let recorded = format!(r#"{{"key_id":"{}","kind":"keyring"}}"#, "0".repeat(32));
+    std::fs::write(sandbox.path().join(KEY_RECORD), &recorded).unwrap();
+    for kind in [KeyKind::Auto, KeyKind::File] {
+        assert!(matches!(open_error(&lock, kind), OpenError::UnknownKind { .. }));
+    }
+    assert_eq!(std::fs::read_to_string(sandbox.path().join(KEY_RECORD)).unwrap(), recorded);
+    assert!(!sandbox.path().join(KEY_FILE).exists());
+}
+
+#[test]
+fn keeping_nothing_writes_nothing() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let before = files(sandbox.path());
+    let mut store = open(&lock, KeyKind::None).unwrap();
+    assert_eq!(store.key_kind(), "none");
+    store.save(&sample::tokens("corp")).unwrap();
+    store.delete(sample::tokens("corp").session(), RecordKind::Tokens).unwrap();
+    assert_eq!(store.load().unwrap().records, []);
+    assert_eq!(files(sandbox.path()), before);
+    assert!(!sandbox.path().join(RECORDS).exists());
+}
+
+#[test]
+fn keeping_nothing_is_refused_while_records_are_kept() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let record = sample::tokens("corp");
+    disk(&lock).save(&record).unwrap();
+    let before = files(sandbox.path());
+    assert!(matches!(open_error(&lock, KeyKind::None), OpenError::RecordsExist { .. }));
+    assert_eq!(files(sandbox.path()), before);
+    assert_eq!(load(&lock).records, [record]);
+}
+
+/// The umask belongs to the whole process, so it is tried in one of its own.
+#[test]
+fn modes_do_not_depend_on_the_umask() {
+    for umask in ["000", "077", "777"] {
+        let sandbox = Sandbox::new();
+        let state = sandbox.path().join("a/state");
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "store::disk::tests::saves_a_record_where_it_is_told", "--ignored"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        writeln!(child.stdin.take().unwrap(), "{}", state.display()).unwrap();
+        assert!(child.wait().unwrap().success());
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
+        for directory in [state.parent().unwrap(), &state, &state.join(RECORDS)] {
+            assert_eq!(mode(directory), 0o700, "{} with umask {umask}", directory.display());
+        }
+        let files = files(&state);
+        assert_eq!(files.len(), 4);
+        for file in files {
+            assert_eq!(mode(&file), 0o600, "{} with umask {umask}", file.display());
+        }
+    }
+}
+
+#[test]
+#[ignore = "the child process of modes_do_not_depend_on_the_umask"]
+fn saves_a_record_where_it_is_told() {
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).unwrap();
+    if line.trim().is_empty() {
+        return;
+    }
+    let lock = StateLock::acquire(Path::new(line.trim()), Path::new(SOCKET)).unwrap();
+    open(&lock, KeyKind::Auto).unwrap().save(&sample::tokens("corp")).unwrap();
+}
