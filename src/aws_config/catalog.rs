@@ -1,12 +1,23 @@
 //! Sessions and profiles as the rest of the program sees them.
+//!
+//! Owns: the catalog, how it is put together, and what differs between two of them. Refuses to know how the files are
+//! written. Invariant: a session in it has a usable origin, a profile in it a session that is in it too; everything
+//! else that concerns us is in it as a rejection with a place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::PathBuf;
 
+use super::network::{Network, Surroundings};
+use super::profiles::{self, Lead};
+use super::sections::{self, File, Files, Sections};
+use super::{ini, sessions};
 use crate::env::Env;
 use crate::identity_center::{Endpoints, Origin};
 use crate::ids::{ProfileName, Region, SessionName, TargetId};
+use crate::nearest::nearest;
 use crate::settings::Settings;
+use crate::untrusted::shown;
 
 /// One configuration file as it was read; absent files are `None` in [`Sources`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +46,12 @@ pub struct Place {
     pub line: usize,
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", shown(&self.file.to_string_lossy()), self.line)
+    }
+}
+
 /// Something in the configuration that was left out, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
@@ -42,6 +59,12 @@ pub struct Warning {
     pub place: Place,
     /// What and why, for people.
     pub message: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.place, self.message)
+    }
 }
 
 /// An `[sso-session]`, or the session of legacy profiles, fit for use.
@@ -88,6 +111,12 @@ pub struct Rejected {
     pub message: String,
 }
 
+impl fmt::Display for Rejected {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.place, self.message)
+    }
+}
+
 /// What a profile means to the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
@@ -129,13 +158,110 @@ pub struct Diff {
 impl Catalog {
     /// Reads the files. Never fails: what cannot be read is in `warnings` or rejected by itself.
     #[must_use]
-    pub fn read(_sources: &Sources, _env: &Env, _settings: &Settings) -> Self {
-        Self::default()
+    pub fn read(sources: &Sources, env: &Env, settings: &Settings) -> Self {
+        let files = Files::of(sources);
+        let mut warnings = Vec::new();
+        let mut text = |file: File, source: &Option<SourceFile>| {
+            let (text, complaints) = source.as_ref().map(|source| ini::decode(&source.bytes)).unwrap_or_default();
+            sections::warn(file, complaints, &files, &mut warnings);
+            text.into_owned()
+        };
+        let config = text(File::Config, &sources.config);
+        let credentials = text(File::Credentials, &sources.credentials);
+        let sections = Sections::read(&config, &credentials, &files, &mut warnings);
+
+        let (mut drafts, nameless) = sessions::explicit(&sections, &files);
+        warnings.extend(nameless.into_iter().map(|Rejected { place, message }| Warning { place, message }));
+        let (leads, other_profiles) = profiles::leads(&sections, &mut drafts, &files, &mut warnings);
+
+        let mut voters: HashMap<&SessionName, Vec<&Lead<'_>>> = HashMap::new();
+        for lead in &leads {
+            if let Some(session) = &lead.session {
+                voters.entry(session).or_default().push(lead);
+            }
+        }
+        let default = sections.profiles.get("default");
+        let surroundings = Surroundings { env, services: &sections.services, default, files: &files };
+        let mut dissenters = Vec::new();
+        let mut sessions = BTreeMap::new();
+        for (name, draft) in &drafts {
+            let session = match draft {
+                Err(rejected) => Err(rejected.clone()),
+                Ok(draft) => {
+                    let voters = voters.get(name).map_or(&[][..], Vec::as_slice);
+                    let verdict = surroundings.decide(name, draft, voters);
+                    warnings.extend(verdict.warnings);
+                    dissenters.extend(verdict.dissenters);
+                    verdict.network.map(|Network { endpoints, endpoints_from, ca_bundle }| SessionDefinition {
+                        name: name.clone(),
+                        start_url: draft.start_url.clone(),
+                        region: draft.region.clone(),
+                        scopes: draft.scopes.clone(),
+                        endpoints,
+                        endpoints_from,
+                        ca_bundle,
+                        place: files.place(draft.at),
+                    })
+                }
+            };
+            sessions.insert(name.clone(), session);
+        }
+        let profiles = profiles::resolve(leads, &drafts, dissenters, &files);
+        warnings.extend(settings_for_nothing(settings, &sessions));
+        Self { sessions, profiles, other_profiles, warnings }
     }
 
-    /// What differs between this catalog and a newer one.
+    /// What differs between this catalog and a newer one. Lines that only moved are no difference.
     #[must_use]
-    pub fn diff(&self, _newer: &Self) -> Diff {
-        Diff::default()
+    pub fn diff(&self, newer: &Self) -> Diff {
+        let same_session = |one: &SessionDefinition, other: &SessionDefinition| {
+            one.origin() == other.origin() && one.scopes == other.scopes && one.ca_bundle == other.ca_bundle
+        };
+        let same_profile = |one: &Profile, other: &Profile| {
+            one.target == other.target && one.session == other.session && one.through_shim == other.through_shim
+        };
+        Diff {
+            sessions: differing(&self.sessions, &newer.sessions, same_session),
+            profiles: differing(&self.profiles, &newer.profiles, same_profile),
+        }
     }
 }
+
+/// The names in either map whose values are not both there and the same.
+fn differing<K: Ord + Clone, V>(
+    older: &BTreeMap<K, Result<V, Rejected>>,
+    newer: &BTreeMap<K, Result<V, Rejected>>,
+    same: impl Fn(&V, &V) -> bool,
+) -> Vec<K> {
+    let changed = older
+        .iter()
+        .filter(|(name, older)| match (older, newer.get(name)) {
+            (Ok(older), Some(Ok(newer))) => !same(older, newer),
+            (Err(older), Some(Err(newer))) => older.message != newer.message,
+            _ => true,
+        })
+        .map(|(name, _)| name);
+    let mut names: Vec<K> = changed.chain(newer.keys().filter(|name| !older.contains_key(name))).cloned().collect();
+    names.sort_unstable();
+    names
+}
+
+/// Settings that are for a session nobody has written down.
+fn settings_for_nothing(
+    settings: &Settings,
+    sessions: &BTreeMap<SessionName, Result<SessionDefinition, Rejected>>,
+) -> Vec<Warning> {
+    let unknown = settings.sessions.iter().filter(|(name, _)| !sessions.contains_key(name));
+    unknown
+        .take(MOST_UNKNOWN)
+        .map(|(name, session)| {
+            let suggestion = nearest(name.as_str(), sessions.keys().map(SessionName::as_str))
+                .map(|name| format!(" (did you mean {}?)", shown(name)))
+                .unwrap_or_default();
+            let message = format!("there is no session {}{suggestion}", shown(name.as_str()));
+            Warning { place: Place { file: settings.file.clone(), line: session.line }, message }
+        })
+        .collect()
+}
+
+const MOST_UNKNOWN: usize = 20;

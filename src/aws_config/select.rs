@@ -1,8 +1,14 @@
 //! Which session, profile or target a request means.
+//!
+//! Owns: the rule of choice and the reasons why a name leads nowhere. Refuses to know who asks. Invariant: nothing is
+//! ever guessed; a name that is left out is the only one there is, or an error.
 
-use crate::ids::{ProfileName, SessionName};
+use std::fmt;
 
 use super::{Catalog, Profile, Rejected, SessionDefinition};
+use crate::ids::{ProfileName, SessionName, TargetId};
+use crate::nearest::nearest;
+use crate::untrusted::shown;
 
 /// Why a name leads nowhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,19 +40,116 @@ pub enum SelectError {
 }
 
 impl Catalog {
-    /// The session of that name, or the only one there is when none is named.
+    /// The session of that name, or the only one there is when none is named. One that is written but cannot be used
+    /// counts as being there: a mistake in one session must not redirect requests to another.
     ///
     /// # Errors
     /// See [`SelectError`].
-    pub fn session(&self, _name: Option<&SessionName>) -> Result<&SessionDefinition, SelectError> {
-        Err(SelectError::NoSessions)
+    pub fn session(&self, name: Option<&SessionName>) -> Result<&SessionDefinition, SelectError> {
+        let session = match name {
+            Some(name) => self.sessions.get(name).ok_or_else(|| SelectError::UnknownSession {
+                name: name.as_str().to_owned(),
+                did_you_mean: self.nearest_session(name.as_str()),
+            })?,
+            None => {
+                let mut sessions = self.sessions.values();
+                match (sessions.next(), sessions.next()) {
+                    (None, _) => return Err(SelectError::NoSessions),
+                    (Some(only), None) => only,
+                    _ => return Err(SelectError::Ambiguous(self.sessions.keys().cloned().collect())),
+                }
+            }
+        };
+        session.as_ref().map_err(|rejected| SelectError::Rejected(rejected.clone()))
+    }
+
+    /// The session that is named, else the one that the profile leads to, else the only one there is.
+    ///
+    /// # Errors
+    /// See [`SelectError`].
+    pub fn session_for(
+        &self,
+        name: Option<&SessionName>,
+        profile: Option<&ProfileName>,
+    ) -> Result<&SessionDefinition, SelectError> {
+        match (name, profile) {
+            (None, Some(profile)) => self.session(Some(&self.profile(profile)?.session)),
+            (name, _) => self.session(name),
+        }
     }
 
     /// The profile of that name.
     ///
     /// # Errors
     /// See [`SelectError`].
-    pub fn profile(&self, _name: &ProfileName) -> Result<&Profile, SelectError> {
-        Err(SelectError::NoSessions)
+    pub fn profile(&self, name: &ProfileName) -> Result<&Profile, SelectError> {
+        match self.profiles.get(name) {
+            Some(Ok(profile)) => Ok(profile),
+            Some(Err(rejected)) => Err(SelectError::Rejected(rejected.clone())),
+            None => {
+                let exists = self.other_profiles.binary_search(name).is_ok();
+                let did_you_mean = if exists { None } else { self.nearest_profile(name.as_str()) };
+                Err(SelectError::UnknownProfile { name: name.as_str().to_owned(), exists, did_you_mean })
+            }
+        }
+    }
+
+    /// The target of the profile of that name, whose session can be used.
+    ///
+    /// # Errors
+    /// See [`SelectError`].
+    pub fn target(&self, name: &ProfileName) -> Result<&TargetId, SelectError> {
+        let profile = self.profile(name)?;
+        self.session(Some(&profile.session))?;
+        profile.target.as_ref().ok_or_else(|| SelectError::NoTarget(name.clone()))
+    }
+
+    fn nearest_session(&self, name: &str) -> Option<SessionName> {
+        nearest(name, self.sessions.keys().map(SessionName::as_str))?.parse().ok()
+    }
+
+    fn nearest_profile(&self, name: &str) -> Option<ProfileName> {
+        nearest(name, self.other_profiles.iter().map(ProfileName::as_str))?.parse().ok()
     }
 }
+
+impl fmt::Display for SelectError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownSession { name, did_you_mean } => {
+                write!(formatter, "there is no session {}", shown(name))?;
+                did_you_mean.as_ref().map_or(Ok(()), |near| suggest(formatter, near.as_str()))
+            }
+            Self::UnknownProfile { name, exists: true, .. } => {
+                write!(formatter, "profile {} has neither sso_* keys nor our credential_process", shown(name))
+            }
+            Self::UnknownProfile { name, did_you_mean, .. } => {
+                write!(formatter, "there is no profile {}", shown(name))?;
+                did_you_mean.as_ref().map_or(Ok(()), |near| suggest(formatter, near.as_str()))
+            }
+            Self::NoTarget(name) => {
+                write!(formatter, "profile {} names no account and role", shown(name.as_str()))
+            }
+            Self::Rejected(rejected) => write!(formatter, "{rejected}"),
+            Self::Ambiguous(names) => {
+                formatter.write_str("there are several sessions, name one of ")?;
+                for (index, name) in names.iter().take(MOST_LISTED).enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    write!(formatter, "{comma}{}", shown(name.as_str()))?;
+                }
+                if names.len() > MOST_LISTED { formatter.write_str(", …") } else { Ok(()) }
+            }
+            Self::NoSessions => formatter.write_str(
+                "no session is configured: add an [sso-session] section to the AWS config file, or run `aws configure sso`",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SelectError {}
+
+fn suggest(formatter: &mut fmt::Formatter<'_>, near: &str) -> fmt::Result {
+    write!(formatter, " (did you mean {}?)", shown(near))
+}
+
+const MOST_LISTED: usize = 20;
