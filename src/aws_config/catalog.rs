@@ -4,14 +4,16 @@
 //! written. Invariant: a session in it has a usable origin, a profile in it a session that is in it too; everything
 //! else that concerns us is in it as a rejection with a place.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 
+use super::ini::{self, Complaint};
 use super::network::{Network, Surroundings};
 use super::profiles::{self, Lead};
 use super::sections::{self, File, Files, Sections};
-use super::{ini, sessions};
+use super::sessions;
 use crate::env::Env;
 use crate::identity_center::{Endpoints, Origin};
 use crate::ids::{ProfileName, Region, SessionName, TargetId};
@@ -161,13 +163,10 @@ impl Catalog {
     pub fn read(sources: &Sources, env: &Env, settings: &Settings) -> Self {
         let files = Files::of(sources);
         let mut warnings = Vec::new();
-        let mut text = |file: File, source: &Option<SourceFile>| {
-            let (text, complaints) = source.as_ref().map(|source| ini::decode(&source.bytes)).unwrap_or_default();
-            sections::warn(file, complaints, &files, &mut warnings);
-            text.into_owned()
-        };
-        let config = text(File::Config, &sources.config);
-        let credentials = text(File::Credentials, &sources.credentials);
+        let (config, complaints) = decode(sources.config.as_ref());
+        sections::warn(File::Config, complaints, &files, &mut warnings);
+        let (credentials, complaints) = decode(sources.credentials.as_ref());
+        sections::warn(File::Credentials, complaints, &files, &mut warnings);
         let sections = Sections::read(&config, &credentials, &files, &mut warnings);
 
         let (mut drafts, nameless) = sessions::explicit(&sections, &files);
@@ -227,6 +226,10 @@ impl Catalog {
     }
 }
 
+fn decode(source: Option<&SourceFile>) -> (Cow<'_, str>, Vec<Complaint>) {
+    source.map(|source| ini::decode(&source.bytes)).unwrap_or_default()
+}
+
 /// The names in either map whose values are not both there and the same.
 fn differing<K: Ord + Clone, V>(
     older: &BTreeMap<K, Result<V, Rejected>>,
@@ -265,3 +268,128 @@ fn settings_for_nothing(
 }
 
 const MOST_UNKNOWN: usize = 20;
+
+#[cfg(test)]
+impl Catalog {
+    /// The catalog of a config file, for tests.
+    pub(super) fn of(config: &str, env: &[(&str, &str)]) -> Self {
+        Self::of_both(config, "", env)
+    }
+
+    /// The catalog of both files, for tests.
+    pub(super) fn of_both(config: &str, credentials: &str, env: &[(&str, &str)]) -> Self {
+        let file = |path: &str, text: &str| Some(SourceFile { path: path.into(), bytes: text.into() });
+        let sources = Sources { config: file("/config", config), credentials: file("/credentials", credentials) };
+        Self::read(&sources, &env.iter().copied().collect(), &Settings::default())
+    }
+
+    /// The session's definition or why it was rejected, for tests.
+    pub(super) fn session_named(&self, name: &str) -> Result<&SessionDefinition, String> {
+        let session = self.sessions.get(&name.parse().unwrap()).ok_or("unknown".to_owned())?;
+        session.as_ref().map_err(ToString::to_string)
+    }
+
+    /// The profile's target as text or why it was rejected, for tests.
+    pub(super) fn target_of(&self, name: &str) -> Result<String, String> {
+        let profile = self.profiles.get(&name.parse().unwrap()).ok_or("not ours".to_owned())?;
+        let profile = profile.as_ref().map_err(ToString::to_string)?;
+        Ok(profile.target.as_ref().map_or_else(|| format!("{} only", profile.session), ToString::to_string))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    const CONFIG: &str = "[sso-session corp]\nsso_start_url = https://corp.example/start\nsso_region = eu-west-1\n\
+                          [profile dev]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = Developer\n";
+
+    #[test]
+    fn lines_that_only_moved_are_no_difference() {
+        let moved = format!("# a comment\n\n{}", CONFIG.replace("[profile dev]\n", "[profile dev]\nregion = x\n"));
+        assert_eq!(Catalog::of(CONFIG, &[]).diff(&Catalog::of(&moved, &[])), Diff::default());
+    }
+
+    #[test]
+    fn what_is_new_gone_or_changed_differs_and_nothing_else() {
+        let before = Catalog::of(
+            &format!("{CONFIG}[profile gone]\nsso_session = corp\n[sso-session other]\nsso_region = eu-west-1\n"),
+            &[],
+        );
+        let after = Catalog::of(
+            &format!(
+                "{}[profile new]\nsso_session = corp\n",
+                CONFIG.replace("sso_region = eu-west-1", "sso_region = eu-west-2")
+            ),
+            &[],
+        );
+        let diff = before.diff(&after);
+        assert_eq!(diff.sessions.iter().map(SessionName::as_str).collect::<Vec<_>>(), ["corp", "other"]);
+        assert_eq!(diff.profiles.iter().map(ProfileName::as_str).collect::<Vec<_>>(), ["gone", "new"]);
+        let elsewhere = Catalog::of(CONFIG, &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]);
+        assert_eq!(Catalog::of(CONFIG, &[]).diff(&elsewhere).sessions.len(), 1);
+    }
+
+    #[test]
+    fn settings_for_a_session_that_nobody_has_written_are_a_warning() {
+        let settings = Settings {
+            file: "/config.toml".into(),
+            ..Settings::parse("[session.crop]\nflow = \"device\"\n[session.corp]\nflow = \"device\"").unwrap()
+        };
+        let sources =
+            Sources { config: Some(SourceFile { path: "/c".into(), bytes: CONFIG.into() }), credentials: None };
+        let warnings = Catalog::read(&sources, &Env::default(), &settings).warnings;
+        let shown: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["/config.toml:1: there is no session crop (did you mean corp?)"]);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_read_costs_that_line() {
+        let config = CONFIG.replace("sso_session = corp\n", "nonsense\nsso_session = corp\n");
+        let catalog = Catalog::of(&config, &[]);
+        assert_eq!(catalog.target_of("dev").as_deref(), Ok("corp 111122223333 Developer"));
+        assert_eq!(catalog.warnings[0].to_string(), "/config:5: not of the form `key = value`: left out");
+    }
+
+    /// Not a measurement (that is the benchmark's): a quadratic step would make this test take minutes.
+    #[test]
+    fn a_large_configuration_is_read_whole() {
+        let mut config = String::from(CONFIG);
+        for number in 0..20_000 {
+            let (account, other) = (100_000_000_000_u64 + number, number % 7);
+            match number % 4 {
+                0 => write!(
+                    config,
+                    "[profile p{number}]\nsso_session = corp\nsso_account_id = {account}\nsso_role_name = R\n"
+                ),
+                1 => write!(config, "[profile p{number}]\nsso_session = gone{number}\nuse_fips_endpoint = true\n"),
+                2 => write!(
+                    config,
+                    "[profile p{number}]\nsso_start_url = https://e.example/{number}\nsso_region = eu-west-{other}\n"
+                ),
+                _ => write!(
+                    config,
+                    "[profile p{number}]\ncredential_process = sso-credential-process --profile p{}\n",
+                    number - 3
+                ),
+            }
+            .unwrap();
+        }
+        let catalog = Catalog::of(&config, &[]);
+        assert_eq!(catalog.profiles.len(), 20_001);
+        assert_eq!(catalog.profiles.values().filter(|profile| profile.is_err()).count(), 5_000);
+        assert_eq!(catalog.sessions.len(), 5_001);
+        assert_eq!(catalog.diff(&catalog), Diff::default());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_make_a_catalog(bytes: Vec<u8>, credentials: Vec<u8>) {
+            let file = |bytes: Vec<u8>| Some(SourceFile { path: "/c".into(), bytes });
+            let sources = Sources { config: file(bytes), credentials: file(credentials) };
+            let _ = Catalog::read(&sources, &Env::default(), &Settings::default());
+        }
+    }
+}

@@ -225,11 +225,13 @@ impl Surroundings<'_> {
 
     fn fips_warning(&self, name: &SessionName, draft: &Draft, view: &View) -> Option<Warning> {
         let choice = [&view.oidc, &view.portal].into_iter().find(|choice| choice.fips_not_used.is_some())?;
+        let asked = choice.fips_not_used?;
         let message = format!(
-            "session {} uses the endpoint of {}, which need not be a FIPS endpoint, although {} asks for one",
+            "session {} uses the endpoint of {}, which need not be a FIPS endpoint, although {}{} asks for one",
             shown(name.as_str()),
             self.show(choice.by),
-            self.show(choice.fips_not_used?),
+            asked.key(),
+            asked.line().map(|at| format!(" at {}", self.files.place(at))).unwrap_or_default(),
         );
         Some(Warning { place: self.files.place(choice.by.line().unwrap_or(draft.at)), message })
     }
@@ -381,3 +383,164 @@ const KEYS: [&str; 6] = [
     "use_dualstack_endpoint",
     "ca_bundle",
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::aws_config::Catalog;
+
+    const SESSION: &str = "[sso-session corp]\nsso_start_url = https://corp.example/start\nsso_region = us-east-1\n";
+    const DEFAULTS: [&str; 2] = ["https://oidc.us-east-1.amazonaws.com", "https://portal.sso.us-east-1.amazonaws.com"];
+
+    fn endpoints(catalog: &Catalog) -> Result<[String; 2], String> {
+        let endpoints = &catalog.session_named("corp")?.endpoints;
+        Ok([endpoints.oidc.to_string(), endpoints.portal.to_string()])
+    }
+
+    fn from(catalog: &Catalog) -> &str {
+        &catalog.session_named("corp").unwrap().endpoints_from
+    }
+
+    #[test]
+    fn a_session_with_one_profile_goes_where_that_profile_would_go() {
+        let cases: serde_json::Value = serde_json::from_str(include_str!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/wire/endpoint-url-config-botocore.json"
+        )))
+        .unwrap();
+        let mut checked = 0;
+        for case in cases.as_array().unwrap() {
+            // Plain http to other machines is refused here.
+            let text = |value: &serde_json::Value| value.as_str().unwrap().replace("http://", "https://");
+            if case["name"] == "sso-session-endpoint-ignored" {
+                continue;
+            }
+            let config = text(&case["config"]).replace("[profile t]\n", "[profile t]\nsso_session = corp\n") + SESSION;
+            let env: Vec<(String, String)> =
+                case["env"].as_object().unwrap().iter().map(|(name, value)| (name.clone(), text(value))).collect();
+            let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let catalog = Catalog::of(&config, &env);
+            let expected = text(&case["result"]);
+            if expected.starts_with("ERR") {
+                assert!(catalog.target_of("t").unwrap_err().contains("there is no [services nope]"));
+            } else {
+                let [oidc, portal] = endpoints(&catalog).unwrap();
+                assert!(expected.contains(&format!("'sso-oidc': '{oidc}'")), "{case}: {oidc}");
+                assert!(expected.contains(&format!("'sso': '{portal}'")), "{case}: {portal}");
+            }
+            checked += 1;
+        }
+        assert_eq!(checked, 14);
+    }
+
+    #[test]
+    fn a_session_knows_what_decided_its_endpoints() {
+        let profile = "[profile t]\nsso_session = corp\n";
+        let of = |lines: &str, env: &[(&str, &str)]| {
+            from(&Catalog::of(&format!("{SESSION}{profile}{lines}"), env)).to_owned()
+        };
+        assert_eq!(of("", &[]), "the region");
+        assert_eq!(of("", &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]), "AWS_ENDPOINT_URL");
+        assert_eq!(of("endpoint_url = http://127.0.0.1:1\n", &[]), "/config:6");
+        assert_eq!(of("use_fips_endpoint = true\n", &[]), "the region and use_fips_endpoint at /config:6");
+        assert_eq!(of("", &[("AWS_USE_DUALSTACK_ENDPOINT", "TRUE")]), "the region and AWS_USE_DUALSTACK_ENDPOINT");
+        assert_eq!(
+            of("services = s\n[services s]\nsso =\n  endpoint_url = http://127.0.0.1:1\n", &[]),
+            "the region for sso-oidc, /config:9 for sso"
+        );
+    }
+
+    #[test]
+    fn one_profile_alone_cannot_send_a_session_elsewhere() {
+        let text = format!(
+            "{SESSION}[profile good]\nsso_session = corp\n[profile evil]\nsso_session = corp\nendpoint_url = https://evil.example\n"
+        );
+        let catalog = Catalog::of(&text, &[]);
+        assert_eq!(endpoints(&catalog).unwrap(), DEFAULTS);
+        assert!(catalog.target_of("good").is_ok());
+        let error = catalog.target_of("evil").unwrap_err();
+        assert!(error.starts_with("/config:8: ") && error.contains("https://evil.example"), "{error}");
+        assert!(error.contains("profile good (/config:4)") && error.contains("(the region)"), "{error}");
+    }
+
+    #[test]
+    fn profiles_that_agree_are_followed_and_those_that_disagree_are_all_rejected() {
+        let profile = |name: &str, url: &str| format!("[profile {name}]\nsso_session = corp\nendpoint_url = {url}\n");
+        let (a, b) = (profile("a", "http://127.0.0.1:1"), profile("b", "http://127.0.0.1:1/"));
+        let agreed = Catalog::of(&format!("{SESSION}{a}{b}"), &[]);
+        assert_eq!(endpoints(&agreed).unwrap(), ["http://127.0.0.1:1"; 2]);
+        let c = profile("c", "http://127.0.0.1:2");
+        let catalog = Catalog::of(&format!("{SESSION}{a}{b}{c}"), &[]);
+        assert_eq!(endpoints(&catalog).unwrap(), DEFAULTS);
+        assert!(catalog.target_of("a").unwrap_err().contains("profile c "));
+        assert!(catalog.target_of("b").unwrap_err().contains("profile c "));
+        assert!(catalog.target_of("c").unwrap_err().contains("profile a "));
+        let same = Catalog::of(&format!("{SESSION}{a}{b}{c}"), &[("AWS_ENDPOINT_URL", "http://127.0.0.1:3")]);
+        assert!(same.target_of("c").is_ok(), "the environment decides for all");
+    }
+
+    #[test]
+    fn a_shim_profile_has_no_say_and_default_has_one_where_nobody_else_has() {
+        let shim = "[profile t]\ncredential_process = sso-credential-process --account 111122223333 --role R\n\
+                    endpoint_url = http://127.0.0.1:1\n";
+        let catalog = Catalog::of(&format!("{SESSION}{shim}"), &[]);
+        assert_eq!(endpoints(&catalog).unwrap(), DEFAULTS);
+        assert!(catalog.target_of("t").is_ok());
+        let default = "[default]\nendpoint_url = http://127.0.0.1:2\nca_bundle = ~/ca.pem\n";
+        let catalog = Catalog::of(&format!("{SESSION}{shim}{default}"), &[("HOME", "/home/u")]);
+        assert_eq!(endpoints(&catalog).unwrap(), ["http://127.0.0.1:2"; 2]);
+        let bundle = catalog.session_named("corp").unwrap().ca_bundle.clone();
+        assert_eq!(bundle, Some("/home/u/ca.pem".into()));
+        let catalog = Catalog::of(&format!("{SESSION}{default}[profile a]\nsso_session = corp\n"), &[]);
+        assert_eq!(endpoints(&catalog).unwrap(), DEFAULTS);
+    }
+
+    #[test]
+    fn an_unusable_endpoint_rejects_the_session_and_does_not_fall_back() {
+        let error = |lines: &str, env: &[(&str, &str)]| {
+            endpoints(&Catalog::of(&format!("{SESSION}[profile t]\nsso_session = corp\n{lines}"), env)).unwrap_err()
+        };
+        let from_env = error("", &[("AWS_ENDPOINT_URL_SSO", "http://e.example")]);
+        assert!(from_env.contains("AWS_ENDPOINT_URL_SSO: plain http is accepted for loopback"), "{from_env}");
+        let from_file = error("endpoint_url = https://u:hunter2@e.example?token=hunter2\n", &[]);
+        assert!(from_file.starts_with("/config:6: endpoint_url: ") && !from_file.contains("hunter2"), "{from_file}");
+        assert!(error("", &[("AWS_ENDPOINT_URL", "nonsense")]).contains("AWS_ENDPOINT_URL: not an endpoint"));
+        let fips = error("", &[("AWS_USE_FIPS_ENDPOINT", "yes")]);
+        assert!(fips.ends_with("AWS_USE_FIPS_ENDPOINT: expected true or false"), "{fips}");
+    }
+
+    #[test]
+    fn an_unusable_endpoint_of_one_of_several_profiles_rejects_that_profile_without_showing_it() {
+        let text = format!(
+            "{SESSION}[profile a]\nsso_session = corp\n[profile b]\nsso_session = corp\nendpoint_url = https://u:hunter2@x\n"
+        );
+        let catalog = Catalog::of(&text, &[]);
+        assert_eq!(endpoints(&catalog).unwrap(), DEFAULTS);
+        let error = catalog.target_of("b").unwrap_err();
+        assert!(error.contains("unusable") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_custom_endpoint_wins_over_fips_with_a_warning() {
+        let text = format!("{SESSION}[profile t]\nsso_session = corp\nuse_fips_endpoint = true\n");
+        let catalog = Catalog::of(&text, &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1")]);
+        assert_eq!(endpoints(&catalog).unwrap(), ["http://127.0.0.1:1"; 2]);
+        let warning = catalog.warnings[0].to_string();
+        assert!(warning.contains("AWS_ENDPOINT_URL") && warning.contains("use_fips_endpoint"), "{warning}");
+    }
+
+    #[test]
+    fn fips_and_the_ca_bundle_need_agreement_too() {
+        let text = format!(
+            "{SESSION}[profile a]\nsso_session = corp\n[profile b]\nsso_session = corp\nuse_fips_endpoint = true\n\
+             [profile c]\nsso_session = corp\nca_bundle = /ca.pem\n"
+        );
+        let catalog = Catalog::of(&text, &[]);
+        assert_eq!(endpoints(&catalog).unwrap(), DEFAULTS);
+        assert_eq!(catalog.session_named("corp").unwrap().ca_bundle, None);
+        assert!(catalog.target_of("b").unwrap_err().contains("https://oidc-fips.us-east-1.amazonaws.com"));
+        assert!(catalog.target_of("c").unwrap_err().starts_with("/config:11: the CA bundle is /ca.pem"));
+        let catalog = Catalog::of(&text, &[("AWS_CA_BUNDLE", "/env.pem"), ("AWS_USE_FIPS_ENDPOINT", "true")]);
+        assert_eq!(catalog.session_named("corp").unwrap().ca_bundle, Some("/env.pem".into()));
+        assert!(["a", "b", "c"].iter().all(|name| catalog.target_of(name).is_ok()));
+    }
+}

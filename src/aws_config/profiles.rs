@@ -260,3 +260,117 @@ fn did_you_mean<'n>(wanted: &SessionName, known: impl Iterator<Item = &'n str>) 
 }
 
 const MOST_SUGGESTED_FROM: usize = 50;
+
+#[cfg(test)]
+mod tests {
+    use crate::aws_config::Catalog;
+
+    const SESSION: &str = "[sso-session corp]\nsso_start_url = https://corp.example/start\nsso_region = eu-west-1\n";
+
+    /// The target of profile `t` with these lines, which start at line 5.
+    fn target(lines: &str) -> Result<String, String> {
+        Catalog::of(&format!("{SESSION}[profile t]\n{lines}"), &[]).target_of("t")
+    }
+
+    #[test]
+    fn a_profile_with_the_three_keys_is_a_target_and_with_one_a_session() {
+        let target_keys = "sso_session = corp\nsso_account_id = 111122223333\nsso_role_name = Developer\n";
+        assert_eq!(target(target_keys), Ok("corp 111122223333 Developer".to_owned()));
+        assert_eq!(target("sso_session = corp\n"), Ok("corp only".to_owned()));
+        assert_eq!(target("region = eu-west-1\nsso_region = eu-west-1\n"), Err("not ours".to_owned()));
+    }
+
+    #[test]
+    fn a_profile_in_the_credentials_file_is_one_and_wins_key_by_key() {
+        let config = format!("{SESSION}[profile t]\nsso_session = corp\nsso_account_id = 111122223333\n");
+        let catalog = Catalog::of_both(&config, "[t]\nsso_role_name = R\nsso_account_id = 444455556666\n", &[]);
+        assert_eq!(catalog.target_of("t"), Ok("corp 444455556666 R".to_owned()));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_profile_is_named_with_its_line() {
+        for (lines, start) in [
+            ("sso_session = crop\n", "/config:5: there is no [sso-session crop] (did you mean corp?)"),
+            (
+                "sso_session = corp\nsso_account_id = 1111\nsso_role_name = R\n",
+                "/config:6: sso_account_id is not a valid",
+            ),
+            ("sso_session = corp\nsso_account_id = 111122223333\nsso_role_name = a b\n", "/config:7: sso_role_name is"),
+            ("sso_session = corp\nsso_account_id = 111122223333\n", "/config:6: sso_account_id without sso_role_name"),
+            ("sso_session = corp\nsso_role_name = R\n", "/config:6: sso_role_name without sso_account_id"),
+            ("sso_account_id = 111122223333\nsso_role_name = R\n", "/config:5: profile t names an account or role but"),
+            (
+                "sso_session = corp\nsso_region = eu-west-2\n",
+                "/config:6: sso_region differs from that of its sso_session at /config:3",
+            ),
+            ("sso_session = corp\nsso_start_url = https://corp.example/start/\n", "/config:6: sso_start_url differs"),
+        ] {
+            let error = target(lines).unwrap_err();
+            assert!(error.starts_with(start), "{error}");
+        }
+        let equal = "sso_session = corp\nsso_region = eu-west-1\nsso_start_url = https://corp.example/start\n";
+        assert!(target(equal).is_ok());
+    }
+
+    #[test]
+    fn a_profile_that_runs_our_shim_is_the_target_that_its_arguments_name() {
+        let expected = Ok("corp 111122223333 R".to_owned());
+        let run = "credential_process = /usr/bin/sso-credential-process";
+        assert_eq!(target(&format!("{run} --session corp --account 111122223333 --role R\n")), expected);
+        assert_eq!(target(&format!("{run} --session=corp --account=111122223333 --role=R\n")), expected);
+        assert_eq!(target(&format!("{run} --account 111122223333 --role R\n")), expected);
+        assert_eq!(target("credential_process = /usr/bin/other --session corp\n"), Err("not ours".to_owned()));
+        let error = target(&format!("{run} --session crop --account 111122223333 --role R\n")).unwrap_err();
+        assert_eq!(error, "/config:5: credential_process: there is no session crop (did you mean corp?)");
+        let error = target(&format!("{run} --account 1 --role R\n")).unwrap_err();
+        assert!(error.starts_with("/config:5: credential_process: --account:"), "{error}");
+    }
+
+    #[test]
+    fn a_shim_without_session_needs_exactly_one() {
+        let other = SESSION.replace("corp", "other");
+        let line = "credential_process = sso-credential-process --account 111122223333 --role R\n";
+        let error = target(&format!("{line}{other}")).unwrap_err();
+        assert!(error.contains("several sessions"), "{error}");
+        let none = Catalog::of(&format!("[profile t]\n{line}"), &[]);
+        assert!(none.target_of("t").unwrap_err().contains("there is no session"));
+    }
+
+    #[test]
+    fn a_shim_follows_a_profile_for_one_hop_and_never_in_a_circle() {
+        let run = "credential_process = sso-credential-process --profile";
+        let keys = "sso_session = corp\nsso_account_id = 111122223333\nsso_role_name = R\n";
+        let text = format!(
+            "{SESSION}[profile one]\n{run} keys\n[profile keys]\n{keys}[profile two]\n{run} one\n[profile loop]\n{run} loop\n\
+             [profile lost]\n{run} nobody\n[profile only]\nsso_session = corp\n[profile bare]\n{run} only\n"
+        );
+        let catalog = Catalog::of(&text, &[]);
+        assert_eq!(catalog.target_of("one"), Ok("corp 111122223333 R".to_owned()));
+        for (name, reason) in [
+            ("two", "is no profile with"),
+            ("loop", "is no profile with"),
+            ("lost", "nobody is no profile"),
+            ("bare", "names no account"),
+        ] {
+            let error = catalog.target_of(name).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+        assert!(catalog.profiles[&"one".parse().unwrap()].as_ref().unwrap().through_shim);
+    }
+
+    #[test]
+    fn keys_beside_a_shim_count_and_are_a_warning() {
+        let text = format!(
+            "{SESSION}[profile t]\nsso_session = corp\ncredential_process = sso-credential-process --profile x\n"
+        );
+        let catalog = Catalog::of(&text, &[]);
+        assert_eq!(catalog.target_of("t"), Ok("corp only".to_owned()));
+        assert_eq!(catalog.warnings[0].place.line, 6);
+    }
+
+    #[test]
+    fn hostile_names_are_shown_harmless() {
+        let error = target("sso_session = \u{1b}[2J\u{202e}x\n").unwrap_err();
+        assert!(error.chars().all(|character| !character.is_control() && character != '\u{202e}'), "{error:?}");
+    }
+}

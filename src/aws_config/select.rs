@@ -153,3 +153,57 @@ fn suggest(formatter: &mut fmt::Formatter<'_>, near: &str) -> fmt::Result {
 }
 
 const MOST_LISTED: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(name: &str) -> String {
+        format!("[sso-session {name}]\nsso_start_url = https://{name}.example/start\nsso_region = eu-west-1\n")
+    }
+
+    fn name(name: &str) -> SessionName {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn a_session_that_is_not_named_is_the_only_one_there_is() {
+        assert_eq!(Catalog::default().session(None), Err(SelectError::NoSessions));
+        let one = Catalog::of(&session("corp"), &[]);
+        assert_eq!(one.session(None).unwrap().name, name("corp"));
+        let two = Catalog::of(&(session("corp") + "[sso-session broken]\n"), &[]);
+        assert_eq!(two.session(None), Err(SelectError::Ambiguous(vec![name("broken"), name("corp")])));
+        assert!(two.session(Some(&name("corp"))).is_ok());
+        assert!(matches!(two.session(Some(&name("broken"))), Err(SelectError::Rejected(_))));
+        assert_eq!(
+            two.session(Some(&name("crop"))).unwrap_err().to_string(),
+            "there is no session crop (did you mean corp?)"
+        );
+    }
+
+    #[test]
+    fn a_profile_leads_to_its_session_where_none_is_named() {
+        let text = session("a") + &session("b") + "[profile t]\nsso_session = b\n";
+        let catalog = Catalog::of(&text, &[]);
+        let profile = "t".parse().unwrap();
+        assert_eq!(catalog.session_for(None, Some(&profile)).unwrap().name, name("b"));
+        assert_eq!(catalog.session_for(Some(&name("a")), Some(&profile)).unwrap().name, name("a"));
+        assert!(matches!(catalog.session_for(None, None), Err(SelectError::Ambiguous(_))));
+        assert_eq!(catalog.target(&profile), Err(SelectError::NoTarget(profile.clone())));
+    }
+
+    #[test]
+    fn a_profile_is_unknown_or_not_ours_or_rejected() {
+        let text = session("corp")
+            + "[profile static]\naws_access_key_id = x\n[profile bad]\nsso_session = gone\n[profile dev]\nsso_session = corp\n";
+        let catalog = Catalog::of(&text, &[]);
+        let find = |name: &str| catalog.profile(&name.parse().unwrap());
+        assert!(find("dev").is_ok());
+        assert!(matches!(find("bad"), Err(SelectError::Rejected(_))));
+        assert!(matches!(find("static"), Err(SelectError::UnknownProfile { exists: true, did_you_mean: None, .. })));
+        let near = find("statik").unwrap_err();
+        assert_eq!(near.to_string(), "there is no profile statik (did you mean static?)");
+        assert_eq!(find("dve").unwrap_err().to_string(), "there is no profile dve (did you mean dev?)");
+        assert!(matches!(find("zzzzzz"), Err(SelectError::UnknownProfile { exists: false, did_you_mean: None, .. })));
+    }
+}

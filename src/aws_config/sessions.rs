@@ -143,3 +143,101 @@ fn default_scopes() -> Vec<String> {
 /// Without a scope the service hands out no refresh token.
 const DEFAULT_SCOPE: &str = "sso:account:access";
 const NOT_A_URL: &str = "not a URL: write it as https://example.awsapps.com/start";
+
+#[cfg(test)]
+mod tests {
+    use crate::aws_config::Catalog;
+
+    fn session(lines: &str) -> Result<Vec<String>, String> {
+        let catalog = Catalog::of(&format!("[sso-session s]\n{lines}"), &[]);
+        catalog.session_named("s").map(|session| session.scopes.clone())
+    }
+
+    const URL: &str = "sso_start_url = https://example.awsapps.com/start#/\n";
+
+    #[test]
+    fn a_session_is_its_start_url_region_and_scopes() {
+        let text = format!("[sso-session s]\n{URL}sso_region = eu-west-1\nsso_registration_scopes = a, b ,,\n  c\n");
+        let catalog = Catalog::of(&text, &[]);
+        let session = catalog.session_named("s").unwrap();
+        assert_eq!(session.start_url, "https://example.awsapps.com/start#/");
+        assert_eq!(session.region.as_str(), "eu-west-1");
+        assert_eq!(session.scopes, ["a", "b", "c"]);
+        assert_eq!(session.endpoints.oidc.as_str(), "https://oidc.eu-west-1.amazonaws.com");
+        assert_eq!((session.endpoints_from.as_str(), session.place.line), ("the region", 1));
+    }
+
+    #[test]
+    fn without_scopes_the_one_that_brings_a_refresh_token_is_asked_for() {
+        for scopes in ["", "sso_registration_scopes =\n", "sso_registration_scopes = ,\n"] {
+            assert_eq!(session(&format!("{URL}sso_region = eu-west-1\n{scopes}")).unwrap(), ["sso:account:access"]);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_place_and_what_to_write() {
+        let error = session(URL).unwrap_err();
+        assert_eq!(error, "/config:1: [sso-session s] has no sso_region: add a line such as `sso_region = eu-west-1`");
+        let error = session("sso_region = eu-west-1").unwrap_err();
+        assert!(error.starts_with("/config:1: [sso-session s] has no sso_start_url"), "{error}");
+        let error = session(&format!("{URL}sso_region = EU West")).unwrap_err();
+        assert!(error.starts_with("/config:3: sso_region of [sso-session s] is not a valid region"), "{error}");
+    }
+
+    #[test]
+    fn a_start_url_is_https_or_on_this_machine_and_carries_no_password() {
+        for good in ["https://a.example/start/", "http://127.0.0.1:4566/start", "http://localhost/", "http://[::1]:1/"]
+        {
+            let lines = format!("sso_start_url = {good}\nsso_region = eu-west-1\n");
+            assert!(session(&lines).is_ok(), "{good}");
+        }
+        for wrong in
+            ["http://a.example/start", "a.example/start", "ftp://a.example", "https://u:hunter2@a.example", "https://é"]
+        {
+            let error = session(&format!("sso_start_url = {wrong}\nsso_region = eu-west-1\n")).unwrap_err();
+            assert!(error.starts_with("/config:2: sso_start_url of") && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_legacy_session_is_its_start_url_exactly_as_written() {
+        let profile = |name: &str, url: &str| {
+            format!(
+                "[profile {name}]\nsso_start_url = {url}\nsso_region = eu-west-1\nsso_account_id = 111122223333\n\
+                 sso_role_name = R\n"
+            )
+        };
+        let (one, two) = ("https://e.example/start", "https://e.example/start/");
+        let catalog = Catalog::of(&(profile("a", one) + &profile("b", two) + &profile("c", one)), &[]);
+        assert_eq!(catalog.sessions.len(), 2);
+        assert_eq!(catalog.target_of("a"), Ok(format!("{one} 111122223333 R")));
+        assert_eq!(catalog.target_of("b"), Ok(format!("{two} 111122223333 R")));
+        assert_eq!(catalog.session_named(one).unwrap().place.line, 2);
+    }
+
+    #[test]
+    fn of_two_regions_for_one_start_url_the_first_counts_and_the_other_is_told_both_lines() {
+        let url = "https://e.example/start";
+        let text = format!(
+            "[profile a]\nsso_start_url = {url}\nsso_region = eu-west-1\n[profile b]\nsso_start_url = {url}\nsso_region = eu-west-2\n"
+        );
+        let catalog = Catalog::of(&text, &[]);
+        assert_eq!(catalog.session_named(url).unwrap().region.as_str(), "eu-west-1");
+        assert!(catalog.target_of("a").is_ok());
+        let error = catalog.target_of("b").unwrap_err();
+        assert!(error.starts_with("/config:6: ") && error.contains("/config:3"), "{error}");
+    }
+
+    #[test]
+    fn a_legacy_profile_without_region_does_not_spoil_the_session_for_the_next() {
+        let url = "https://e.example/start";
+        let text =
+            format!("[profile a]\nsso_start_url = {url}\n[profile b]\nsso_start_url = {url}\nsso_region = eu-west-2\n");
+        let catalog = Catalog::of(&text, &[]);
+        assert!(catalog.session_named(url).is_ok());
+        assert!(catalog.target_of("a").unwrap_err().contains("has no sso_region"));
+        assert_eq!(catalog.target_of("b"), Ok(format!("{url} only")));
+        let alone = Catalog::of(&format!("[profile a]\nsso_start_url = {url}\n"), &[]);
+        assert!(alone.session_named(url).unwrap_err().contains("has no sso_region"));
+    }
+}

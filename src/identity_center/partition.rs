@@ -32,7 +32,7 @@ impl Service {
 #[expect(clippy::missing_panics_doc, reason = "a region consists of characters that are legal in a host name")]
 pub fn resolve(service: Service, region: &Region, fips: bool, dual_stack: bool) -> Endpoint {
     let partition = Partition::of(region);
-    let host = match (service, fips && !(partition.plain_is_fips && !dual_stack)) {
+    let host = match (service, fips && (dual_stack || !partition.plain_is_fips)) {
         (Service::Oidc, false) => "oidc",
         (Service::Oidc, true) => "oidc-fips",
         (Service::Portal, false) => "portal.sso",
