@@ -6,7 +6,7 @@
 //! | floor | modules | may know |
 //! | --- | --- | --- |
 //! | 0 words | `secret` `untrusted` `ids` `time` `env` `paths` `exit` `holder` `api` `client` | nothing of tokio, TLS, clocks; all that the shim is built from |
-//! | 1 facts | `identity_center` `aws_config` `settings` `schedule` | pure values and rules, no I/O |
+//! | 1 facts | `identity_center` `aws_config` `settings` `schedule` `nearest` | pure values and rules, no I/O |
 //! | 2 world | `alarm` `clock` `upstream` `store` `source` | the network, the disk, the time: a trait beside the real thing |
 //! | 3 heart | `engine` | owns every secret; a pure state machine and the loop that runs it |
 //! | 4 doors | `server` `listener` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
@@ -31,6 +31,8 @@ pub mod untrusted;
 pub mod aws_config;
 #[cfg(feature = "agent")]
 pub mod identity_center;
+#[cfg(feature = "agent")]
+pub mod nearest;
 #[cfg(feature = "agent")]
 pub mod schedule;
 #[cfg(feature = "agent")]

@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn margins_are_a_share_of_the_lifetime_with_a_ceiling() {
-        let minutes = |minutes| Duration::from_secs(minutes * 60);
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         assert_eq!(refresh_margin(minutes(60)), minutes(20));
         assert_eq!(refresh_margin(minutes(15)), minutes(5));
         assert_eq!(role_margin(minutes(60)), minutes(20));

@@ -6,7 +6,12 @@
 
 mod catalog;
 mod ini;
+mod network;
+mod profiles;
+mod sections;
 mod select;
+mod sessions;
+mod shim;
 
 pub use catalog::{Catalog, Diff, Place, Profile, Rejected, SessionDefinition, SourceFile, Sources, Warning};
 pub use select::SelectError;
