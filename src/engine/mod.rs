@@ -10,10 +10,12 @@ mod handle;
 mod portal;
 mod refresh;
 mod run;
+mod select;
 mod session;
 mod sign_in;
 mod sign_out;
 mod state;
+mod status;
 mod words;
 
 pub use event::{Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, WaiterId, Write};

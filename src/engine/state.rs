@@ -9,14 +9,12 @@ use std::time::Duration;
 use super::event::{
     Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, Turn, Waiter, WaiterId, Write,
 };
+use super::select::{session_of, target_of};
 use super::session::{Session, TokenWaiter, Wants, same_place};
+use super::status::StatusWatcher;
 use super::words;
-use crate::api::{
-    Code, Health, Problem, Reloaded, Request, Response, SessionQuery, Status, StorageStatus, TargetQuery, TargetStatus,
-    TokenKind, WarningEntry,
-};
-use crate::aws_config::Catalog;
-use crate::ids::{Grant, ProfileName, SessionName, TargetId};
+use crate::api::{Code, Health, Problem, Reloaded, Request, Response, SessionQuery, Status, TokenKind};
+use crate::ids::{SessionName, TargetId};
 use crate::schedule::Dice;
 use crate::store::{Record, Report, StoreError};
 use crate::time::{Mono, Now, Timestamp};
@@ -25,27 +23,21 @@ use crate::upstream::Reply;
 /// Everything the agent knows.
 #[derive(Debug)]
 pub struct State {
-    agent: Agent,
-    started_at: Timestamp,
-    configuration: Configuration,
-    sessions: BTreeMap<SessionName, Session>,
+    pub(super) agent: Agent,
+    pub(super) started_at: Timestamp,
+    pub(super) configuration: Configuration,
+    pub(super) sessions: BTreeMap<SessionName, Session>,
     dice: Dice,
-    reports: Vec<Report>,
+    pub(super) reports: Vec<Report>,
     reloads: Vec<Waiter>,
     reading: bool,
-    watchers: Vec<StatusWatcher>,
-    revision: u64,
-    seen: Option<Status>,
+    pub(super) watchers: Vec<StatusWatcher>,
+    pub(super) revision: u64,
+    pub(super) seen: Option<Status>,
     previous: Option<Now>,
     planned: Option<Mono>,
     steps_judged: Option<Mono>,
     stopping: bool,
-}
-
-#[derive(Debug)]
-struct StatusWatcher {
-    waiter: Waiter,
-    after: u64,
 }
 
 impl State {
@@ -209,7 +201,7 @@ impl State {
         if self.stopping {
             return None;
         }
-        let target = self.configuration.catalog.target(target).ok()?;
+        let target = target_of(&self.configuration.catalog, target).ok()?;
         let keep_warm = self.configuration.settings.keep_warm;
         self.sessions.get_mut(&target.session)?.warm_credentials(&target.grant, *min_validity, keep_warm, now)
     }
@@ -225,7 +217,7 @@ impl State {
                 None
             }
             Request::Credentials { target, min_validity, timeout } => {
-                match self.configuration.catalog.target(&target) {
+                match target_of(&self.configuration.catalog, &target) {
                     Ok(TargetId { session, grant }) => {
                         let key = PortalKey::Credentials(grant);
                         self.ask_portal(waiter, &session, key, min_validity, timeout.unwrap_or(PATIENCE), now, effects)
@@ -287,7 +279,7 @@ impl State {
         query: &SessionQuery,
         work: impl FnOnce(&mut Self, SessionName) -> Option<Result<Response, Problem>>,
     ) -> Option<Result<Response, Problem>> {
-        match self.configuration.catalog.session_name(query) {
+        match session_of(&self.configuration.catalog, query) {
             Ok(name) => work(self, name),
             Err(problem) => Some(Err(*problem)),
         }
@@ -428,146 +420,6 @@ impl State {
         }
         for waiter in self.watchers.iter_mut().map(|watcher| &mut watcher.waiter).chain(&mut self.reloads) {
             waiter.deadline = waiter.deadline.min(drained);
-        }
-    }
-
-    fn asked_status(
-        &mut self,
-        waiter: WaiterId,
-        wait: Duration,
-        after: Option<u64>,
-        now: Now,
-    ) -> Option<Result<Response, Problem>> {
-        let status = self.status(now);
-        match after {
-            Some(after) if after == status.revision && !wait.is_zero() => {
-                let waiter = Waiter { id: waiter, deadline: now.mono.after(wait) };
-                self.watchers.push(StatusWatcher { waiter, after });
-                None
-            }
-            _ => Some(Ok(Response::Status(Box::new(status)))),
-        }
-    }
-
-    fn settle_watchers(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        if self.watchers.is_empty() {
-            return;
-        }
-        let status = self.status(now);
-        let changed =
-            |watcher: &mut StatusWatcher| watcher.after != status.revision || watcher.waiter.deadline <= now.mono;
-        for watcher in self.watchers.extract_if(.., changed) {
-            effects.push(Effect::Answer(watcher.waiter.id, Ok(Response::Status(Box::new(status.clone())))));
-        }
-    }
-
-    fn status(&mut self, now: Now) -> Status {
-        let mut status = Status {
-            version: self.agent.version.to_owned(),
-            pid: self.agent.pid,
-            started_at: self.started_at,
-            revision: 0,
-            socket: self.agent.socket.clone(),
-            locked: false,
-            storage: StorageStatus {
-                key: self.agent.key_kind.to_owned(),
-                saved: self.sessions.values().all(|session| session.status(now).saved),
-            },
-            sessions: self
-                .sessions
-                .values()
-                .filter(|session| session.definition.is_some())
-                .map(|session| session.status(now))
-                .collect(),
-            targets: self.targets(now),
-            warnings: self.warnings(),
-        };
-        // Compared without what moves by itself.
-        let comparable = comparable(&status);
-        if self.seen.as_ref() != Some(&comparable) {
-            if self.seen.is_some() {
-                self.revision += 1;
-            }
-            self.seen = Some(comparable);
-        }
-        status.revision = self.revision;
-        status
-    }
-
-    fn targets(&self, now: Now) -> Vec<TargetStatus> {
-        let profile_of = |session: &SessionName, grant: &Grant| -> Option<ProfileName> {
-            self.configuration.catalog.profiles.values().filter_map(|profile| profile.as_ref().ok()).find_map(
-                |profile| {
-                    let target = profile.target.as_ref()?;
-                    (target.session == *session && target.grant == *grant).then(|| profile.name.clone())
-                },
-            )
-        };
-        self.sessions
-            .values()
-            .flat_map(|session| session.target_statuses(now).map(move |(grant, status)| (&session.name, grant, status)))
-            .map(|(session, grant, status)| TargetStatus { profile: profile_of(session, &grant), ..status })
-            .collect()
-    }
-
-    fn warnings(&self) -> Vec<WarningEntry> {
-        let configured = self.configuration.catalog.warnings.iter().map(|warning| WarningEntry {
-            file: warning.place.file.display().to_string(),
-            line: warning.place.line,
-            message: crate::untrusted::shown(&warning.message).to_string(),
-        });
-        let stored = self.reports.iter().map(|report| WarningEntry {
-            file: report.file.display().to_string(),
-            line: 0,
-            message: report.message.clone(),
-        });
-        configured.chain(stored).collect()
-    }
-}
-
-fn comparable(status: &Status) -> Status {
-    let mut status = status.clone();
-    for session in &mut status.sessions {
-        session.next_refresh_at = None;
-        if let Some(error) = &mut session.last_error
-            && error.code == Code::InvalidConfig
-        {
-            error.at = Timestamp::from_millis(0);
-        }
-    }
-    status
-}
-
-impl Catalog {
-    /// What a request means by its target.
-    fn target(&self, query: &TargetQuery) -> Result<TargetId, Box<Problem>> {
-        match query {
-            TargetQuery::Profile(name) => {
-                let profile = self.profile(name).map_err(|error| Box::new(words::unselected(error)))?;
-                let target = profile.target.clone().ok_or_else(|| {
-                    Box::new(words::unselected(crate::aws_config::SelectError::NoTarget(name.clone())))
-                })?;
-                self.session(Some(&target.session)).map_err(|error| Box::new(words::unselected(error)))?;
-                Ok(target)
-            }
-            TargetQuery::Role { session, account, role } => {
-                let definition = self.session(session.as_ref()).map_err(|error| Box::new(words::unselected(error)))?;
-                let grant = Grant::Role { account: account.clone(), role: role.clone() };
-                Ok(TargetId { session: definition.name.clone(), grant })
-            }
-        }
-    }
-
-    /// Which session a request means.
-    fn session_name(&self, query: &SessionQuery) -> Result<SessionName, Box<Problem>> {
-        let named = match query {
-            SessionQuery::Named(name) => Some(name),
-            SessionQuery::OfProfile(profile) => self.profile(profile).ok().map(|profile| &profile.session),
-            SessionQuery::Only => None,
-        };
-        match self.session(named) {
-            Ok(definition) => Ok(definition.name.clone()),
-            Err(error) => Err(Box::new(words::unselected(error))),
         }
     }
 }

@@ -1,0 +1,126 @@
+//! What `status` shows: everything but secrets.
+//!
+//! Invariant: the revision grows when, and only when, somebody looked and found something changed.
+
+use std::time::Duration;
+
+use super::event::{Effect, Waiter, WaiterId};
+use super::state::State;
+use crate::api::{Code, Problem, Response, Status, StorageStatus, TargetStatus, WarningEntry};
+use crate::ids::{Grant, ProfileName, SessionName};
+use crate::time::{Now, Timestamp};
+
+/// Somebody who waits for a change.
+#[derive(Debug)]
+pub(super) struct StatusWatcher {
+    pub(super) waiter: Waiter,
+    after: u64,
+}
+
+impl State {
+    pub(super) fn asked_status(
+        &mut self,
+        waiter: WaiterId,
+        wait: Duration,
+        after: Option<u64>,
+        now: Now,
+    ) -> Option<Result<Response, Problem>> {
+        let status = self.status(now);
+        match after {
+            Some(after) if after == status.revision && !wait.is_zero() => {
+                let waiter = Waiter { id: waiter, deadline: now.mono.after(wait) };
+                self.watchers.push(StatusWatcher { waiter, after });
+                None
+            }
+            _ => Some(Ok(Response::Status(Box::new(status)))),
+        }
+    }
+
+    pub(super) fn settle_watchers(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        let status = self.status(now);
+        let changed =
+            |watcher: &mut StatusWatcher| watcher.after != status.revision || watcher.waiter.deadline <= now.mono;
+        for watcher in self.watchers.extract_if(.., changed) {
+            effects.push(Effect::Answer(watcher.waiter.id, Ok(Response::Status(Box::new(status.clone())))));
+        }
+    }
+
+    fn status(&mut self, now: Now) -> Status {
+        let mut status = Status {
+            version: self.agent.version.to_owned(),
+            pid: self.agent.pid,
+            started_at: self.started_at,
+            revision: 0,
+            socket: self.agent.socket.clone(),
+            locked: false,
+            storage: StorageStatus {
+                key: self.agent.key_kind.to_owned(),
+                saved: self.sessions.values().all(|session| session.status(now).saved),
+            },
+            sessions: self
+                .sessions
+                .values()
+                .filter(|session| session.definition.is_some())
+                .map(|session| session.status(now))
+                .collect(),
+            targets: self.targets(now),
+            warnings: self.warnings(),
+        };
+        // Compared without what moves by itself.
+        let comparable = comparable(&status);
+        if self.seen.as_ref() != Some(&comparable) {
+            if self.seen.is_some() {
+                self.revision += 1;
+            }
+            self.seen = Some(comparable);
+        }
+        status.revision = self.revision;
+        status
+    }
+
+    fn targets(&self, now: Now) -> Vec<TargetStatus> {
+        let profile_of = |session: &SessionName, grant: &Grant| -> Option<ProfileName> {
+            self.configuration.catalog.profiles.values().filter_map(|profile| profile.as_ref().ok()).find_map(
+                |profile| {
+                    let target = profile.target.as_ref()?;
+                    (target.session == *session && target.grant == *grant).then(|| profile.name.clone())
+                },
+            )
+        };
+        self.sessions
+            .values()
+            .flat_map(|session| session.target_statuses(now).map(move |(grant, status)| (&session.name, grant, status)))
+            .map(|(session, grant, status)| TargetStatus { profile: profile_of(session, &grant), ..status })
+            .collect()
+    }
+
+    pub(super) fn warnings(&self) -> Vec<WarningEntry> {
+        let configured = self.configuration.catalog.warnings.iter().map(|warning| WarningEntry {
+            file: warning.place.file.display().to_string(),
+            line: warning.place.line,
+            message: crate::untrusted::shown(&warning.message).to_string(),
+        });
+        let stored = self.reports.iter().map(|report| WarningEntry {
+            file: report.file.display().to_string(),
+            line: 0,
+            message: report.message.clone(),
+        });
+        configured.chain(stored).collect()
+    }
+}
+
+fn comparable(status: &Status) -> Status {
+    let mut status = status.clone();
+    for session in &mut status.sessions {
+        session.next_refresh_at = None;
+        if let Some(error) = &mut session.last_error
+            && error.code == Code::InvalidConfig
+        {
+            error.at = Timestamp::from_millis(0);
+        }
+    }
+    status
+}
