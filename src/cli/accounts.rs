@@ -6,7 +6,7 @@ use crate::api::{Accounts, Request};
 use crate::ids::SessionName;
 
 use super::choice;
-use super::context::{Context, NETWORK};
+use super::context::{Context, NETWORK, read};
 use super::failure::Failure;
 use super::table::Table;
 
@@ -23,14 +23,11 @@ pub(super) struct Options {
 /// Runs the command.
 pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Failure> {
     let session = choice::session(options.session.as_ref(), context.env)?;
-    context.progress("asking for the accounts");
-    let reply = context.ask(&Request::Accounts { session }, NETWORK);
-    context.progress_done();
-    let reply = reply?;
+    let reply = context.ask_slowly(&Request::Accounts { session }, NETWORK, "asking for the accounts")?;
     if options.json {
         return context.print_body(&reply);
     }
-    let found: Accounts = serde_json::from_slice(reply.body.expose())?;
+    let found: Accounts = read(&reply)?;
     if found.accounts.is_empty() {
         context.say("there are no accounts you may use");
         return Ok(());

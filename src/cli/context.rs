@@ -15,12 +15,13 @@ use crate::api::Request;
 use crate::client::{Client, ClientError, Reply};
 use crate::clock::Clock;
 use crate::env::Env;
+use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 use crate::untrusted::shown;
 
 use super::browser::{Browser, Surroundings};
 use super::failure::Failure;
-use super::words;
+use super::{json, words};
 
 /// Somebody who answers requests: the agent, or a test's stand-in.
 pub(super) trait Ask {
@@ -37,6 +38,8 @@ impl Ask for Client {
 /// What is known of the terminal.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Terminal {
+    /// Whether a person reads stdout as it is written.
+    pub(super) results: bool,
     /// Whether results may be coloured: stdout is a terminal and nobody minds.
     pub(super) colour_out: bool,
     /// Whether words for people may be coloured.
@@ -82,10 +85,17 @@ impl Context<'_> {
         Ok(reply)
     }
 
+    /// Asks the agent for something that may take a while, and shows meanwhile what that is.
+    pub(super) fn ask_slowly(&mut self, request: &Request, patience: Duration, what: &str) -> Result<Reply, Failure> {
+        self.progress(what);
+        let reply = self.ask(request, patience);
+        self.progress_done();
+        reply
+    }
+
     /// Asks the agent and reads its answer.
     pub(super) fn ask_for<T: DeserializeOwned>(&mut self, request: &Request, patience: Duration) -> Result<T, Failure> {
-        let reply = self.ask(request, patience)?;
-        Ok(serde_json::from_slice(reply.body.expose())?)
+        read(&self.ask(request, patience)?)
     }
 
     /// Both clocks, now.
@@ -127,14 +137,23 @@ impl Context<'_> {
 
     /// Prints an answer as it came, as a line.
     pub(super) fn print_body(&mut self, reply: &Reply) -> Result<(), Failure> {
-        self.write_out(reply.body.expose()).and_then(|()| self.write_out(b"\n")).map_err(Failure::Output)
+        self.print_json_text(reply.body.expose())
     }
 
-    /// Prints a value as one line of JSON.
+    /// Prints a value without secrets as one line of JSON.
     pub(super) fn print_json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
-        let mut line = serde_json::to_vec(value)?;
-        line.push(b'\n');
-        self.print(line)
+        self.print_json_text(&serde_json::to_vec(value)?)
+    }
+
+    /// Programs get the bytes as they are; a terminal gets the same JSON without what could steer it.
+    fn print_json_text(&mut self, json: &[u8]) -> Result<(), Failure> {
+        if self.terminal.results {
+            let safe = Secret::new(json::for_terminal(&String::from_utf8_lossy(json)));
+            self.print(safe.expose())?;
+        } else {
+            self.print(json)?;
+        }
+        self.print("\n")
     }
 
     /// `until 17:02 (7 h 12 min)`.
@@ -147,6 +166,11 @@ impl Context<'_> {
         self.stdout.write_all(bytes)?;
         self.stdout.flush()
     }
+}
+
+/// Reads an answer.
+pub(super) fn read<T: DeserializeOwned>(reply: &Reply) -> Result<T, Failure> {
+    Ok(serde_json::from_slice(reply.body.expose())?)
 }
 
 /// How long an answer that needs no network may take.

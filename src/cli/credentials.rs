@@ -12,7 +12,7 @@ use crate::secret::Secret;
 use crate::time::parse_duration;
 
 use super::choice::{self, TargetOptions};
-use super::context::Context;
+use super::context::{Context, read};
 use super::failure::Failure;
 
 /// Print role credentials
@@ -51,11 +51,11 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
     let target = choice::target(&options.target, context.env)?;
     let request = Request::Credentials { target, min_validity: options.min_validity, timeout: Some(options.timeout) };
     // The agent answers within the timeout; a little longer, so that its own words arrive.
-    let reply = context.ask(&request, options.timeout + MARGIN)?;
+    let reply = context.ask_slowly(&request, options.timeout + MARGIN, "asking for role credentials")?;
     if options.format == Format::Process {
         return context.print_body(&reply);
     }
-    let document: CredentialDocument = serde_json::from_slice(reply.body.expose())?;
+    let document: CredentialDocument = read(&reply)?;
     let lines = format(options.format, &document)?;
     context.print(lines.expose())
 }

@@ -14,7 +14,7 @@ use crate::time::{Mono, Timestamp, parse_duration};
 use crate::untrusted::{Untrusted, shown};
 
 use super::browser::{can_open, is_likely, is_link};
-use super::context::{BRIEFLY, Context, NETWORK};
+use super::context::{BRIEFLY, Context, NETWORK, read};
 use super::failure::Failure;
 use super::{choice, qr, words};
 
@@ -125,7 +125,8 @@ fn sign_in(options: &Options, context: &mut Context<'_>) -> Result<LoginStatus, 
         browser_likely: is_likely(context.env, context.surroundings),
         started_by: StartedBy::Cli,
     };
-    let begun: LoginStatus = context.ask_for(&Request::Login { session: session.clone(), login }, NETWORK)?;
+    let request = Request::Login { session: session.clone(), login };
+    let begun: LoginStatus = read(&context.ask_slowly(&request, NETWORK, "asking for a sign-in")?)?;
     match begun.state {
         LoginState::Pending => {}
         LoginState::SignedIn => {
@@ -143,7 +144,9 @@ fn sign_in(options: &Options, context: &mut Context<'_>) -> Result<LoginStatus, 
         deadline: options.timeout.map(|patience| (patience, started.after(patience))),
         expires_at: begun.expires_at,
     };
-    let done = match present(options, &begun, context) {
+    // Who has pressed Ctrl-C already needs no page opened.
+    let shown_to_user = if context.interrupted() { Ok(()) } else { present(options, &begun, context) };
+    let done = match shown_to_user {
         Ok(()) => pending.wait(context),
         Err(failure) => Err(Stop::GiveUp(failure)),
     };

@@ -8,7 +8,7 @@ use crate::ids::SessionName;
 use crate::untrusted::shown;
 
 use super::choice;
-use super::context::{BRIEFLY, Context, NETWORK};
+use super::context::{BRIEFLY, Context, NETWORK, read};
 use super::failure::Failure;
 use super::status::every_status;
 
@@ -42,11 +42,11 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
         return of_all(options.json, context);
     }
     let session = choice::session(options.session.as_ref(), context.env)?;
-    let reply = context.ask(&Request::Logout { session }, NETWORK)?;
+    let reply = context.ask_slowly(&Request::Logout { session }, NETWORK, "signing out")?;
     if options.json {
         return context.print_body(&reply);
     }
-    let done: LoggedOut = serde_json::from_slice(reply.body.expose())?;
+    let done: LoggedOut = read(&reply)?;
     tell(options.session.as_ref(), done, context);
     Ok(())
 }

@@ -7,9 +7,12 @@
 mod accounts;
 mod browser;
 mod choice;
+#[cfg(test)]
+mod command_tests;
 mod context;
 mod credentials;
 mod failure;
+mod json;
 mod login;
 mod logout;
 mod paint;
@@ -152,6 +155,7 @@ impl Terminal {
         let attended = io::stderr().is_terminal();
         let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
         Self {
+            results: io::stdout().is_terminal(),
             colour_out: io::stdout().is_terminal() && !plain,
             colour_err: attended && !plain,
             attended,

@@ -7,7 +7,7 @@ use crate::ids::SessionName;
 use crate::untrusted::shown;
 
 use super::choice;
-use super::context::{Context, NETWORK};
+use super::context::{Context, NETWORK, read};
 use super::failure::Failure;
 
 /// Refresh the access token now (at most once a minute)
@@ -26,14 +26,12 @@ pub(super) struct Options {
 /// Runs the command.
 pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Failure> {
     let session = choice::session(options.session.as_ref(), context.env)?;
-    context.progress("refreshing");
-    let reply = context.ask(&Request::Refresh { session, force: options.force }, NETWORK);
-    context.progress_done();
-    let reply = reply?;
+    let request = Request::Refresh { session, force: options.force };
+    let reply = context.ask_slowly(&request, NETWORK, "refreshing the access token")?;
     if options.json {
         return context.print_body(&reply);
     }
-    let status: SessionStatus = serde_json::from_slice(reply.body.expose())?;
+    let status: SessionStatus = read(&reply)?;
     let token = match status.access_token_expires_at {
         Some(time) => format!("the access token lives {}", context.until(time)),
         None => "there is no access token".to_owned(),

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::api::{Reloaded, Request};
 use crate::untrusted::shown;
 
-use super::context::{BRIEFLY, Context};
+use super::context::{BRIEFLY, Context, read};
 use super::failure::Failure;
 
 /// Read the configuration again
@@ -22,7 +22,7 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
     if options.json {
         return context.print_body(&reply);
     }
-    let Reloaded { changed, warnings } = serde_json::from_slice(reply.body.expose())?;
+    let Reloaded { changed, warnings } = read(&reply)?;
     for change in &changed {
         context.say(&format!("changed: {}", shown(change)));
     }

@@ -6,7 +6,7 @@ use crate::api::{AccountEntry, Accounts, Code, Request, RoleEntry, Roles, Sessio
 use crate::ids::{AccountId, SessionName};
 
 use super::choice;
-use super::context::{Context, NETWORK};
+use super::context::{Context, NETWORK, read};
 use super::failure::Failure;
 use super::table::Table;
 
@@ -32,11 +32,12 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
         let (accounts, roles) = found?;
         return if options.json { context.print_json(&Roles { roles }) } else { list(&accounts, &roles, context) };
     };
-    let reply = context.ask(&Request::Roles { session, account: account.clone() }, NETWORK)?;
+    let reply =
+        context.ask_slowly(&Request::Roles { session, account: account.clone() }, NETWORK, "asking for the roles")?;
     if options.json {
         return context.print_body(&reply);
     }
-    let found: Roles = serde_json::from_slice(reply.body.expose())?;
+    let found: Roles = read(&reply)?;
     list(&[], &found.roles, context)
 }
 

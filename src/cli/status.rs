@@ -11,12 +11,13 @@ use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use crate::api::{Code, Request, SessionState, SessionStatus, Status};
+use crate::client::Reply;
 use crate::exit::Exit;
 use crate::ids::SessionName;
 use crate::time::{Timestamp, parse_duration};
 use crate::untrusted::shown;
 
-use super::context::{BRIEFLY, Context};
+use super::context::{BRIEFLY, Context, read};
 use super::failure::Failure;
 use super::paint::Paint;
 use super::table::{Cell, Table};
@@ -54,14 +55,14 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
     if options.json && options.session.is_none() {
         return context.print_body(&reply);
     }
-    let mut status: Status = serde_json::from_slice(reply.body.expose())?;
-    let mut words: StateWords = serde_json::from_slice(reply.body.expose())?;
+    let mut status: Status = read(&reply)?;
+    let mut words: StateWords = read(&reply)?;
     if let Some(name) = &options.session {
         keep_only(name, &mut status, &mut words)?;
     }
     if options.json {
         let name = options.session.as_ref().map(SessionName::as_str).unwrap_or_default();
-        return print_json_of(name, reply.body.expose(), context);
+        return print_json_of(name, &reply, context);
     }
     let now = context.now().wall;
     if options.check {
@@ -106,8 +107,8 @@ fn keep_only(name: &SessionName, status: &mut Status, words: &mut StateWords) ->
 }
 
 /// The answer as it came, but with one session only.
-fn print_json_of(name: &str, body: &[u8], context: &mut Context<'_>) -> Result<(), Failure> {
-    let mut value: serde_json::Value = serde_json::from_slice(body)?;
+fn print_json_of(name: &str, reply: &Reply, context: &mut Context<'_>) -> Result<(), Failure> {
+    let mut value: serde_json::Value = read(reply)?;
     for list in ["sessions", "targets"] {
         if let Some(entries) = value.get_mut(list).and_then(serde_json::Value::as_array_mut) {
             entries.retain(|entry| entry.get("session").and_then(serde_json::Value::as_str) == Some(name));

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clap::Parser;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
@@ -20,6 +21,7 @@ use crate::time::{Mono, Now, Timestamp};
 use super::browser::{Browser, OpenError, Surroundings};
 use super::context::{Ask, Context, Terminal};
 use super::failure::Failure;
+use super::{Arguments, dispatch};
 
 /// What the stand-in agent does with one request.
 pub(super) enum Answer {
@@ -85,11 +87,8 @@ impl World {
 
     /// Runs a command line, as the real `main` does.
     pub(super) fn run(&self, line: &str) -> Outcome {
-        use clap::Parser;
-        let words = std::iter::once("sso-agent").chain(line.split_whitespace());
-        let arguments = super::Arguments::try_parse_from(words).unwrap();
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let result = self.run_into(&arguments.command, &mut stdout, &mut stderr);
+        let result = self.run_into(line, &mut stdout, &mut stderr);
         if let Err(failure) = &result {
             failure.report(&mut stderr, false);
         }
@@ -97,12 +96,15 @@ impl World {
         Outcome { result, stdout: text(stdout), stderr: text(stderr) }
     }
 
+    /// The same, without the report of a failure.
     pub(super) fn run_into(
         &self,
-        command: &super::Command,
+        line: &str,
         stdout: &mut dyn std::io::Write,
         stderr: &mut dyn std::io::Write,
     ) -> Result<(), Failure> {
+        let words = std::iter::once("sso-agent").chain(line.split_whitespace());
+        let arguments = Arguments::try_parse_from(words).unwrap();
         let mut context = Context {
             env: &self.env,
             clock: &self.clock,
@@ -116,7 +118,7 @@ impl World {
             stderr,
             version_told: false,
         };
-        super::dispatch(command, &mut context)
+        dispatch(&arguments.command, &mut context)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::ids::SessionName;
 use crate::time::parse_duration;
 
 use super::choice;
-use super::context::{Context, NETWORK};
+use super::context::{Context, NETWORK, read};
 use super::failure::Failure;
 
 /// Print the access token
@@ -43,11 +43,12 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
         Kind::Id => TokenKind::Id,
     };
     let session = choice::session(options.session.as_ref(), context.env)?;
-    let reply = context.ask(&Request::Token { session, min_validity: options.min_validity, kind }, NETWORK)?;
+    let request = Request::Token { session, min_validity: options.min_validity, kind };
+    let reply = context.ask_slowly(&request, NETWORK, "asking for the token")?;
     if options.json {
         return context.print_body(&reply);
     }
-    let token: Token = serde_json::from_slice(reply.body.expose())?;
+    let token: Token = read(&reply)?;
     let text = token.access_token.expose();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Failure::Unsafe("a token with characters no token has"));
