@@ -1,1 +1,9 @@
-fn main() {}
+//! The program that AWS's SDKs run; everything it does is `sso_agent::shim`.
+
+use std::io;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let env = sso_agent::env::Env::of_process();
+    sso_agent::shim::run(&env, std::env::args_os().skip(1), &mut io::stdout().lock(), &mut io::stderr()).into()
+}
