@@ -11,7 +11,7 @@ use crate::agent::AgentError;
 use crate::api::{Code, Problem};
 use crate::client::{Absence, ClientError};
 use crate::exit::Exit;
-use crate::paths::PathError;
+use crate::paths::{PathError, shell_word};
 use crate::untrusted::shown;
 
 use super::paint::Paint;
@@ -42,6 +42,8 @@ pub(super) enum Failure {
     },
     /// The sign-in ended without a token.
     SignIn {
+        /// Of which session.
+        session: String,
         /// The stable word.
         code: Code,
         /// What happened.
@@ -139,10 +141,10 @@ impl Failure {
             Self::UnknownSession { known, .. } if !known.is_empty() => {
                 vec![format!("sessions the agent knows: {}", known.join(", "))]
             }
-            Self::SignIn { code: Code::SignInDenied | Code::SignInExpired | Code::SignInCancelled, .. } => {
-                vec!["start again with: sso-agent login".to_owned()]
+            Self::SignIn { session, code, .. } if code.exit() == Exit::SignInRequired => {
+                vec![format!("sign in with: sso-agent login {}", shell_word(session.as_ref()))]
             }
-            Self::Answer(_) => vec!["is the agent of another version? sso-agent status shows it".to_owned()],
+            Self::Answer(_) => vec!["restart the agent if it is of another version than this command".to_owned()],
             _ => Vec::new(),
         }
     }

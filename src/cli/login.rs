@@ -139,6 +139,7 @@ fn sign_in(options: &Options, context: &mut Context<'_>) -> Result<LoginStatus, 
     // From here on by name: the environment's profile may come to mean another session meanwhile.
     let pending = Pending {
         session: begun.session.parse().map_or(session, SessionQuery::Named),
+        name: begun.session.clone(),
         attempt: begun.attempt,
         ours: !begun.joined,
         deadline: options.timeout.map(|patience| (patience, started.after(patience))),
@@ -164,6 +165,7 @@ fn sign_in(options: &Options, context: &mut Context<'_>) -> Result<LoginStatus, 
 /// A sign-in that waits for the user.
 struct Pending {
     session: SessionQuery,
+    name: String,
     attempt: Option<u64>,
     /// Whether this command started it.
     ours: bool,
@@ -209,7 +211,8 @@ impl Pending {
             match status.state {
                 LoginState::Pending if self.is_another(&status) => {
                     let message = "another sign-in took the place of this one".to_owned();
-                    return Err(Stop::Over(Failure::SignIn { code: Code::SignInCancelled, message }));
+                    let (session, code) = (self.name.clone(), Code::SignInCancelled);
+                    return Err(Stop::Over(Failure::SignIn { session, code, message }));
                 }
                 LoginState::Pending => {}
                 LoginState::SignedIn => return Ok(status),
@@ -237,7 +240,7 @@ impl Pending {
 
     fn stopped(&self, code: Code, reason: &str) -> Failure {
         let fate = if self.ours { "the sign-in is cancelled" } else { "the sign-in it joined goes on" };
-        Failure::SignIn { code, message: format!("{reason}; {fate}") }
+        Failure::SignIn { session: self.name.clone(), code, message: format!("{reason}; {fate}") }
     }
 
     fn is_another(&self, status: &LoginStatus) -> bool {
@@ -255,7 +258,8 @@ fn over(status: &LoginStatus) -> Failure {
         LoginState::Idle => (Code::SignInCancelled, "the agent has forgotten this sign-in; was it started again?"),
         _ => (Code::Internal, "the sign-in asks for something this version cannot answer"),
     };
-    Failure::SignIn { code, message: status.message.clone().unwrap_or_else(|| fallback.to_owned()) }
+    let message = status.message.clone().unwrap_or_else(|| fallback.to_owned());
+    Failure::SignIn { session: status.session.clone(), code, message }
 }
 
 /// Shows where to go and what to compare, and opens the page.

@@ -68,7 +68,11 @@ fn a_sign_in_that_ends_without_a_token_is_the_last_event_and_exit_3() {
         let last = outcome.stdout.lines().last().unwrap();
         assert_eq!(last, format!("{{\"event\":\"failed\",\"code\":\"{code}\",\"message\":\"it did not work\"}}"));
         assert_eq!(outcome.exit(), Exit::SignInRequired);
-        assert!(outcome.stderr.starts_with("error: it did not work\nhint: "), "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.starts_with("error: it did not work\nhint: sign in with: sso-agent login corp\n"),
+            "{}",
+            outcome.stderr
+        );
         assert!(cancels(&world).is_empty());
     }
 }

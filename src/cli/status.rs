@@ -14,6 +14,7 @@ use crate::api::{Code, Request, SessionState, SessionStatus, Status};
 use crate::client::Reply;
 use crate::exit::Exit;
 use crate::ids::SessionName;
+use crate::paths::shell_word;
 use crate::time::{Timestamp, parse_duration};
 use crate::untrusted::shown;
 
@@ -213,7 +214,7 @@ impl Page<'_> {
             SessionState::SignedOut | SessionState::Ending | SessionState::Ended => true,
             SessionState::Pending | SessionState::SignedIn | SessionState::Unknown => false,
         };
-        let mut hint = sign_in.then(|| format!("sso-agent login {}", shell_word(&session.session)));
+        let mut hint = sign_in.then(|| format!("sso-agent login {}", shell_word(session.session.as_ref())));
         if let Some(error) = &session.last_error {
             let ago = words::duration(self.now.since(error.at));
             let mark = Paint::Red.apply(&format!("{name}:"), self.colour);
@@ -280,7 +281,7 @@ fn notes(session: &SessionStatus) -> String {
 }
 
 fn remedy(code: Code, session: &str) -> Option<String> {
-    let command = |verb: &str| Some(format!("sso-agent {verb} {}", shell_word(session)));
+    let command = |verb: &str| Some(format!("sso-agent {verb} {}", shell_word(session.as_ref())));
     match code {
         Code::SignInRequired | Code::SignInDenied | Code::SignInExpired | Code::SignInCancelled => command("login"),
         Code::Unavailable | Code::Timeout => Some("check the network and the proxy settings of the agent".to_owned()),
@@ -289,16 +290,6 @@ fn remedy(code: Code, session: &str) -> Option<String> {
         }
         Code::Storage => Some("look at the state directory: is it writable, is the disk full".to_owned()),
         _ => None,
-    }
-}
-
-/// A name as one word of a command that a person is advised to type.
-fn shell_word(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_./=,@+:-".contains(&byte);
-    if !name.is_empty() && name.bytes().all(plain) {
-        name.to_owned()
-    } else {
-        format!("'{}'", shown(name).to_string().replace('\'', "'\\''"))
     }
 }
 
