@@ -61,6 +61,13 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Options),
+    #[command(flatten)]
+    Asking(Asking),
+}
+
+/// The commands that ask an agent that runs.
+#[derive(Debug, Subcommand)]
+enum Asking {
     Login(login::Options),
     Logout(logout::Options),
     Status(status::Options),
@@ -94,14 +101,15 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, env: &Env, clock: &dy
 
 /// Runs a command in this process: real streams, real agent, real browser.
 fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<(), Failure> {
-    if let Command::Run(options) = &arguments.command {
-        return run::run(options, arguments.socket);
-    }
+    let asking = match arguments.command {
+        Command::Run(options) => return run::run(options, arguments.socket),
+        Command::Asking(asking) => asking,
+    };
     let socket = SocketPath::find(env, arguments.socket.as_deref())?;
     // Without a home there is no lock to look into for another socket, and the socket alone has to do.
     let client = Client::new(socket, paths::state_dir(env).ok());
     let interrupted = Arc::new(AtomicBool::new(false));
-    if matches!(arguments.command, Command::Login(_)) {
+    if matches!(asking, Asking::Login(_)) {
         catch_interrupts(&interrupted).map_err(Failure::Signals)?;
     }
     let surroundings = Surroundings::of_machine();
@@ -118,21 +126,20 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         stderr: &mut io::stderr(),
         version_told: false,
     };
-    dispatch(&arguments.command, &mut context)
+    dispatch(&asking, &mut context)
 }
 
-fn dispatch(command: &Command, context: &mut Context<'_>) -> Result<(), Failure> {
-    match command {
-        Command::Run(options) => run::run(options, None),
-        Command::Login(options) => login::run(options, context),
-        Command::Logout(options) => logout::run(options, context),
-        Command::Status(options) => status::run(options, context),
-        Command::Credentials(options) => credentials::run(options, context),
-        Command::Token(options) => token::run(options, context),
-        Command::Accounts(options) => accounts::run(options, context),
-        Command::Roles(options) => roles::run(options, context),
-        Command::Refresh(options) => refresh::run(options, context),
-        Command::Reload(options) => reload::run(options, context),
+fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
+    match asking {
+        Asking::Login(options) => login::run(options, context),
+        Asking::Logout(options) => logout::run(options, context),
+        Asking::Status(options) => status::run(options, context),
+        Asking::Credentials(options) => credentials::run(options, context),
+        Asking::Token(options) => token::run(options, context),
+        Asking::Accounts(options) => accounts::run(options, context),
+        Asking::Roles(options) => roles::run(options, context),
+        Asking::Refresh(options) => refresh::run(options, context),
+        Asking::Reload(options) => reload::run(options, context),
     }
 }
 

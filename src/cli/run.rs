@@ -20,7 +20,7 @@ pub(super) struct Options {
 }
 
 /// Runs the command.
-pub(super) fn run(options: &Options, socket: Option<PathBuf>) -> Result<(), Failure> {
-    let options = RunOptions { socket, config: options.config.clone(), log_json: options.log_json };
+pub(super) fn run(options: Options, socket: Option<PathBuf>) -> Result<(), Failure> {
+    let options = RunOptions { socket, config: options.config, log_json: options.log_json };
     agent::run(options).map_err(Failure::Agent)
 }

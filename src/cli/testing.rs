@@ -21,7 +21,7 @@ use crate::time::{Mono, Now, Timestamp};
 use super::browser::{Browser, OpenError, Surroundings};
 use super::context::{Ask, Context, Terminal};
 use super::failure::Failure;
-use super::{Arguments, dispatch};
+use super::{Arguments, Command, dispatch};
 
 /// What the stand-in agent does with one request.
 pub(super) enum Answer {
@@ -118,7 +118,8 @@ impl World {
             stderr,
             version_told: false,
         };
-        dispatch(&arguments.command, &mut context)
+        let Command::Asking(asking) = arguments.command else { panic!("run asks nobody") };
+        dispatch(&asking, &mut context)
     }
 }
 
