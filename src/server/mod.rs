@@ -1,1 +1,259 @@
-//! TBD
+//! The socket API's door: accepts connections and lets the engine answer.
+//!
+//! Owns: who may connect, how many, for how long, and the end of it all. Refuses to know what is asked: a request is
+//! handed to [`Handle::ask`] and its answer written down. Invariants: a peer of another user is never answered; no
+//! caller can hold a place for ever or take all of them (A§14: every limit is in [`Limits`]); a caller that hangs up
+//! costs nothing more; without connections there are no timers.
+//!
+//! One timer serves all connections. A connection notes in its [`Seat`] what it is doing and since when; the loop
+//! looks through the seats when the nearest deadline has come, or when a connection calls because it now has a nearer
+//! one. A request that arrives whole touches no timer at all.
+
+mod connection;
+mod convert;
+mod seat;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::engine::Handle;
+use seat::{Phase, Room, Seat};
+
+/// What callers may take, all together and each.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections; when they are used up, the longest idle one is closed.
+    pub connections: usize,
+    /// Connections of one process; when they are used up, its longest idle one is closed.
+    pub connections_per_process: usize,
+    /// Requests that wait for the engine leave this many connections for status and the like.
+    pub reserved: usize,
+    /// Requests that wait for a change.
+    pub long_polls: usize,
+    /// From a request's first byte to the end of its header.
+    pub header_time: Duration,
+    /// From the end of the header to the end of the body.
+    pub body_time: Duration,
+    /// Until the caller has taken the whole answer.
+    pub answer_time: Duration,
+    /// Between two requests of a connection, and before its first.
+    pub idle_time: Duration,
+    /// A request's header. Hyper insists on at least 8 KiB.
+    pub header_bytes: usize,
+    /// A request's body.
+    pub body_bytes: usize,
+    /// Until open answers are cut off at shutdown.
+    pub goodbye_time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            connections_per_process: 64,
+            reserved: 16,
+            long_polls: 32,
+            header_time: Duration::from_secs(5),
+            body_time: Duration::from_secs(10),
+            answer_time: Duration::from_secs(10),
+            idle_time: Duration::from_secs(60),
+            header_bytes: 16 * 1024,
+            body_bytes: 16 * 1024,
+            goodbye_time: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Serves until `shutdown` completes; then accepts nothing more, gives open answers `goodbye_time`, and returns.
+pub async fn serve(listener: UnixListener, handle: Handle, limits: Limits, shutdown: impl Future<Output = ()>) {
+    let mut shutdown = pin!(shutdown);
+    let mut house = House::new(handle, limits);
+    let mut alarm = pin!(sleep_until(Instant::now()));
+    let mut trouble = Trouble::default();
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(left) = house.connections.join_next_with_id() => house.leave(&left),
+            () = house.room.called() => house.sweep(),
+            () = &mut alarm, if house.next_sweep.is_some() => house.sweep(),
+            // Pauses after an error, so that a full descriptor table is not a busy loop.
+            accepted = trouble.accept(&listener) => match accepted {
+                Ok(stream) => house.enter(stream),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    house.close_longest_idle(|_| true);
+                }
+            },
+        }
+        if let Some(next) = house.next_sweep
+            && alarm.deadline() != next
+        {
+            alarm.as_mut().reset(next);
+        }
+    }
+    drop(listener);
+    house.say_goodbye().await;
+}
+
+/// All connections.
+struct House {
+    room: Arc<Room>,
+    connections: JoinSet<()>,
+    seats: HashMap<Id, (Arc<Seat>, AbortHandle)>,
+    next_sweep: Option<Instant>,
+    us: Option<u32>,
+}
+
+impl House {
+    fn new(handle: Handle, limits: Limits) -> Self {
+        let us = Some(crate::paths::our_uid()).filter(|uid| Some(*uid) != overflow_uid());
+        if us.is_none() {
+            tracing::error!(
+                "running as the user that stands for unknown users: nobody can be told apart, all are refused"
+            );
+        }
+        let room = Arc::new(Room::new(handle, limits));
+        Self { room, connections: JoinSet::new(), seats: HashMap::new(), next_sweep: None, us }
+    }
+
+    fn enter(&mut self, stream: UnixStream) {
+        let Ok(peer) = stream.peer_cred() else { return };
+        if Some(peer.uid()) != self.us {
+            tracing::warn!(uid = peer.uid(), "refused a connection of another user");
+            return;
+        }
+        let limits = &self.room.limits;
+        let pid = peer.pid();
+        let of_process = self.seats.values().filter(|(seat, _)| pid.is_some() && seat.pid == pid).count();
+        let (most, most_of_process) = (limits.connections, limits.connections_per_process);
+        if of_process >= most_of_process && !self.close_longest_idle(|seat| seat.pid == pid) {
+            tracing::warn!(pid, "refused a connection: this process has too many");
+            return;
+        }
+        if self.seats.len() >= most && !self.close_longest_idle(|_| true) {
+            tracing::warn!("refused a connection: there are too many");
+            return;
+        }
+        let seat = Arc::new(Seat::new(Arc::clone(&self.room), pid));
+        let task = self.connections.spawn(connection::converse(stream, Arc::clone(&seat)));
+        self.look_again_by(Instant::now() + self.room.limits.idle_time);
+        self.seats.insert(task.id(), (seat, task));
+    }
+
+    fn leave(&mut self, left: &Result<(Id, ()), tokio::task::JoinError>) {
+        let id = match left {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        // A connection closed by us has given up its seat already.
+        self.seats.remove(&id);
+    }
+
+    /// Closes who is overdue and finds the next deadline.
+    fn sweep(&mut self) {
+        let now = self.room.now();
+        let mut next: Option<Duration> = None;
+        self.seats.retain(|_, (seat, task)| match seat.deadline() {
+            Some(deadline) if deadline <= now => {
+                tracing::debug!(pid = seat.pid, phase = ?seat.phase().0, "closed a connection that took too long");
+                task.abort();
+                false
+            }
+            Some(deadline) => {
+                next = Some(next.map_or(deadline, |next| next.min(deadline)));
+                true
+            }
+            None => true,
+        });
+        // One that is being answered now has no deadline, but will.
+        let next = next.or_else(|| (!self.seats.is_empty()).then(|| now + self.room.limits.idle_time));
+        self.next_sweep = next.map(|next| self.room.start + next);
+    }
+
+    fn look_again_by(&mut self, time: Instant) {
+        self.next_sweep = Some(self.next_sweep.map_or(time, |next| next.min(time)));
+    }
+
+    /// Makes room: closes the connection that has been idle longest, else the one that is slowest at sending or
+    /// taking. One whose request is being answered is never closed.
+    fn close_longest_idle(&mut self, mut eligible: impl FnMut(&Seat) -> bool) -> bool {
+        let longest = self
+            .seats
+            .iter()
+            .filter(|(_, (seat, _))| eligible(seat))
+            .filter_map(|(id, (seat, _))| match seat.phase() {
+                (Phase::Asking, _) => None,
+                (phase, since) => Some((phase != Phase::Idle, since, *id)),
+            })
+            .min_by_key(|(busy, since, _)| (*busy, *since));
+        let Some((_, _, id)) = longest else { return false };
+        if let Some((_, task)) = self.seats.remove(&id) {
+            task.abort();
+        }
+        true
+    }
+
+    async fn say_goodbye(mut self) {
+        self.room.leave();
+        for (seat, task) in self.seats.values() {
+            if matches!(seat.phase().0, Phase::Idle | Phase::Header) {
+                task.abort();
+            }
+        }
+        let end = Instant::now() + self.room.limits.goodbye_time;
+        while let Ok(Some(_)) = timeout_at(end, self.connections.join_next()).await {}
+        self.connections.shutdown().await;
+    }
+}
+
+/// The pause after an accept that failed: doubling, and over with the next success.
+#[derive(Default)]
+struct Trouble {
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+impl Trouble {
+    /// Nothing is lost if this is dropped before it completes.
+    async fn accept(&mut self, listener: &UnixListener) -> io::Result<UnixStream> {
+        if let Some(until) = self.until {
+            sleep_until(until).await;
+            self.until = None;
+        }
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                self.pause = Duration::ZERO;
+                Ok(stream)
+            }
+            Err(error) => {
+                self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+                self.until = Some(Instant::now() + self.pause);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// The uid under which the kernel shows users that our user namespace does not know.
+fn overflow_uid() -> Option<u32> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let told = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
+    Some(told.and_then(|text| text.trim().parse().ok()).unwrap_or(65_534))
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

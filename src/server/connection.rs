@@ -1,0 +1,159 @@
+//! One connection: hyper reads and writes, the seat is kept up to date, the engine answers.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+
+use super::convert::{self, Answer};
+use super::seat::{Phase, Seat};
+use crate::api::{Code, Problem, Request, Response};
+use crate::untrusted::shown;
+
+/// Serves one connection until either side ends it.
+pub(super) async fn converse(stream: UnixStream, seat: Arc<Seat>) {
+    let service = service_fn(|request| answer(&seat, request));
+    let stream = TokioIo::new(Watched { stream, seat: &seat });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .max_buf_size(seat.room.limits.header_bytes)
+            // Nobody caches what comes from here.
+            .auto_date_header(false)
+            .serve_connection(stream, service)
+    );
+    let mut called = false;
+    poll_fn(|context| {
+        if let Poll::Ready(end) = connection.as_mut().poll(context) {
+            if let Err(error) = end {
+                tracing::debug!(pid = seat.pid, %error, "a connection ended early");
+            }
+            return Poll::Ready(());
+        }
+        match seat.phase().0 {
+            Phase::Idle if seat.room.is_leaving() => return Poll::Ready(()),
+            Phase::Idle | Phase::Asking => called = false,
+            // Something is only half here or half there, so a deadline runs.
+            Phase::Header | Phase::Body | Phase::Answering if !called => {
+                called = true;
+                seat.call();
+            }
+            Phase::Header | Phase::Body | Phase::Answering => {}
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
+async fn answer(seat: &Seat, request: hyper::Request<Incoming>) -> Result<Answer, std::convert::Infallible> {
+    let begun = tracing::enabled!(tracing::Level::DEBUG).then(|| seat.room.now());
+    let (head, body) = request.into_parts();
+    let (route, outcome) = match read(seat, &head, body).await {
+        Ok(request) => (convert::route(&request), ask(seat, request).await),
+        Err(problem) => ("none", Err(problem)),
+    };
+    seat.enter(Phase::Answering);
+    let answer = convert::answer(outcome, seat.room.is_leaving());
+    if let Some(begun) = begun {
+        let elapsed = seat.room.now().saturating_sub(begun);
+        tracing::debug!(method = %shown(head.method.as_str()), route, status = answer.status().as_u16(), ?elapsed, "answered");
+    }
+    Ok(answer)
+}
+
+async fn read(seat: &Seat, head: &http::request::Parts, body: Incoming) -> Result<Request, Problem> {
+    let target = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    if body.is_end_stream() {
+        seat.enter(Phase::Asking);
+        return Request::parse(head.method.as_str(), target, &[]);
+    }
+    seat.enter(Phase::Body);
+    let most = seat.room.limits.body_bytes;
+    let too_large =
+        || Problem::new(Code::InvalidRequest, format!("the body has more than {most} bytes")).with_status(413);
+    if body.size_hint().lower() > most as u64 {
+        return Err(too_large());
+    }
+    let body = Limited::new(body, most).collect().await.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            too_large()
+        } else {
+            Problem::new(Code::InvalidRequest, "the body cannot be read").caused_by(error)
+        }
+    })?;
+    seat.enter(Phase::Asking);
+    Request::parse(head.method.as_str(), target, &body.to_bytes())
+}
+
+async fn ask(seat: &Seat, request: Request) -> Result<Response, Problem> {
+    let room = &seat.room;
+    let _place = match convert::burden(&request) {
+        convert::Burden::Light => None,
+        convert::Burden::Waiting => Some(room.poll().ok_or_else(|| busy("too many callers wait for a change"))?),
+        convert::Burden::Working => Some(room.ask().ok_or_else(|| busy("too many callers wait for the agent"))?),
+    };
+    room.handle.ask(request).await
+}
+
+fn busy(detail: &str) -> Problem {
+    Problem::new(Code::Busy, detail).retry_after(std::time::Duration::from_secs(1))
+}
+
+/// The stream, with a note of what passes.
+struct Watched<'a> {
+    stream: UnixStream,
+    seat: &'a Seat,
+}
+
+impl AsyncRead for Watched<'_> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = into.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(context, into);
+        if into.filled().len() > before {
+            this.seat.step(Phase::Idle, Phase::Header);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched<'_> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+    }
+
+    /// Hyper flushes an answer when it has written all of it.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(context);
+        if polled.is_ready() {
+            this.seat.step(Phase::Answering, Phase::Idle);
+        }
+        polled
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+
+    /// With vectored writes hyper passes a body on where it lies and makes no copy that nobody would wipe.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+    }
+}

@@ -1,0 +1,162 @@
+//! What each connection is doing and since when, and what all of them share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Limits;
+use crate::engine::Handle;
+
+/// What all connections share. Everything runs on one thread; the atomics only spare a lock.
+pub(super) struct Room {
+    pub(super) handle: Handle,
+    pub(super) limits: Limits,
+    pub(super) start: Instant,
+    leaving: AtomicBool,
+    asking: AtomicUsize,
+    polling: AtomicUsize,
+    call: Notify,
+}
+
+impl Room {
+    pub(super) fn new(handle: Handle, limits: Limits) -> Self {
+        Self {
+            handle,
+            limits,
+            start: Instant::now(),
+            leaving: AtomicBool::new(false),
+            asking: AtomicUsize::new(0),
+            polling: AtomicUsize::new(0),
+            call: Notify::new(),
+        }
+    }
+
+    /// How long the server has been up: the time in which seats are noted.
+    pub(super) fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Completes when a connection has a deadline that may be nearer than all others.
+    pub(super) async fn called(&self) {
+        self.call.notified().await;
+    }
+
+    /// From now on every connection ends with the answer it is at.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// A place among the requests that wait for the engine, if one is left.
+    pub(super) fn ask(&self) -> Option<Place<'_>> {
+        Place::take(&self.asking, self.limits.connections.saturating_sub(self.limits.reserved))
+    }
+
+    /// A place among the requests that wait for a change, if one is left.
+    pub(super) fn poll(&self) -> Option<Place<'_>> {
+        Place::take(&self.polling, self.limits.long_polls)
+    }
+}
+
+/// A place that is counted, given back when dropped.
+pub(super) struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
+        if taken.fetch_add(1, Ordering::Relaxed) < most {
+            Some(Self(taken))
+        } else {
+            taken.fetch_sub(1, Ordering::Relaxed);
+            None
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing.
+    Idle,
+    /// The header has begun and is not complete.
+    Header,
+    /// The body is not complete.
+    Body,
+    /// The engine has the word.
+    Asking,
+    /// The answer is on its way to the caller.
+    Answering,
+}
+
+/// One connection as the loop sees it.
+pub(super) struct Seat {
+    pub(super) room: Arc<Room>,
+    pub(super) pid: Option<i32>,
+    /// Microseconds since the room's start, and the phase in the lowest three bits.
+    state: AtomicU64,
+}
+
+impl Seat {
+    pub(super) fn new(room: Arc<Room>, pid: Option<i32>) -> Self {
+        let seat = Self { room, pid, state: AtomicU64::new(0) };
+        seat.enter(Phase::Idle);
+        seat
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        let since = u64::try_from(self.room.now().as_micros()).unwrap_or(u64::MAX >> PHASE_BITS);
+        self.state.store(since << PHASE_BITS | phase as u64, Ordering::Relaxed);
+    }
+
+    /// Enters `next` if the phase is `from`.
+    pub(super) fn step(&self, from: Phase, next: Phase) {
+        if self.phase().0 == from {
+            self.enter(next);
+        }
+    }
+
+    /// What it is doing, and since when.
+    pub(super) fn phase(&self) -> (Phase, Duration) {
+        let state = self.state.load(Ordering::Relaxed);
+        let phase = match state & ((1 << PHASE_BITS) - 1) {
+            0 => Phase::Idle,
+            1 => Phase::Header,
+            2 => Phase::Body,
+            3 => Phase::Asking,
+            _ => Phase::Answering,
+        };
+        (phase, Duration::from_micros(state >> PHASE_BITS))
+    }
+
+    /// When it has taken too long. The engine bounds its own answers.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let limits = &self.room.limits;
+        let (phase, since) = self.phase();
+        let time = match phase {
+            Phase::Idle => limits.idle_time,
+            Phase::Header => limits.header_time,
+            Phase::Body => limits.body_time,
+            Phase::Asking => return None,
+            Phase::Answering => limits.answer_time,
+        };
+        Some(since + time)
+    }
+
+    /// Makes the loop look at the deadlines: this one may be the nearest now.
+    pub(super) fn call(&self) {
+        self.room.call.notify_one();
+    }
+}
+
+const PHASE_BITS: u32 = 3;
