@@ -1,1 +1,276 @@
-//! TBD
+//! The agent, put together: what is started in which order, and how it ends.
+//!
+//! Owns: wiring. Invariants: the state lock is held before anything is read or bound and until everything is saved;
+//! the first secret is read after the process has been hardened; nothing is served before everything is loaded.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::alarm::Alarm;
+use crate::api::{Code, Problem};
+use crate::aws_config::Catalog;
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{self, Configuration, Ended, Handle, Order, Question, State, World};
+use crate::env::Env;
+use crate::exit::Exit;
+use crate::hardening;
+use crate::listener::{self, ListenError};
+use crate::logging::{self, Format, LoggingError};
+use crate::paths::{self, PathError, SocketPath};
+use crate::server::{self, Limits};
+use crate::service::Manager;
+use crate::signals::{Signal, Signals};
+use crate::source::{Locations, Source, SourceError};
+use crate::store::{self, LockError, OpenError, StateLock, StoreError};
+use crate::upstream::Https;
+
+/// What `run` was told on the command line.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// Instead of the usual socket.
+    pub socket: Option<PathBuf>,
+    /// Instead of the usual `config.toml`.
+    pub config: Option<PathBuf>,
+    /// The log as JSON.
+    pub log_json: bool,
+}
+
+/// Runs the agent in the foreground until it is told to stop.
+///
+/// # Errors
+/// It could not start, or could not save something at its end.
+pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
+    let format = if options.log_json { Format::Json } else { Format::Text };
+    logging::start(env.get("SSO_AGENT_LOG"), format).map_err(AgentError::Logging)?;
+    for weakness in hardening::harden() {
+        tracing::warn!("{weakness}");
+    }
+    let limits = Limits::default();
+    if let Err(weakness) = hardening::raise_descriptor_limit(limits.connections as u64 + DESCRIPTORS_BESIDES) {
+        tracing::warn!("{weakness}");
+    }
+    let socket = SocketPath::find(env, options.socket.as_deref()).map_err(AgentError::Path)?;
+    let state_dir = paths::state_dir(env).map_err(AgentError::Path)?;
+    let locations = Locations::from_env(env, options.config.as_deref()).map_err(AgentError::Source)?;
+    let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
+    let configuration = read(&locations, env).map_err(AgentError::Source)?;
+    let mut store = store::open(&lock, configuration.settings.storage.key).map_err(AgentError::Open)?;
+    let loaded = store.load().map_err(AgentError::Store)?;
+    for report in &loaded.reports {
+        tracing::warn!(file = %report.file.display(), "{}", report.message);
+    }
+
+    let clock = Arc::new(SystemClock);
+    let now = clock.now();
+    let agent = engine::Agent {
+        version: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        socket: socket.path().display().to_string(),
+        client_name: client_name(env),
+        key_kind: store.key_kind(),
+        time_zone: jiff::tz::TimeZone::system(),
+        seed: seed()?,
+    };
+    let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
+    let (listener, place) = listener::bind(&socket).map_err(AgentError::Listen)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
+    let env_of_reader = env.clone();
+    let read_configuration = move || {
+        read(&locations, &env_of_reader).map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))
+    };
+    let ended = runtime.block_on(async move {
+        let world = World {
+            upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>)),
+            clock,
+            store,
+            read_configuration: Arc::new(read_configuration),
+            alarm: Alarm::of_system(),
+            still_ours: Box::new(move || place.still_ours()),
+        };
+        let listener = UnixListener::from_std(listener)?;
+        live(state, world, listener, limits, &Manager::from_env(env)).await
+    });
+    // A keyring or name server that hangs must not keep the process.
+    runtime.shutdown_background();
+    drop(lock);
+    match ended.map_err(AgentError::Runtime)? {
+        Ended::Stopped => Ok(()),
+        Ended::Displaced => Err(AgentError::Displaced),
+        Ended::GaveUp => Err(AgentError::GaveUp),
+    }
+}
+
+/// Engine and server side by side, until a signal or the engine's own end.
+async fn live(
+    state: State,
+    world: World<Https>,
+    listener: UnixListener,
+    limits: Limits,
+    manager: &Manager,
+) -> std::io::Result<Ended> {
+    let mut signals = Signals::new()?;
+    let (handle, questions): (Handle, mpsc::Receiver<Question>) = Handle::channel(QUESTIONS);
+    let (orders, ordered) = mpsc::channel(ORDERS);
+    let (close, closed) = oneshot::channel::<()>();
+    let server = tokio::spawn(server::serve(listener, handle, limits, async {
+        // Told to, or whoever would tell is gone: both mean to close.
+        let _ = closed.await;
+    }));
+    let engine = engine::run(state, world, questions, ordered);
+    let mut engine = std::pin::pin!(engine);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    manager.ready();
+    let ended = loop {
+        tokio::select! {
+            ended = &mut engine => break ended,
+            signal = signals.next() => {
+                let order = match signal {
+                    Signal::Stop => Order::Stop,
+                    Signal::Reload => Order::Reload,
+                };
+                tracing::info!(?order, "signal");
+                if order == Order::Stop {
+                    manager.stopping();
+                    break stop(&orders, close, &mut engine).await;
+                }
+                // Full means that a reload is waiting already.
+                let _ = orders.try_send(order);
+            }
+        }
+    };
+    drop(server.await);
+    Ok(ended)
+}
+
+/// Stops accepting, and lets the engine come to its end. Further signals change nothing.
+async fn stop(
+    orders: &mpsc::Sender<Order>,
+    close: oneshot::Sender<()>,
+    engine: &mut (impl Future<Output = Ended> + Unpin),
+) -> Ended {
+    drop(close);
+    let mut engine = engine;
+    tokio::select! {
+        ended = &mut engine => ended,
+        // The engine reads its orders, so there is room as soon as it has turned once.
+        _ = orders.send(Order::Stop) => engine.await,
+    }
+}
+
+fn read(locations: &Locations, env: &Env) -> Result<Configuration, SourceError> {
+    let (sources, settings) = locations.read()?;
+    Ok(Configuration { catalog: Catalog::read(&sources, env, &settings), settings })
+}
+
+/// `clientName`: names the user and the machine on the approval page. ASCII, at most 128 characters.
+fn client_name(env: &Env) -> String {
+    let user = env.get("USER").or_else(|| env.get("LOGNAME")).unwrap_or("user");
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    let name = format!("sso-agent {user}@{host}");
+    name.chars().map(|character| if character.is_ascii_graphic() || character == ' ' { character } else { '-' }).take(128).collect()
+}
+
+fn seed() -> Result<u64, AgentError> {
+    let mut seed = [0; 8];
+    SystemRandom::new().fill(&mut seed).map_err(|_| AgentError::Randomness)?;
+    Ok(u64::from_ne_bytes(seed))
+}
+
+/// Why the agent did not start, or did not end well.
+#[derive(Debug)]
+pub enum AgentError {
+    /// No log.
+    Logging(LoggingError),
+    /// No place for the socket or the state.
+    Path(PathError),
+    /// Another agent, or an unfit state directory.
+    Lock(LockError),
+    /// The configuration cannot be read.
+    Source(SourceError),
+    /// The stored records cannot be opened.
+    Open(OpenError),
+    /// The stored records cannot be read.
+    Store(StoreError),
+    /// No socket.
+    Listen(ListenError),
+    /// The system gives no randomness.
+    Randomness,
+    /// The system refused something the runtime needs.
+    Runtime(std::io::Error),
+    /// The socket was removed or replaced while the agent ran.
+    Displaced,
+    /// Something was not saved in time at the end.
+    GaveUp,
+}
+
+impl AgentError {
+    /// The exit code.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Logging(_) => Exit::Usage,
+            Self::Path(_) | Self::Lock(_) | Self::Listen(_) | Self::Displaced => Exit::NoAgent,
+            Self::Source(_) => Exit::Configuration,
+            Self::Open(_) | Self::Store(_) | Self::GaveUp => Exit::Storage,
+            Self::Randomness | Self::Runtime(_) => Exit::Internal,
+        }
+    }
+
+    /// What helps.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Path(error) => error.hint(),
+            Self::Lock(error) => Some(error.hint()),
+            Self::Open(error) => Some(error.hint()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for AgentError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Logging(error) => error.fmt(formatter),
+            Self::Path(error) => error.fmt(formatter),
+            Self::Lock(error) => error.fmt(formatter),
+            Self::Source(error) => error.fmt(formatter),
+            Self::Open(error) => error.fmt(formatter),
+            Self::Store(error) => error.fmt(formatter),
+            Self::Listen(error) => error.fmt(formatter),
+            Self::Randomness => formatter.write_str("the system's random generator failed"),
+            Self::Runtime(_) => formatter.write_str("the system refused something the agent needs to run"),
+            Self::Displaced => formatter.write_str("the socket was removed or replaced while the agent ran"),
+            Self::GaveUp => formatter.write_str("a refresh or a write did not end in time"),
+        }
+    }
+}
+
+impl std::error::Error for AgentError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Runtime(error) => Some(error),
+            // The others are shown as they are, so what is below them comes next.
+            Self::Logging(error) => error.source(),
+            Self::Path(error) => error.source(),
+            Self::Lock(error) => error.source(),
+            Self::Source(error) => error.source(),
+            Self::Open(error) => error.source(),
+            Self::Store(error) => error.source(),
+            Self::Listen(error) => error.source(),
+            Self::Randomness | Self::Displaced | Self::GaveUp => None,
+        }
+    }
+}
+
+const QUESTIONS: usize = 1024;
+const ORDERS: usize = 8;
+/// Files, timers, connections to AWS, the standard streams.
+const DESCRIPTORS_BESIDES: u64 = 128;

@@ -1,1 +1,10 @@
-fn main() {}
+//! The agent and its command line.
+
+use std::process::ExitCode;
+
+use sso_agent::clock::SystemClock;
+use sso_agent::env::Env;
+
+fn main() -> ExitCode {
+    sso_agent::cli::main(std::env::args_os(), &Env::of_process(), &SystemClock).into()
+}

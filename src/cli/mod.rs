@@ -1,1 +1,243 @@
-//! TBD
+//! The command line: one file per command, and the only place that prints for people.
+//!
+//! Owns: arguments, words, formats, exit codes. Refuses to know secrets beyond the moment they are printed, and how the
+//! agent works: everything but `run` goes through `client::Client`. Invariant: results go to stdout, words for people to
+//! stderr; foreign text is cleaned before a person sees it; commands see the world only through their `Context`.
+
+mod accounts;
+mod browser;
+mod choice;
+#[cfg(test)]
+mod command_tests;
+mod context;
+mod credentials;
+mod failure;
+mod json;
+mod login;
+mod logout;
+mod paint;
+mod qr;
+mod refresh;
+mod reload;
+mod roles;
+mod run;
+mod status;
+mod table;
+#[cfg(test)]
+mod testing;
+mod token;
+mod words;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::{Parser, Subcommand};
+use jiff::tz::TimeZone;
+
+use crate::client::Client;
+use crate::clock::Clock;
+use crate::env::Env;
+use crate::exit::Exit;
+use crate::paths::{self, SocketPath};
+
+use browser::{Surroundings, SystemBrowser};
+use context::{Context, Terminal};
+use failure::Failure;
+
+/// Signs in to AWS IAM Identity Center once, and serves credentials that stay fresh
+#[derive(Debug, Parser)]
+#[command(name = "sso-agent", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Arguments {
+    /// The agent's socket, instead of the usual place or SSO_AGENT_SOCK
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Options),
+    #[command(flatten)]
+    Asking(Asking),
+}
+
+/// The commands that ask an agent that runs.
+#[derive(Debug, Subcommand)]
+enum Asking {
+    Login(login::Options),
+    Logout(logout::Options),
+    Status(status::Options),
+    Credentials(credentials::Options),
+    Token(token::Options),
+    Accounts(accounts::Options),
+    Roles(roles::Options),
+    Refresh(refresh::Options),
+    Reload(reload::Options),
+}
+
+/// Parses the arguments, runs the command and says how it ended.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, env: &Env, clock: &dyn Clock) -> Exit {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nobody is left to be told if this cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Success };
+        }
+    };
+    let terminal = Terminal::of_process(env);
+    match run_here(arguments, env, clock, terminal) {
+        Ok(()) => Exit::Success,
+        Err(failure) => {
+            failure.report(&mut io::stderr(), terminal.colour_err);
+            failure.exit()
+        }
+    }
+}
+
+/// Runs a command in this process: real streams, real agent, real browser.
+fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<(), Failure> {
+    let asking = match arguments.command {
+        Command::Run(options) => return run::run(options, arguments.socket, env),
+        Command::Asking(asking) => asking,
+    };
+    let socket = SocketPath::find(env, arguments.socket.as_deref())?;
+    // Without a home there is no lock to look into for another socket, and the socket alone has to do.
+    let client = Client::new(socket, paths::state_dir(env).ok());
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if matches!(asking, Asking::Login(_)) {
+        catch_interrupts(&interrupted).map_err(Failure::Signals)?;
+    }
+    let surroundings = Surroundings::of_machine();
+    let mut context = Context {
+        env,
+        clock,
+        zone: TimeZone::system(),
+        terminal,
+        surroundings,
+        agent: &client,
+        browser: &SystemBrowser { env, surroundings },
+        interrupted: &interrupted,
+        stdout: &mut io::stdout(),
+        stderr: &mut io::stderr(),
+        version_told: false,
+    };
+    dispatch(&asking, &mut context)
+}
+
+fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
+    match asking {
+        Asking::Login(options) => login::run(options, context),
+        Asking::Logout(options) => logout::run(options, context),
+        Asking::Status(options) => status::run(options, context),
+        Asking::Credentials(options) => credentials::run(options, context),
+        Asking::Token(options) => token::run(options, context),
+        Asking::Accounts(options) => accounts::run(options, context),
+        Asking::Roles(options) => roles::run(options, context),
+        Asking::Refresh(options) => refresh::run(options, context),
+        Asking::Reload(options) => reload::run(options, context),
+    }
+}
+
+/// The first Ctrl-C is noted, so that what was started can be cancelled; the second ends the process as ever.
+fn catch_interrupts(interrupted: &Arc<AtomicBool>) -> io::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first one finds the flag not yet set.
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(interrupted))?;
+        signal_hook::flag::register(signal, Arc::clone(interrupted))?;
+    }
+    Ok(())
+}
+
+impl Terminal {
+    /// What the process is connected to, and what the user wants of it.
+    fn of_process(env: &Env) -> Self {
+        let dumb = env.get("TERM") == Some("dumb");
+        let plain = dumb || env.get_os("NO_COLOR").is_some();
+        let attended = io::stderr().is_terminal();
+        let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        Self {
+            results: io::stdout().is_terminal(),
+            colour_out: io::stdout().is_terminal() && !plain,
+            colour_err: attended && !plain,
+            attended,
+            live: attended && !dumb,
+            columns: if columns == 0 { USUAL_COLUMNS } else { columns },
+        }
+    }
+}
+
+const USUAL_COLUMNS: usize = 80;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 a bug, 2 usage, 3 sign-in required or not completed, 4 no agent, 5 configuration, \
+6 refused by AWS, 7 temporary, 8 locked, 9 storage";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_explains_itself() {
+        let names: Vec<String> =
+            Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        assert_eq!(
+            names,
+            ["run", "login", "logout", "status", "credentials", "token", "accounts", "roles", "refresh", "reload"]
+        );
+        let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();
+        assert_eq!(help(&["sso-agent", "--help"]).kind(), clap::error::ErrorKind::DisplayHelp);
+        for name in &names {
+            let page = help(&["sso-agent", name, "--help"]);
+            assert_eq!(page.kind(), clap::error::ErrorKind::DisplayHelp, "{name}");
+            assert!(page.to_string().contains("--socket"), "{name}");
+        }
+    }
+
+    #[test]
+    fn arguments_that_contradict_each_other_are_refused() {
+        for wrong in [
+            "credentials --profile p --account 111122223333 --role R",
+            "credentials --account 111122223333",
+            "credentials --role R",
+            "credentials --session corp",
+            "credentials --account 1111 --role R",
+            "credentials --account 111122223333 --role R;id",
+            "credentials --format cmd",
+            "logout corp --all",
+            "status --check --json",
+            "status --min-validity 1h",
+            "login --timeout 1d",
+            "login --flow magic",
+            "adopt",
+            "",
+        ] {
+            let words = std::iter::once("sso-agent").chain(wrong.split_whitespace());
+            assert!(Arguments::try_parse_from(words).is_err(), "{wrong}");
+        }
+        for right in [
+            "credentials --account 111122223333 --role R --format env-no-export --min-validity 30m",
+            "status corp --check --min-validity 1h --socket /run/x",
+            "--socket /run/x login corp --flow device --no-browser --json --timeout 5m --force --new-session",
+            "token --kind id --min-validity 90",
+            "logout --all",
+            "roles corp --account 111122223333 --json",
+            "run --config /x --log-json",
+        ] {
+            let words = std::iter::once("sso-agent").chain(right.split_whitespace());
+            assert!(Arguments::try_parse_from(words).is_ok(), "{right}");
+        }
+    }
+}

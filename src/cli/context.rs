@@ -1,0 +1,179 @@
+//! What a command has at hand: the environment, the clock, the agent, and where its words go.
+//!
+//! Owns: asking the agent and the one remark about its version, progress lines, and the way out for results. Refuses to
+//! know any command. Invariant: results go to stdout, words for people to stderr, and everything here can be replaced
+//! by a test.
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use serde::de::DeserializeOwned;
+
+use crate::api::Request;
+use crate::client::{Client, ClientError, Reply};
+use crate::clock::Clock;
+use crate::env::Env;
+use crate::secret::Secret;
+use crate::time::{Now, Timestamp};
+use crate::untrusted::shown;
+
+use super::browser::{Browser, Surroundings};
+use super::failure::Failure;
+use super::{json, words};
+
+/// Somebody who answers requests: the agent, or a test's stand-in.
+pub(super) trait Ask {
+    /// Asks and waits at most `patience` for the answer.
+    fn send(&self, request: &Request, patience: Duration) -> Result<Reply, ClientError>;
+}
+
+impl Ask for Client {
+    fn send(&self, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
+        Self::send(self, request, patience)
+    }
+}
+
+/// What is known of the terminal.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Terminal {
+    /// Whether a person reads stdout as it is written.
+    pub(super) results: bool,
+    /// Whether results may be coloured: stdout is a terminal and nobody minds.
+    pub(super) colour_out: bool,
+    /// Whether words for people may be coloured.
+    pub(super) colour_err: bool,
+    /// Whether a person reads stderr as it is written.
+    pub(super) attended: bool,
+    /// Whether a line on stderr can be written over (attended, and not a dumb terminal).
+    pub(super) live: bool,
+    /// How wide it is.
+    pub(super) columns: usize,
+}
+
+/// Everything a command may use.
+pub(super) struct Context<'a> {
+    pub(super) env: &'a Env,
+    pub(super) clock: &'a dyn Clock,
+    pub(super) zone: TimeZone,
+    pub(super) terminal: Terminal,
+    pub(super) surroundings: Surroundings,
+    pub(super) agent: &'a dyn Ask,
+    pub(super) browser: &'a dyn Browser,
+    /// Set by Ctrl-C, where a command asked for that.
+    pub(super) interrupted: &'a AtomicBool,
+    pub(super) stdout: &'a mut dyn Write,
+    pub(super) stderr: &'a mut dyn Write,
+    /// Whether the remark about the agent's version has been made.
+    pub(super) version_told: bool,
+}
+
+impl Context<'_> {
+    /// Asks the agent. Says once, on stderr, if it is of another version.
+    pub(super) fn ask(&mut self, request: &Request, patience: Duration) -> Result<Reply, Failure> {
+        let reply = self.agent.send(request, patience)?;
+        let ours = env!("CARGO_PKG_VERSION");
+        if let Some(theirs) = reply.agent_version.as_deref()
+            && theirs != ours
+            && !self.version_told
+        {
+            self.version_told = true;
+            let theirs = shown(theirs).to_string();
+            self.say(&format!("warning: the agent is version {theirs}, this command is {ours}; restart the agent"));
+        }
+        Ok(reply)
+    }
+
+    /// Asks the agent for something that may take a while, and shows meanwhile what that is.
+    pub(super) fn ask_slowly(&mut self, request: &Request, patience: Duration, what: &str) -> Result<Reply, Failure> {
+        self.progress(what);
+        let reply = self.ask(request, patience);
+        self.progress_done();
+        reply
+    }
+
+    /// Asks the agent and reads its answer.
+    pub(super) fn ask_for<T: DeserializeOwned>(&mut self, request: &Request, patience: Duration) -> Result<T, Failure> {
+        read(&self.ask(request, patience)?)
+    }
+
+    /// Both clocks, now.
+    pub(super) fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Whether Ctrl-C was pressed.
+    pub(super) fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// A line for people. If nobody can read it, nobody can be told so either.
+    pub(super) fn say(&mut self, line: &str) {
+        let _ = writeln!(self.stderr, "{line}");
+    }
+
+    /// Shows what is going on, where that can be written over again.
+    pub(super) fn progress(&mut self, line: &str) {
+        if self.terminal.live {
+            let line: String = line.chars().take(self.terminal.columns.saturating_sub(1)).collect();
+            let _ = write!(self.stderr, "\r\x1b[K{line}");
+            let _ = self.stderr.flush();
+        }
+    }
+
+    /// Takes the progress line away.
+    pub(super) fn progress_done(&mut self) {
+        if self.terminal.live {
+            let _ = write!(self.stderr, "\r\x1b[K");
+            let _ = self.stderr.flush();
+        }
+    }
+
+    /// Prints a result.
+    pub(super) fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), Failure> {
+        self.write_out(text.as_ref()).map_err(Failure::Output)
+    }
+
+    /// Prints an answer as it came, as a line.
+    pub(super) fn print_body(&mut self, reply: &Reply) -> Result<(), Failure> {
+        self.print_json_text(reply.body.expose())
+    }
+
+    /// Prints a value without secrets as one line of JSON.
+    pub(super) fn print_json(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
+        self.print_json_text(&serde_json::to_vec(value)?)
+    }
+
+    /// Programs get the bytes as they are; a terminal gets the same JSON without what could steer it.
+    fn print_json_text(&mut self, json: &[u8]) -> Result<(), Failure> {
+        if self.terminal.results {
+            let safe = Secret::new(json::for_terminal(&String::from_utf8_lossy(json)));
+            self.print(safe.expose())?;
+        } else {
+            self.print(json)?;
+        }
+        self.print("\n")
+    }
+
+    /// `until 17:02 (7 h 12 min)`.
+    pub(super) fn until(&self, time: Timestamp) -> String {
+        let now = self.now().wall;
+        format!("until {} ({})", words::clock_time(time, now, &self.zone), words::duration(time.since(now)))
+    }
+
+    fn write_out(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stdout.write_all(bytes)?;
+        self.stdout.flush()
+    }
+}
+
+/// Reads an answer.
+pub(super) fn read<T: DeserializeOwned>(reply: &Reply) -> Result<T, Failure> {
+    Ok(serde_json::from_slice(reply.body.expose())?)
+}
+
+/// How long an answer that needs no network may take.
+pub(super) const BRIEFLY: Duration = Duration::from_secs(10);
+/// How long an answer that needs the network may take.
+pub(super) const NETWORK: Duration = Duration::from_secs(75);

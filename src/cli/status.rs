@@ -1,0 +1,298 @@
+//! `status`: who is signed in, until when, and what is wrong.
+//!
+//! Owns: the table and the judgement of `--check`. Refuses to know secrets: the answer holds none. Invariant: a state
+//! this version does not know is printed as it is named, and never counts as signed in by its name.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+
+use crate::api::{Code, Request, SessionState, SessionStatus, Status};
+use crate::client::Reply;
+use crate::exit::Exit;
+use crate::ids::SessionName;
+use crate::paths::shell_word;
+use crate::time::{Timestamp, parse_duration};
+use crate::untrusted::shown;
+
+use super::context::{BRIEFLY, Context, read};
+use super::failure::Failure;
+use super::paint::Paint;
+use super::table::{Cell, Table};
+use super::words;
+
+/// Show sessions, expiries, what happens next and what went wrong
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct Options {
+    /// Only this session
+    session: Option<SessionName>,
+    /// Print the agent's answer as JSON
+    #[arg(long)]
+    json: bool,
+    /// Print nothing and tell by the exit code: 0 signed in, 3 not, 4 no agent, 5 no session configured, 8 locked
+    #[arg(long, conflicts_with = "json")]
+    check: bool,
+    /// With --check: how much of the access token's life must be left
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "check")]
+    min_validity: Option<Duration>,
+}
+
+/// The request for everything, now.
+pub(super) const fn every_status() -> Request {
+    Request::Status { wait: Duration::ZERO, after: None }
+}
+
+/// Runs the command.
+pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Failure> {
+    let reply = match context.ask(&every_status(), BRIEFLY) {
+        Err(failure) if options.check && matches!(failure.exit(), Exit::NoAgent | Exit::Locked) => {
+            return Err(Failure::Silent(failure.exit()));
+        }
+        reply => reply?,
+    };
+    if options.json && options.session.is_none() {
+        return context.print_body(&reply);
+    }
+    let mut status: Status = read(&reply)?;
+    let mut words: StateWords = read(&reply)?;
+    if let Some(name) = &options.session {
+        keep_only(name, &mut status, &mut words)?;
+    }
+    if options.json {
+        let name = options.session.as_ref().map(SessionName::as_str).unwrap_or_default();
+        return print_json_of(name, &reply, context);
+    }
+    let now = context.now().wall;
+    if options.check {
+        return match check(&status, options.min_validity.unwrap_or_default(), now) {
+            Exit::Success => Ok(()),
+            exit => Err(Failure::Silent(exit)),
+        };
+    }
+    let text = render(&status, &words, now, &context.zone, context.terminal.colour_out);
+    context.print(text)
+}
+
+/// The states by their names on the wire, also those this version has no variant for.
+#[derive(Debug, Deserialize)]
+struct StateWords {
+    sessions: Vec<StateWord>,
+}
+
+#[derive(Debug, Deserialize)]
+struct StateWord {
+    session: String,
+    state: String,
+}
+
+impl StateWords {
+    fn of(&self, session: &str) -> &str {
+        self.sessions.iter().find(|entry| entry.session == session).map_or("?", |entry| entry.state.as_str())
+    }
+}
+
+fn keep_only(name: &SessionName, status: &mut Status, words: &mut StateWords) -> Result<(), Failure> {
+    if !status.sessions.iter().any(|entry| entry.session == name.as_str()) {
+        return Err(Failure::UnknownSession {
+            name: name.as_str().to_owned(),
+            known: status.sessions.iter().map(|entry| entry.session.clone()).collect(),
+        });
+    }
+    status.sessions.retain(|entry| entry.session == name.as_str());
+    status.targets.retain(|entry| entry.session == name.as_str());
+    words.sessions.retain(|entry| entry.session == name.as_str());
+    Ok(())
+}
+
+/// The answer as it came, but with one session only.
+fn print_json_of(name: &str, reply: &Reply, context: &mut Context<'_>) -> Result<(), Failure> {
+    let mut value: serde_json::Value = read(reply)?;
+    for list in ["sessions", "targets"] {
+        if let Some(entries) = value.get_mut(list).and_then(serde_json::Value::as_array_mut) {
+            entries.retain(|entry| entry.get("session").and_then(serde_json::Value::as_str) == Some(name));
+        }
+    }
+    context.print_json(&value)
+}
+
+/// What `--check` says of the sessions in `status`.
+fn check(status: &Status, min_validity: Duration, now: Timestamp) -> Exit {
+    let lives = |session: &SessionStatus| {
+        !matches!(session.state, SessionState::SignedOut | SessionState::Ended)
+            && session.access_token_expires_at.is_some_and(|end| end > now && end.since(now) >= min_validity)
+    };
+    if status.locked {
+        Exit::Locked
+    } else if status.sessions.is_empty() {
+        Exit::Configuration
+    } else if status.sessions.iter().all(lives) {
+        Exit::Success
+    } else {
+        Exit::SignInRequired
+    }
+}
+
+/// The report for people.
+fn render(status: &Status, words: &StateWords, now: Timestamp, zone: &TimeZone, colour: bool) -> String {
+    let page = Page { words, now, zone, colour };
+    let mut text = page.sessions(status);
+    let targets = page.targets(status);
+    if !targets.is_empty() {
+        text.push('\n');
+        text.push_str(&targets);
+    }
+    text.push('\n');
+    if status.locked {
+        let _ = writeln!(text, "{}", Paint::Yellow.apply("the agent is locked", colour));
+    }
+    let saved = if status.storage.saved { "everything is saved" } else { "NOT everything is saved" };
+    let storage = if status.storage.key == "none" {
+        "in memory only, gone when the agent stops".to_owned()
+    } else {
+        format!("key in {}, {saved}", shown(&status.storage.key))
+    };
+    let _ = writeln!(text, "storage: {storage}");
+    let since = words::clock_time(status.started_at, now, zone);
+    let (version, socket) = (shown(&status.version), shown(&status.socket));
+    let _ = writeln!(text, "agent:   version {version}, pid {}, since {since}, socket {socket}", status.pid);
+    for warning in &status.warnings {
+        let mark = Paint::Yellow.apply("warning:", colour);
+        let _ = writeln!(text, "{mark} {}:{}: {}", shown(&warning.file), warning.line, shown(&warning.message));
+    }
+    text
+}
+
+struct Page<'a> {
+    words: &'a StateWords,
+    now: Timestamp,
+    zone: &'a TimeZone,
+    colour: bool,
+}
+
+impl Page<'_> {
+    fn sessions(&self, status: &Status) -> String {
+        if status.sessions.is_empty() {
+            return "no session is configured; add one with: aws configure sso\n".to_owned();
+        }
+        let mut table = Table::new(&["SESSION", "STATE", "ACCESS TOKEN", "NEXT REFRESH", "NOTES"]);
+        for session in &status.sessions {
+            let (state, paint) = self.state(session);
+            table.row([
+                Cell::new(&session.session),
+                Cell::painted(&state, paint),
+                Cell::new(&session.access_token_expires_at.map_or("-".to_owned(), |time| self.life(time))),
+                Cell::new(&session.next_refresh_at.map_or("-".to_owned(), |time| self.ahead(time))),
+                Cell::new(&notes(session)),
+            ]);
+        }
+        let mut text = table.render(self.colour);
+        for session in &status.sessions {
+            self.trouble(session, &mut text);
+        }
+        text
+    }
+
+    fn state(&self, session: &SessionStatus) -> (String, Paint) {
+        let (word, paint) = match session.state {
+            SessionState::SignedOut => ("signed out", Paint::Plain),
+            SessionState::Pending => ("signing in", Paint::Yellow),
+            SessionState::SignedIn => ("signed in", Paint::Green),
+            SessionState::Ending => ("ending", Paint::Yellow),
+            SessionState::Ended => ("ended", Paint::Red),
+            SessionState::Unknown => (self.words.of(&session.session), Paint::Plain),
+        };
+        (word.to_owned(), paint)
+    }
+
+    /// What went wrong last, and what helps.
+    fn trouble(&self, session: &SessionStatus, text: &mut String) {
+        let name = shown(&session.session);
+        let sign_in = match session.state {
+            SessionState::SignedOut | SessionState::Ending | SessionState::Ended => true,
+            SessionState::Pending | SessionState::SignedIn | SessionState::Unknown => false,
+        };
+        let mut hint = sign_in.then(|| format!("sso-agent login {}", shell_word(session.session.as_ref())));
+        if let Some(error) = &session.last_error {
+            let ago = words::duration(self.now.since(error.at));
+            let mark = Paint::Red.apply(&format!("{name}:"), self.colour);
+            let _ = write!(text, "{mark} {} ({ago} ago)", shown(&error.message));
+            if let Some(retry_at) = error.retry_at {
+                let _ = write!(text, "; the agent tries again {}", self.ahead(retry_at));
+            }
+            text.push('\n');
+            hint = hint.or_else(|| remedy(error.code, &session.session));
+        }
+        if let Some(hint) = hint {
+            let _ = writeln!(text, "{name}: {} {hint}", Paint::Bold.apply("hint:", self.colour));
+        }
+    }
+
+    fn targets(&self, status: &Status) -> String {
+        if status.targets.is_empty() {
+            return String::new();
+        }
+        let mut table = Table::new(&["ROLE CREDENTIALS", "ACCOUNT", "SESSION", "PROFILE", "LEFT"]);
+        for target in &status.targets {
+            table.texts(&[
+                target.role.as_ref().map_or("-", |role| role.as_str()),
+                target.account.as_ref().map_or("-", |account| account.as_str()),
+                &target.session,
+                target.profile.as_ref().map_or("-", |profile| profile.as_str()),
+                &target.expires_at.map_or("-".to_owned(), |time| self.life(time)),
+            ]);
+        }
+        table.render(self.colour)
+    }
+
+    /// `59 min left (until 18:02)`.
+    fn life(&self, end: Timestamp) -> String {
+        let clock = words::clock_time(end, self.now, self.zone);
+        if end > self.now {
+            format!("{} left (until {clock})", words::duration(end.since(self.now)))
+        } else {
+            format!("expired at {clock}")
+        }
+    }
+
+    /// `in 39 min (17:42)`.
+    fn ahead(&self, time: Timestamp) -> String {
+        if time > self.now {
+            let clock = words::clock_time(time, self.now, self.zone);
+            format!("in {} ({clock})", words::duration(time.since(self.now)))
+        } else {
+            "now".to_owned()
+        }
+    }
+}
+
+fn notes(session: &SessionStatus) -> String {
+    let signed_in = matches!(session.state, SessionState::SignedIn | SessionState::Ending);
+    let mut notes = Vec::new();
+    if signed_in && !session.renewable {
+        notes.push("not renewable");
+    }
+    if !session.saved {
+        notes.push("not saved");
+    }
+    notes.join(", ")
+}
+
+fn remedy(code: Code, session: &str) -> Option<String> {
+    let command = |verb: &str| Some(format!("sso-agent {verb} {}", shell_word(session.as_ref())));
+    match code {
+        Code::SignInRequired | Code::SignInDenied | Code::SignInExpired | Code::SignInCancelled => command("login"),
+        Code::Unavailable | Code::Timeout => Some("check the network and the proxy settings of the agent".to_owned()),
+        Code::InvalidConfig | Code::UnknownSession | Code::UnknownProfile => {
+            Some("correct the configuration, then: sso-agent reload".to_owned())
+        }
+        Code::Storage => Some("look at the state directory: is it writable, is the disk full".to_owned()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

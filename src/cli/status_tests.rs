@@ -1,0 +1,156 @@
+//! The table from fixed answers, and the judgement of `--check`.
+
+use serde_json::{Value, json};
+
+use super::super::testing::{Answer, World, problem};
+use super::*;
+
+fn session(name: &str, state: &str, changes: Value) -> Value {
+    let mut body = json!({
+        "session": name, "kind": "identity_center", "state": state, "start_url": "https://example.awsapps.com/start",
+        "region": "eu-west-1", "signed_in_at": null, "access_token_expires_at": null, "next_refresh_at": null,
+        "renewable": false, "saved": true, "last_error": null, "registrations": [],
+    });
+    let (Value::Object(members), Value::Object(changes)) = (&mut body, changes) else { panic!("objects") };
+    members.extend(changes);
+    body
+}
+
+fn signed_in(name: &str) -> Value {
+    let changes = json!({"access_token_expires_at": "2026-11-22T12:59:30Z",
+        "next_refresh_at": "2026-11-22T12:39:30Z", "renewable": true});
+    session(name, "signed_in", changes)
+}
+
+fn status(sessions: &[Value], changes: Value) -> Value {
+    let mut body = json!({
+        "version": "0.1.0", "pid": 4711, "started_at": "2026-11-22T09:00:00Z", "revision": 3,
+        "socket": "/run/user/1000/sso-agent/agent.sock", "locked": false, "storage": {"key": "file", "saved": true},
+        "sessions": sessions, "targets": [], "warnings": [],
+    });
+    let (Value::Object(members), Value::Object(changes)) = (&mut body, changes) else { panic!("objects") };
+    members.extend(changes);
+    body
+}
+
+fn run(line: &str, body: Value) -> super::super::testing::Outcome {
+    World::new([Answer::Body(body)]).run(line)
+}
+
+#[test]
+fn the_table_says_who_is_signed_in_until_when_and_what_helps() {
+    let error = json!({"code": "unavailable", "message": "the portal cannot be reached", "at": "2026-11-22T11:58:00Z",
+        "retry_at": "2026-11-22T12:03:00Z"});
+    let ended = json!({"code": "sign_in_required", "message": "session ended at 11:00; it began at 03:00",
+        "at": "2026-11-22T11:00:00Z", "retry_at": null});
+    let sessions = [
+        signed_in("corp"),
+        session(
+            "lab",
+            "signed_in",
+            json!({"access_token_expires_at": "2026-11-22T20:12:00Z", "saved": false, "last_error": error}),
+        ),
+        session("old one", "ended", json!({"last_error": ended})),
+        session("new", "signed_out", json!({})),
+    ];
+    let target = json!({"session": "corp", "account": "111122223333", "role": "Developer", "profile": "dev",
+        "expires_at": "2026-11-22T12:45:00Z"});
+    let warning = json!({"file": "/home/u/.aws/config", "line": 7, "message": "sso_region is missing"});
+    let outcome = run("status", status(&sessions, json!({"targets": [target], "warnings": [warning]})));
+    assert_eq!(
+        outcome.stdout,
+        "\
+SESSION  STATE       ACCESS TOKEN                   NEXT REFRESH       NOTES
+corp     signed in   59 min left (until 12:59)      in 39 min (12:39)
+lab      signed in   8 h 12 min left (until 20:12)  -                  not renewable, not saved
+old one  ended       -                              -
+new      signed out  -                              -
+lab: the portal cannot be reached (2 min ago); the agent tries again in 3 min (12:03)
+lab: hint: check the network and the proxy settings of the agent
+old one: session ended at 11:00; it began at 03:00 (1 h ago)
+old one: hint: sso-agent login 'old one'
+new: hint: sso-agent login new
+
+ROLE CREDENTIALS  ACCOUNT       SESSION  PROFILE  LEFT
+Developer         111122223333  corp     dev      45 min left (until 12:45)
+
+storage: key in file, everything is saved
+agent:   version 0.1.0, pid 4711, since 09:00, socket /run/user/1000/sso-agent/agent.sock
+warning: /home/u/.aws/config:7: sso_region is missing
+"
+    );
+    assert_eq!(outcome.stderr, "");
+}
+
+#[test]
+fn a_state_from_the_future_is_printed_as_it_is_named() {
+    let text = run("status", status(&[session("corp", "hibernating", json!({}))], json!({}))).stdout;
+    assert!(text.contains("corp     hibernating"), "{text}");
+}
+
+#[test]
+fn no_session_and_memory_only_storage_are_said() {
+    let text = run("status", status(&[], json!({"storage": {"key": "none", "saved": true}}))).stdout;
+    assert!(text.starts_with("no session is configured; add one with: aws configure sso\n"), "{text}");
+    assert!(text.contains("storage: in memory only, gone when the agent stops\n"), "{text}");
+}
+
+#[test]
+fn hostile_names_and_messages_cannot_steer_the_terminal() {
+    let error = json!({"code": "refused", "message": "no\x1b[2J\nok", "at": "2026-11-22T11:58:00Z", "retry_at": null});
+    let hostile = session("x\x1b]52;c;eA==\x07\u{202e}", "ended\x1b[1m", json!({"last_error": error}));
+    let text = run("status", status(&[hostile], json!({"socket": "/a\r\n/b"}))).stdout;
+    assert!(!text.contains(['\x1b', '\x07', '\r', '\u{202e}']), "{text:?}");
+}
+
+#[test]
+fn json_is_the_body_as_it_came_also_with_members_of_the_future() {
+    let raw = "{\"version\":\"9\",  \"new\":[1]}";
+    assert_eq!(World::new([Answer::Raw(raw)]).run("status --json").stdout, format!("{raw}\n"));
+    let body = status(&[signed_in("corp"), signed_in("lab")], json!({"new": 1}));
+    let one: Value = serde_json::from_str(&run("status lab --json", body).stdout).unwrap();
+    assert_eq!(one, status(&[signed_in("lab")], json!({"new": 1})));
+}
+
+#[test]
+fn a_session_nobody_knows_is_a_configuration_error_that_lists_what_there_is() {
+    for line in ["status lba", "status lba --check", "status lba --json"] {
+        let outcome = run(line, status(&[signed_in("lab")], json!({})));
+        assert_eq!(outcome.exit(), Exit::Configuration);
+        assert!(outcome.stderr.contains("no session named lba") && outcome.stderr.contains("lab"), "{line}");
+    }
+}
+
+#[test]
+fn check_only_sets_the_exit_code() {
+    let both = [signed_in("corp"), session("lab", "signed_out", json!({}))];
+    for (line, body, exit) in [
+        ("status --check", status(&[signed_in("corp")], json!({})), Exit::Success),
+        ("status --check --min-validity 59m", status(&[signed_in("corp")], json!({})), Exit::Success),
+        ("status --check --min-validity 1h", status(&[signed_in("corp")], json!({})), Exit::SignInRequired),
+        ("status --check", status(&both, json!({})), Exit::SignInRequired),
+        ("status corp --check", status(&both, json!({})), Exit::Success),
+        ("status lab --check", status(&both, json!({})), Exit::SignInRequired),
+        ("status --check", status(&[], json!({})), Exit::Configuration),
+        ("status --check", status(&both, json!({"locked": true})), Exit::Locked),
+    ] {
+        let outcome = run(line, body);
+        assert_eq!(outcome.exit(), exit, "{line}");
+        assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", ""), "{line}");
+    }
+    for state in ["ended", "signed_out"] {
+        let dead = session("corp", state, json!({"access_token_expires_at": "2026-11-22T12:59:30Z"}));
+        assert_eq!(run("status --check", status(&[dead], json!({}))).exit(), Exit::SignInRequired);
+    }
+    let expired = session("corp", "signed_in", json!({"access_token_expires_at": "2026-11-22T12:00:00Z"}));
+    assert_eq!(run("status --check", status(&[expired], json!({}))).exit(), Exit::SignInRequired);
+}
+
+#[test]
+fn check_of_a_locked_agent_is_quiet_too() {
+    let outcome = World::new([problem(Code::Locked)]).run("status --check");
+    assert_eq!((outcome.exit(), outcome.stderr.as_str()), (Exit::Locked, ""));
+    let outcome = World::new([problem(Code::Locked)]).run("status");
+    assert_eq!(outcome.exit(), Exit::Locked);
+    assert!(!outcome.stderr.is_empty());
+}

@@ -1,0 +1,172 @@
+//! A stand-in for everything a command talks to.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use crate::api::{Code, Problem, Request};
+use crate::client::{ClientError, Reply};
+use crate::clock::Clock;
+use crate::env::Env;
+use crate::exit::Exit;
+use crate::secret::SecretBytes;
+use crate::time::{Mono, Now, Timestamp};
+
+use super::browser::{Browser, OpenError, Surroundings};
+use super::context::{Ask, Context, Terminal};
+use super::failure::Failure;
+use super::{Arguments, Command, dispatch};
+
+/// What the stand-in agent does with one request.
+pub(super) enum Answer {
+    Body(Value),
+    Raw(&'static str),
+    Problem(Problem),
+    /// Ctrl-C is pressed while the agent waits, then it answers.
+    Interrupted(Value),
+}
+
+/// A world in which time passes only while the agent waits.
+pub(super) struct World {
+    pub(super) env: Env,
+    pub(super) terminal: Terminal,
+    pub(super) answers: RefCell<VecDeque<Answer>>,
+    pub(super) asked: RefCell<Vec<Request>>,
+    pub(super) opened: RefCell<Vec<String>>,
+    pub(super) version: Cell<&'static str>,
+    pub(super) interrupted: AtomicBool,
+    clock: TestClock,
+}
+
+/// What a command left behind.
+pub(super) struct Outcome {
+    pub(super) result: Result<(), Failure>,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+}
+
+impl Outcome {
+    pub(super) fn exit(&self) -> Exit {
+        self.result.as_ref().map_or_else(Failure::exit, |()| Exit::Success)
+    }
+}
+
+struct TestClock(Mutex<Duration>);
+
+impl Clock for TestClock {
+    fn now(&self) -> Now {
+        let passed = *self.0.lock().unwrap();
+        Now { wall: noon().after(passed), mono: Mono::from_start(passed) }
+    }
+}
+
+/// When the world begins.
+fn noon() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+impl World {
+    pub(super) fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
+        Self {
+            env: Env::default(),
+            terminal: Terminal { columns: 80, ..Terminal::default() },
+            answers: RefCell::new(answers.into_iter().collect()),
+            asked: RefCell::default(),
+            opened: RefCell::default(),
+            version: Cell::new(env!("CARGO_PKG_VERSION")),
+            interrupted: AtomicBool::new(false),
+            clock: TestClock(Mutex::new(Duration::ZERO)),
+        }
+    }
+
+    /// Runs a command line, as the real `main` does.
+    pub(super) fn run(&self, line: &str) -> Outcome {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let result = self.run_into(line, &mut stdout, &mut stderr);
+        if let Err(failure) = &result {
+            failure.report(&mut stderr, false);
+        }
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Outcome { result, stdout: text(stdout), stderr: text(stderr) }
+    }
+
+    /// The same, without the report of a failure.
+    pub(super) fn run_into(
+        &self,
+        line: &str,
+        stdout: &mut dyn std::io::Write,
+        stderr: &mut dyn std::io::Write,
+    ) -> Result<(), Failure> {
+        let words = std::iter::once("sso-agent").chain(line.split_whitespace());
+        let arguments = Arguments::try_parse_from(words).unwrap();
+        let mut context = Context {
+            env: &self.env,
+            clock: &self.clock,
+            zone: TimeZone::UTC,
+            terminal: self.terminal,
+            surroundings: Surroundings::default(),
+            agent: self,
+            browser: self,
+            interrupted: &self.interrupted,
+            stdout,
+            stderr,
+            version_told: false,
+        };
+        let Command::Asking(asking) = arguments.command else { panic!("run asks nobody") };
+        dispatch(&asking, &mut context)
+    }
+}
+
+impl Ask for World {
+    fn send(&self, request: &Request, _patience: Duration) -> Result<Reply, ClientError> {
+        if let Request::LoginState { wait, .. } = request {
+            *self.clock.0.lock().unwrap() += *wait;
+        }
+        self.asked.borrow_mut().push(request.clone());
+        let answer = self.answers.borrow_mut().pop_front();
+        let text = match answer.unwrap_or_else(|| panic!("nobody expected {request:?}")) {
+            Answer::Body(body) => body.to_string(),
+            Answer::Raw(text) => text.to_owned(),
+            Answer::Problem(problem) => return Err(ClientError::Problem(Box::new(problem))),
+            Answer::Interrupted(body) => {
+                self.interrupted.store(true, Ordering::SeqCst);
+                body.to_string()
+            }
+        };
+        let body = SecretBytes::new(text.into_bytes());
+        Ok(Reply { status: 200, agent_version: Some(self.version.get().to_owned()), body })
+    }
+}
+
+impl Browser for World {
+    fn open(&self, link: &str) -> Result<(), OpenError> {
+        self.opened.borrow_mut().push(link.to_owned());
+        Ok(())
+    }
+}
+
+/// A sign-in's state with these members replaced.
+pub(super) fn login_state(state: &str, changes: Value) -> Value {
+    let mut body = json!({
+        "state": state, "session": "corp", "flow": "device",
+        "verification_uri": "https://device.sso.eu-west-1.amazonaws.com/",
+        "verification_uri_complete": "https://device.sso.eu-west-1.amazonaws.com/?user_code=ABCD-EFGH",
+        "user_code": "ABCD-EFGH", "authorization_url": null, "expires_at": "2026-11-22T12:10:00Z",
+        "started_by": "cli", "started_at": "2026-11-22T12:00:00Z", "replaced": false, "joined": false,
+        "attempt": 7, "code": null, "message": null,
+    });
+    let (Value::Object(members), Value::Object(changes)) = (&mut body, changes) else { panic!("objects") };
+    members.extend(changes);
+    body
+}
+
+/// A problem of that code.
+pub(super) fn problem(code: Code) -> Answer {
+    Answer::Problem(Problem::new(code, code.title()))
+}
