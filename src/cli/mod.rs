@@ -41,6 +41,7 @@ use crate::client::Client;
 use crate::clock::Clock;
 use crate::env::Env;
 use crate::exit::Exit;
+use crate::hardening;
 use crate::paths::{self, SocketPath};
 
 use browser::{Surroundings, SystemBrowser};
@@ -105,6 +106,11 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         Command::Run(options) => return run::run(options, arguments.socket, env),
         Command::Asking(asking) => asking,
     };
+    // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
+    // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
+    if matches!(asking, Asking::Credentials(_) | Asking::Token(_)) {
+        let _ = hardening::harden();
+    }
     let socket = SocketPath::find(env, arguments.socket.as_deref())?;
     // Without a home there is no lock to look into for another socket, and the socket alone has to do.
     let client = Client::new(socket, paths::state_dir(env).ok());
