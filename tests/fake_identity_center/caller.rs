@@ -32,11 +32,47 @@ impl Reply {
         (self.status, name.split(':').next().unwrap())
     }
 
-    fn parse(bytes: &[u8]) -> Self {
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head");
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         Self { status, head, body: bytes[end + 4..].to_vec() }
+    }
+}
+
+/// A connection that is kept for the next request.
+pub(super) struct Line<S> {
+    pub(super) stream: S,
+}
+
+impl Line<TcpStream> {
+    pub(super) fn open(fake: &FakeIdentityCenter) -> Self {
+        let stream = TcpStream::connect(fake.url().trim_start_matches("http://")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream }
+    }
+}
+
+impl<S: Read + Write> Line<S> {
+    /// Sends these bytes and reads one answer.
+    pub(super) fn ask(&mut self, request: &[u8]) -> io::Result<Reply> {
+        self.stream.write_all(request)?;
+        let mut reply = self.read_head()?;
+        let length = reply.header("content-length").unwrap().parse().unwrap();
+        reply.body.resize(length, 0);
+        self.stream.read_exact(&mut reply.body)?;
+        Ok(reply)
+    }
+
+    /// Reads the head of an answer and not a byte more.
+    pub(super) fn read_head(&mut self) -> io::Result<Reply> {
+        let mut bytes = Vec::new();
+        while !bytes.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte)?;
+            bytes.push(byte[0]);
+        }
+        Ok(Reply::parse(&bytes))
     }
 }
 

@@ -69,11 +69,6 @@ impl Answer {
         Self::typed(status, "text/html; charset=utf-8", body)
     }
 
-    /// An answer with nothing in it.
-    pub fn empty(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), error: None }
-    }
-
     /// An answer of any type.
     pub fn typed(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         let headers = vec![("Content-Type".to_owned(), content_type.to_owned())];

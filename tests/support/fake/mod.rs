@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-pub use answer::Request;
 pub use clock::ServiceTime;
 pub use config::{FakeAccount, FakeConfig, RefreshTokens, Transport};
 pub use fault::{Fault, Times, When};

@@ -38,7 +38,7 @@ pub fn answer(
         Operation::ListAccountRoles => list_account_roles(service, &query),
         _ => {
             service.log_out(now, bearer)?;
-            Ok(Answer::empty(200))
+            Ok(Answer::json(200, &json!({})))
         }
     }
 }

@@ -99,6 +99,7 @@ async fn record_and_refuse(mut connection: TcpStream, record: Arc<Record>) -> io
         if !answered && received.windows(4).any(|window| window == b"\r\n\r\n") {
             answered = true;
             connection.write_all(b"HTTP/1.1 500 Refused\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await?;
+            connection.shutdown().await?;
         }
     }
 }

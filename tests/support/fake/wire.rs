@@ -39,6 +39,7 @@ impl Connection for TlsStream<TcpStream> {
 enum Then {
     KeepAlive,
     Close,
+    Reset,
 }
 
 /// Serves one connection to its end. A client that goes away is no error.
@@ -59,6 +60,11 @@ pub async fn serve(mut connection: impl Connection, shared: Arc<Shared>) {
         pause(plan.latency).await;
         match carry_out(&mut connection, plan, &request, &shared).await {
             Ok(Then::KeepAlive) if !wants_close(&request) => {}
+            Ok(Then::Reset) => {
+                // An orderly end first would be what the client sees.
+                let _ = connection.close_with_reset();
+                return;
+            }
             _ => {
                 let _ = connection.shutdown().await;
                 return;
@@ -106,7 +112,7 @@ async fn damage(
     shared: &Shared,
 ) -> io::Result<Then> {
     match fault {
-        Fault::Reset => connection.close_with_reset()?,
+        Fault::Reset => return Ok(Then::Reset),
         Fault::Hang => {
             let mut released = shared.releases();
             let mut nothing = [0];
