@@ -206,6 +206,26 @@ fn an_answer_is_late_and_the_effect_with_it_or_before_it() {
 }
 
 #[test]
+fn a_held_call_is_answered_when_the_faults_are_cleared() {
+    for when in [When::BeforeEffect, When::AfterEffect] {
+        let stage = Stage::set();
+        stage.fake.fault(Operation::CreateTokenRefresh, Fault::Hold, when, Times::UntilCleared);
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| exchange(stage.fake.url(), &stage.refresh_bytes()));
+            match when {
+                When::BeforeEffect => stage.fake.wait_for_calls(Operation::CreateTokenRefresh, 1, PATIENCE).unwrap(),
+                When::AfterEffect => stage.fake.wait_for_answers(Operation::CreateTokenRefresh, 1, PATIENCE).unwrap(),
+            };
+            assert_eq!(stage.refreshes(), usize::from(when == When::AfterEffect));
+            assert!(!call.is_finished());
+            stage.fake.clear_faults();
+            assert_eq!(whole(call.join().unwrap()).status, 200);
+        });
+        assert_eq!((stage.refreshes(), stage.fake.refresh_token_reuses()), (1, 0));
+    }
+}
+
+#[test]
 fn an_operation_takes_its_time_before_it_has_its_effect() {
     let stage = Stage::set();
     stage.fake.set_latency(Operation::CreateTokenRefresh, AN_HOUR);

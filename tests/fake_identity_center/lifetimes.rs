@@ -138,7 +138,11 @@ fn an_administrator_ends_the_sessions() {
     fake.end_sessions();
     assert_eq!(client.refresh(&fake, &tokens["refreshToken"]).refusal(), (400, "InvalidGrantException"));
     assert_eq!(get(&fake, bearer(&tokens), "/assignment/accounts").status, 401);
-    assert_eq!(fake.sessions()[0].ended, Some(Ended::Revoked));
+    let refreshed = fake.sessions()[0].refresh_token.clone();
+    assert_eq!(
+        (fake.sessions()[0].ended, refreshed.as_deref()),
+        (Some(Ended::Revoked), tokens["refreshToken"].as_str())
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Connections: kept alive, over TLS, unplugged, malformed; and the listener that must hear nothing.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::caller::{Line, Reply, exchange, get, request};
 use super::{PATIENCE, START_URL};
-use crate::support::fake::{FakeConfig, FakeIdentityCenter, Operation, SilentListener, Transport};
+use crate::support::fake::{FakeConfig, FakeIdentityCenter, Fault, Operation, SilentListener, Times, Transport, When};
 
 fn fake() -> FakeIdentityCenter {
     FakeIdentityCenter::start(FakeConfig::default())
@@ -80,7 +80,9 @@ fn over_tls_it_is_trusted_by_who_trusts_its_ca() {
     };
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&path).unwrap()).unwrap();
-    assert_eq!(ask(roots).unwrap().status, 200);
+    assert_eq!(ask(roots.clone()).unwrap().status, 200);
+    fake.fault(Operation::ListAccounts, Fault::Reset, When::BeforeEffect, Times::Next(1));
+    assert_eq!(ask(roots).unwrap_err().kind(), ErrorKind::ConnectionReset);
     let stranger = FakeIdentityCenter::start(FakeConfig { transport: Transport::Tls, ..FakeConfig::default() });
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(stranger.ca_pem().unwrap().as_bytes()).unwrap()).unwrap();
@@ -118,6 +120,8 @@ fn every_answer_carries_the_services_own_date() {
     assert!((before..=fake.now().seconds()).contains(&date));
     fake.advance_clock(Duration::from_secs(7200));
     assert!(date_of(&get(&fake, "wrong", "/assignment/accounts")) >= date + 7200);
+    fake.set_clock_ahead(-86400);
+    assert!(date_of(&get(&fake, &token, "/assignment/accounts")) < date);
 }
 
 #[test]

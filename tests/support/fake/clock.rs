@@ -9,11 +9,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct ServiceTime(u64);
 
 impl ServiceTime {
-    /// The moment this many milliseconds after the epoch.
-    pub fn from_millis(millis: u64) -> Self {
-        Self(millis)
-    }
-
     /// Milliseconds since the epoch, as the portal writes expiries.
     pub fn millis(self) -> u64 {
         self.0

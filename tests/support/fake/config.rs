@@ -79,7 +79,7 @@ pub struct FakeConfig {
     pub portal_calls_per_second: Option<u32>,
     /// Whether a device authorization is approved the moment it starts.
     pub auto_approve: bool,
-    /// How far the service's clock is ahead of the machine's, in seconds.
+    /// How far the service's clock is ahead of the machine's at the start, in seconds.
     pub clock_ahead_seconds: i64,
     /// How long an operation takes before it has its effect.
     pub latency: BTreeMap<Operation, Duration>,

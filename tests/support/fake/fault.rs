@@ -70,6 +70,9 @@ pub enum Fault {
     HugeBody,
     /// The genuine answer, late. `BeforeEffect`: the effect is late as well.
     Delay(Duration),
+    /// The genuine answer, once the faults are cleared: so a test lets callers gather before they are served.
+    /// `BeforeEffect`: the effect is held back as well.
+    Hold,
 }
 
 impl Fault {
@@ -82,6 +85,11 @@ impl Fault {
     pub fn retry_after(code: u16, seconds: u64) -> Self {
         let headers = vec![("Retry-After".to_owned(), seconds.to_string())];
         Self::Status { code, headers, body: String::new() }
+    }
+
+    /// Whether the genuine answer comes in the end.
+    pub(super) fn only_delays(&self) -> bool {
+        matches!(self, Self::Delay(_) | Self::Hold)
     }
 
     /// The answer that stands in for the genuine one, for faults that consist of an answer.
@@ -101,7 +109,7 @@ impl Fault {
             Self::MissingFields200 => Some(Answer::json(200, &json!({}))),
             Self::HugeBody => Some(Answer::json(200, &json!({ "padding": "x".repeat(2 << 20) }))),
             Self::Reset | Self::Hang | Self::CloseWithoutAnswer => None,
-            Self::TruncatedBody | Self::Dribble { .. } | Self::Delay(_) => None,
+            Self::TruncatedBody | Self::Dribble { .. } | Self::Delay(_) | Self::Hold => None,
         }
     }
 }

@@ -21,9 +21,11 @@ pub use fault::{Fault, Times, When};
 pub use journal::{CallRecord, Outcome};
 pub use operation::Operation;
 pub use refusal::Exception;
+pub use sessions::{Ended, SignInSummary, Tokens};
 pub use silent::SilentListener;
-pub use state::{Ended, Registration, SignInSummary, Tokens};
+pub use state::Registration;
 
+use clock::ServiceClock;
 use listener::Port;
 use shared::{Model, Plug, Shared};
 use state::{Grants, Service};
@@ -117,17 +119,22 @@ impl FakeIdentityCenter {
 
     /// Every access token issued so far stops working; refresh tokens go on.
     pub fn expire_access_tokens(&self) {
-        self.with_time(|model, now| model.service.expire_access_tokens(now));
+        self.with_time(|model, now| model.service.sessions.expire_access_tokens(now));
     }
 
     /// Every portal session is over: bearer tokens get 401, refresh tokens `InvalidGrantException`.
     pub fn end_sessions(&self) {
-        self.shared.change(|model| model.service.end_sessions());
+        self.shared.change(|model| model.service.sessions.end_sessions());
     }
 
     /// Every registration is forgotten: `InvalidClientException`.
     pub fn revoke_registrations(&self) {
         self.shared.change(|model| model.service.revoke_registrations());
+    }
+
+    /// Sets the service's clock this many seconds ahead of the machine's (behind it, if negative).
+    pub fn set_clock_ahead(&self, seconds: i64) {
+        self.shared.change(|model| model.clock = ServiceClock::ahead_by(seconds));
     }
 
     /// Puts the service's clock forward.
@@ -160,13 +167,13 @@ impl FakeIdentityCenter {
         self.shared.change(|model| model.faults.queue(operation, fault, when, times));
     }
 
-    /// Forgets every fault and lets hanging connections go: they are closed without an answer.
+    /// Forgets every fault and lets connections go: hanging ones are closed without an answer, held ones answered.
     pub fn clear_faults(&self) {
         self.shared.change(|model| model.faults.clear());
         self.shared.release();
     }
 
-    /// Forgets the faults of one operation. Connections that hang go on hanging.
+    /// Forgets the faults of one operation. Connections that hang or are held stay so.
     pub fn clear_faults_of(&self, operation: Operation) {
         self.shared.change(|model| model.faults.clear_of(operation));
     }
@@ -226,12 +233,12 @@ impl FakeIdentityCenter {
 
     /// How often a superseded refresh token was presented.
     pub fn refresh_token_reuses(&self) -> usize {
-        self.shared.lock().service.refresh_token_reuses()
+        self.shared.lock().service.sessions.refresh_token_reuses()
     }
 
     /// Every sign-in so far, oldest first.
     pub fn sessions(&self) -> Vec<SignInSummary> {
-        self.with_time(|model, now| model.service.summaries(now))
+        self.with_time(|model, now| model.service.sessions.summaries(now))
     }
 
     /// The registrations that exist, oldest first.
@@ -300,6 +307,7 @@ mod oidc;
 mod operation;
 mod portal;
 mod refusal;
+mod sessions;
 mod shared;
 mod silent;
 mod state;

@@ -10,7 +10,8 @@ use super::clock::ServiceTime;
 use super::config::RefreshTokens;
 use super::operation::{AUTHORIZATION_CODE_GRANT, DEVICE_CODE_GRANT, Operation, REFRESH_TOKEN_GRANT};
 use super::refusal::{Exception, Refusal};
-use super::state::{Grants, Service, Tokens};
+use super::sessions::Tokens;
+use super::state::{Grants, Service};
 
 /// Answers a request of sso-oidc.
 pub fn answer(service: &mut Service, now: ServiceTime, base: &str, request: &Request) -> Result<Answer, Refusal> {

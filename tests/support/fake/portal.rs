@@ -31,13 +31,13 @@ pub fn answer(
     let query = Query::read(request, operation)?;
     service.admit_portal_call(now)?;
     let bearer = request.header(BEARER_HEADER).unwrap_or_default();
-    service.authenticate(now, bearer)?;
+    service.sessions.authenticate(now, bearer)?;
     match operation {
         Operation::GetRoleCredentials => get_role_credentials(service, now, &query),
         Operation::ListAccounts => list_accounts(service, &query),
         Operation::ListAccountRoles => list_account_roles(service, &query),
         _ => {
-            service.log_out(now, bearer)?;
+            service.sessions.log_out(now, bearer)?;
             Ok(Answer::json(200, &json!({})))
         }
     }

@@ -55,6 +55,8 @@ pub struct Plan {
     pub latency: Duration,
     /// What is to go wrong with it.
     pub fault: Option<(Fault, When)>,
+    /// Fires when hanging connections are let go. Subscribed to on arrival, so that no release is missed.
+    pub released: watch::Receiver<()>,
 }
 
 impl Shared {
@@ -93,18 +95,14 @@ impl Shared {
         self.released.send_replace(());
     }
 
-    /// Fires when hanging connections are let go.
-    pub fn releases(&self) -> watch::Receiver<()> {
-        self.released.subscribe()
-    }
-
     /// Notes a request and says what is to be done with it.
     pub fn admit(&self, request: &Request) -> Plan {
         let operation = Operation::of(request.path(), &request.body);
         self.change(|model| {
             let number = model.journal.arrived(operation, model.clock.now(), request.clone());
             let latency = model.service.config.latency.get(&operation).copied().unwrap_or_default();
-            Plan { number, operation, latency, fault: model.faults.strike(operation) }
+            let released = self.released.subscribe();
+            Plan { number, operation, latency, fault: model.faults.strike(operation), released }
         })
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
 use super::answer::{Answer, Request};
@@ -79,17 +80,17 @@ async fn carry_out(
     request: &Request,
     shared: &Shared,
 ) -> io::Result<Then> {
-    let Plan { number, operation, fault, .. } = plan;
+    let Plan { number, operation, fault, mut released, .. } = plan;
     let Some((fault, when)) = fault else {
         let answer = shared.perform(operation, request);
         let written = write_answer(connection, &answer, shared).await;
         shared.finish(number, Outcome::Answered { status: answer.status, error: answer.error });
         return written.map(|()| Then::KeepAlive);
     };
-    if let (Fault::Delay(by), When::BeforeEffect) = (&fault, when) {
-        pause(*by).await;
+    if when == When::BeforeEffect {
+        held_up_by(&fault, &mut released).await;
     }
-    let takes_effect = when == When::AfterEffect || matches!(fault, Fault::Delay(_));
+    let takes_effect = when == When::AfterEffect || fault.only_delays();
     let genuine = takes_effect.then(|| shared.perform(operation, request));
     let status = genuine.as_ref().map(|answer| answer.status);
     let outcome = Outcome::Struck { fault: fault.clone(), when, status };
@@ -101,7 +102,16 @@ async fn carry_out(
     // From here on a client may never hear the end of it, so the record is complete before.
     shared.finish(number, outcome);
     let answer = genuine.unwrap_or_else(|| Answer::typed(200, "application/json", STAND_IN));
-    damage(connection, &fault, when, &answer, shared).await
+    damage(connection, &fault, when, &answer, released, shared).await
+}
+
+async fn held_up_by(fault: &Fault, released: &mut watch::Receiver<()>) {
+    match fault {
+        Fault::Delay(by) => pause(*by).await,
+        // The sender lives as long as the connections do.
+        Fault::Hold => drop(released.changed().await),
+        _ => {}
+    }
 }
 
 async fn damage(
@@ -109,12 +119,12 @@ async fn damage(
     fault: &Fault,
     when: When,
     answer: &Answer,
+    mut released: watch::Receiver<()>,
     shared: &Shared,
 ) -> io::Result<Then> {
     match fault {
         Fault::Reset => return Ok(Then::Reset),
         Fault::Hang => {
-            let mut released = shared.releases();
             let mut nothing = [0];
             tokio::select! {
                 _ = released.changed() => {}
@@ -135,9 +145,9 @@ async fn damage(
             }
             return Ok(Then::KeepAlive);
         }
-        Fault::Delay(by) => {
+        Fault::Delay(_) | Fault::Hold => {
             if when == When::AfterEffect {
-                pause(*by).await;
+                held_up_by(fault, &mut released).await;
             }
             write_answer(connection, answer, shared).await?;
             return Ok(Then::KeepAlive);
