@@ -1,1 +1,6 @@
+//! Every promise of the agent, played against the real thing or the closest there is. One binary, so it links once.
 
+// `cfg(test)` says to the linter what the whole file is anyway: test code may unwrap.
+#[cfg(test)]
+mod fake_identity_center;
+mod support;

@@ -1,0 +1,3 @@
+//! What the tests stand on: the fake Identity Center, and what else a test needs around the agent.
+
+pub mod fake;
