@@ -1,3 +1,4 @@
 //! What the tests stand on: the fake Identity Center, and what else a test needs around the agent.
 
 pub mod fake;
+pub mod sandbox;
