@@ -7,6 +7,7 @@
 pub mod device;
 pub mod endpoint;
 pub mod error;
+pub mod link;
 pub mod origin;
 pub mod partition;
 pub mod portal;

@@ -5,6 +5,19 @@
 //! Invariant: a secret leaves through [`Bound::for_sending_to`] only, and every reply says whether the service can
 //! have acted on the request.
 
+mod body;
+mod connect;
+mod errors;
+mod http;
+mod https;
+mod oidc;
+mod portal;
+mod roots;
+#[cfg(test)]
+mod tests;
+
+pub use https::Https;
+
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
@@ -232,6 +245,8 @@ impl fmt::Display for NotSent {
     }
 }
 
+impl std::error::Error for NotSent {}
+
 impl fmt::Display for Unclear {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -249,3 +264,6 @@ pub trait Upstream: Send + Sync + 'static {
     /// Makes one call, once.
     fn call(&self, route: Route, call: Call) -> impl Future<Output = Reply> + Send;
 }
+
+/// How the agent introduces itself.
+const AGENT: &str = concat!("sso-agent/", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,223 @@
+//! The way to a service: name, TCP, TLS.
+//!
+//! Owns: the connector, its time limit, and telling by error types where it failed. Refuses to know about requests.
+//! Invariants: `localhost` and loopback addresses never ask DNS; whoever holds a connection can see whether anything
+//! was written to it after it stood.
+
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::{fmt, vec};
+
+use http::Uri;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tower_service::Service;
+
+use super::NotSent;
+use crate::identity_center::endpoint::is_loopback_host;
+use crate::untrusted::shown;
+
+/// The most that name resolution, TCP and TLS may take together.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Makes connections for hyper's client.
+#[derive(Clone)]
+pub(super) struct Connector(HttpsConnector<Tcp>);
+
+impl Connector {
+    pub(super) fn new(tls: Arc<ClientConfig>) -> Self {
+        let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        // Divided among a name's addresses, so that a dead first one does not use up the time of all.
+        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        Self(HttpsConnector::from((Tcp(http), tls)))
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Watched;
+    type Error = NotSent;
+    type Future = Connecting<Watched>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NotSent>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, destination: Uri) -> Self::Future {
+        let connecting = self.0.call(destination);
+        Box::pin(async move {
+            match timeout(CONNECT_TIMEOUT, connecting).await {
+                Ok(Ok(stream)) => Ok(Watched { stream, written: Written::default() }),
+                // What `Tcp` did not report came from the layer above it.
+                Ok(Err(error)) => Err(error.downcast::<NotSent>().map_or_else(|error| tls(&*error), |known| *known)),
+                Err(_) => Err(NotSent::ConnectTimeout),
+            }
+        })
+    }
+}
+
+/// A connection that remembers whether anything was written to it.
+pub(super) struct Watched {
+    stream: MaybeHttpsStream<TokioIo<TcpStream>>,
+    written: Written,
+}
+
+/// Whether the client began to write to a connection; travels with hyper's connection information.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Written(Arc<AtomicBool>);
+
+impl Written {
+    /// Whether a byte of a request may have left on this connection.
+    pub(super) fn anything(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    // Before the attempt: a write that fails half-way has still sent something.
+    fn attempted(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+impl Connection for Watched {
+    fn connected(&self) -> Connected {
+        self.stream.connected().extra(self.written.clone())
+    }
+}
+
+impl Read for Watched {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Watched {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.written.attempted();
+        Pin::new(&mut this.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.written.attempted();
+        Pin::new(&mut this.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+/// TCP alone, so that its errors are distinguishable from those of TLS above it.
+#[derive(Clone)]
+struct Tcp(HttpConnector<Resolver>);
+
+impl Service<Uri> for Tcp {
+    type Response = TokioIo<TcpStream>;
+    type Error = NotSent;
+    type Future = Connecting<TokioIo<TcpStream>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NotSent>> {
+        self.0.poll_ready(cx).map_err(|error| connect(&error))
+    }
+
+    fn call(&mut self, destination: Uri) -> Self::Future {
+        let connecting = self.0.call(destination);
+        Box::pin(async move { connecting.await.map_err(|error| connect(&error)) })
+    }
+}
+
+/// The system's resolver, which is not asked about this machine.
+#[derive(Clone)]
+struct Resolver(GaiResolver);
+
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = Unresolved;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Unresolved>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Unresolved>> {
+        self.0.poll_ready(cx).map_err(Unresolved)
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        if is_loopback_host(name.as_str()) {
+            return Box::pin(async { Ok(this_machine()) });
+        }
+        let resolving = self.0.call(name);
+        Box::pin(async move { Ok(resolving.await.map_err(Unresolved)?.collect::<Vec<_>>().into_iter()) })
+    }
+}
+
+/// A name without an address.
+#[derive(Debug)]
+struct Unresolved(io::Error);
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0)
+    }
+}
+
+impl Error for Unresolved {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// The errors from `error` down to its first cause.
+pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// The innermost cause in words; the wrappers above it only repeat where it happened.
+pub(super) fn in_words(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().map(|cause| shown(&cause.to_string()).to_string()).unwrap_or_default()
+}
+
+fn connect(error: &(dyn Error + 'static)) -> NotSent {
+    if causes(error).any(|cause| cause.is::<Unresolved>()) {
+        return NotSent::Dns(in_words(error));
+    }
+    let timed_out = |cause: &(dyn Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+    };
+    if causes(error).any(timed_out) { NotSent::ConnectTimeout } else { NotSent::Connect(in_words(error)) }
+}
+
+fn tls(error: &(dyn Error + 'static)) -> NotSent {
+    NotSent::Tls(in_words(error))
+}
+
+fn this_machine() -> vec::IntoIter<SocketAddr> {
+    // The port is the request's: zero means "not decided by the resolver".
+    vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), SocketAddr::from((Ipv6Addr::LOCALHOST, 0))].into_iter()
+}
+
+type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, NotSent>> + Send>>;

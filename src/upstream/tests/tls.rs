@@ -1,0 +1,179 @@
+//! Whom the client trusts.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::*;
+use crate::upstream::{Answer, Failure, NotSent};
+
+const TOKEN: &str = r#"{"accessToken":"at","expiresIn":3600}"#;
+
+/// A certificate authority of a test.
+pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    pub(super) fn new() -> Self {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Its certificate as a PEM file that goes away with the value.
+    pub(super) fn bundle(&self) -> Bundle {
+        let bundle = Bundle::path_only();
+        bundle.write(self);
+        bundle
+    }
+
+    fn server(&self, name: &str) -> Arc<ServerConfig> {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        Arc::new(config)
+    }
+
+    /// Serves one connection; returns the request, or nothing if the client hung up before it sent one.
+    fn serve(&self, name: &str) -> (Endpoint, JoinHandle<Option<String>>) {
+        let config = self.server(name);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port()).parse().unwrap();
+        let serving = thread::spawn(move || {
+            let stream = listener.accept().unwrap().0;
+            let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+            stream.read_exact(&mut []).unwrap();
+            stream.conn.complete_io(&mut stream.sock).ok()?;
+            let request = read_request(&mut stream);
+            stream.write_all(response(200, &[], TOKEN).as_bytes()).unwrap();
+            stream.conn.send_close_notify();
+            let _ = stream.flush();
+            Some(request)
+        });
+        (endpoint, serving)
+    }
+}
+
+pub(super) struct Bundle(PathBuf);
+
+impl Bundle {
+    fn path_only() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("sso-agent-test-{}-{number}.pem", std::process::id())))
+    }
+
+    fn write(&self, authority: &Authority) {
+        fs::write(&self.0, authority.0.pem()).unwrap();
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+async fn refreshed(client: &Https, endpoint: &Endpoint, bundle: Option<&Bundle>) -> Reply {
+    let route = Route { ca_bundle: bundle.map(|bundle| bundle.path().to_owned()), ..route(endpoint) };
+    client.call(route, refresh(endpoint)).await
+}
+
+#[tokio::test]
+async fn a_service_of_the_bundles_authority_is_trusted() {
+    let authority = Authority::new();
+    let (endpoint, serving) = authority.serve("localhost");
+    let reply = refreshed(&https(), &endpoint, Some(&authority.bundle())).await;
+    assert!(matches!(reply.result, Ok(Answer::Token(_))), "{reply:?}");
+    assert!(serving.join().unwrap().unwrap().starts_with("POST /token HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn a_service_nobody_vouches_for_receives_no_request() {
+    let authority = Authority::new();
+    let stranger = Authority::new().bundle();
+    let (endpoint, serving) = authority.serve("localhost");
+    let reply = refreshed(&https(), &endpoint, Some(&stranger)).await;
+    assert!(matches!(reply.result, Err(Failure::NotSent(NotSent::Tls(_)))), "{reply:?}");
+    assert_eq!(serving.join().unwrap(), None);
+}
+
+#[tokio::test]
+async fn without_the_bundle_its_authority_is_not_trusted() {
+    let (endpoint, serving) = Authority::new().serve("localhost");
+    let reply = refreshed(&https(), &endpoint, None).await;
+    match reply.result {
+        Err(Failure::NotSent(NotSent::Tls(_))) => assert_eq!(serving.join().unwrap(), None),
+        // A machine without any platform roots: refused before the first byte.
+        Err(Failure::NotSent(NotSent::Roots(_))) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_not_trusted() {
+    let authority = Authority::new();
+    let (endpoint, serving) = authority.serve("oidc.example.com");
+    let reply = refreshed(&https(), &endpoint, Some(&authority.bundle())).await;
+    assert!(matches!(reply.result, Err(Failure::NotSent(NotSent::Tls(_)))), "{reply:?}");
+    assert_eq!(serving.join().unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_missing_bundle_is_not_replaced_by_the_platforms_roots() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint: Endpoint = format!("https://{}", elsewhere.local_addr().unwrap()).parse().unwrap();
+    let reply = refreshed(&https(), &endpoint, Some(&Bundle::path_only())).await;
+    assert!(matches!(reply.result, Err(Failure::NotSent(NotSent::Roots(_)))), "{reply:?}");
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    drop(plain);
+    elsewhere.set_nonblocking(true).unwrap();
+    assert!(elsewhere.accept().is_err());
+}
+
+#[tokio::test]
+async fn a_replaced_bundle_is_read_again() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let bundle = old.bundle();
+    let client = https();
+    let (endpoint, serving) = old.serve("localhost");
+    assert!(refreshed(&client, &endpoint, Some(&bundle)).await.result.is_ok());
+    serving.join().unwrap();
+    bundle.write(&new);
+    // The file system's clock may be coarse, and both certificates may be equally long.
+    let later = std::time::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+    fs::File::options().append(true).open(bundle.path()).unwrap().set_modified(later).unwrap();
+    let (endpoint, serving) = new.serve("localhost");
+    let reply = refreshed(&client, &endpoint, Some(&bundle)).await;
+    assert!(reply.result.is_ok(), "{reply:?}");
+    serving.join().unwrap();
+}
+
+#[tokio::test]
+async fn something_that_does_not_speak_tls_receives_no_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint: Endpoint = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let serving = thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        stream.write_all(b"220 mail.example.com ESMTP\r\n").unwrap();
+        let mut received = Vec::new();
+        let _ = stream.read_to_end(&mut received);
+        received
+    });
+    let reply = refreshed(&https(), &endpoint, Some(&Authority::new().bundle())).await;
+    assert!(matches!(reply.result, Err(Failure::NotSent(NotSent::Tls(_)))), "{reply:?}");
+    assert!(!String::from_utf8_lossy(&serving.join().unwrap()).contains("POST"));
+}
