@@ -78,12 +78,10 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     };
     let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
     let (listener, place) = listener::bind(&socket).map_err(AgentError::Listen)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
     let env_of_reader = env.clone();
-    let read_configuration = move || {
-        read(&locations, &env_of_reader).map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))
-    };
+    let read_configuration =
+        move || read(&locations, &env_of_reader).map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()));
     let ended = runtime.block_on(async move {
         let world = World {
             upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>)),
@@ -174,7 +172,10 @@ fn client_name(env: &Env) -> String {
     let host = rustix::system::uname();
     let host = host.nodename().to_string_lossy();
     let name = format!("sso-agent {user}@{host}");
-    name.chars().map(|character| if character.is_ascii_graphic() || character == ' ' { character } else { '-' }).take(128).collect()
+    name.chars()
+        .map(|character| if character.is_ascii_graphic() || character == ' ' { character } else { '-' })
+        .take(128)
+        .collect()
 }
 
 fn seed() -> Result<u64, AgentError> {

@@ -3,4 +3,6 @@
 // `cfg(test)` says to the linter what the whole file is anyway: test code may unwrap.
 #[cfg(test)]
 mod fake_identity_center;
+#[cfg(test)]
+mod main_job;
 mod support;

@@ -1,0 +1,52 @@
+//! From nothing to a working agent: sign in once, and credentials flow.
+
+use std::time::Duration;
+
+use crate::support::fake::{FakeConfig, FakeIdentityCenter, Operation};
+use crate::support::sandbox::Sandbox;
+
+#[test]
+fn a_person_signs_in_once_and_credentials_flow() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let sandbox = Sandbox::with_session(service.url());
+    let agent = sandbox.start_agent();
+    agent.sign_in(&service);
+
+    let document = sandbox.shim(&["--profile", "dev"]).json();
+    assert_eq!(document["Version"], 1);
+    assert_eq!(document["AccountId"], "111122223333");
+    assert!(document["AccessKeyId"].as_str().unwrap().starts_with("ASIA"));
+    let direct = sandbox.shim(&["--session", "corp", "--account", "111122223333", "--role", "ReadOnly"]).json();
+    assert_eq!(direct, document, "the same target is the same set");
+    assert_eq!(service.count(Operation::GetRoleCredentials), 1);
+    assert!(agent.stop().success());
+}
+
+#[test]
+fn the_agent_refreshes_on_its_own_before_the_token_expires() {
+    let service = FakeIdentityCenter::start(FakeConfig {
+        access_token_lifetime: Duration::from_secs(6),
+        ..FakeConfig::default()
+    });
+    let sandbox = Sandbox::with_session(service.url());
+    let agent = sandbox.start_agent();
+    agent.sign_in(&service);
+    service.wait_for_answers(Operation::CreateTokenRefresh, 2, Duration::from_secs(30)).unwrap();
+    assert_eq!(service.refresh_token_reuses(), 0);
+    agent.wait_for_status("signed in", |status| status["sessions"][0]["state"] == "signed_in");
+}
+
+#[test]
+fn a_crash_does_not_cost_the_sign_in() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let sandbox = Sandbox::with_session(service.url());
+    let agent = sandbox.start_agent();
+    agent.sign_in(&service);
+    agent.kill();
+    let agent = sandbox.start_agent();
+    let document = sandbox.shim(&["--profile", "dev"]).json();
+    assert_eq!(document["Version"], 1);
+    assert_eq!(service.count(Operation::CreateTokenDeviceCode), service.calls(Operation::CreateTokenDeviceCode).len());
+    assert_eq!(service.count(Operation::StartDeviceAuthorization), 1);
+    drop(agent);
+}
