@@ -16,6 +16,8 @@ mod sign_in;
 mod sign_out;
 mod state;
 mod status;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use event::{Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, WaiterId, Write};

@@ -331,7 +331,7 @@ impl State {
             let current = era == session.era;
             match write {
                 Write::Client => session.stored(write, outcome, now),
-                Write::SignedOut => session.tokens_deleted(era, outcome),
+                Write::SignedOut => session.tokens_deleted(era, outcome, now),
                 Write::Mark if current => session.refresh_marked(outcome, turn),
                 Write::Refreshed if current => session.refresh_saved(outcome, turn),
                 Write::SignedIn if current => session.sign_in_saved(outcome, turn),
