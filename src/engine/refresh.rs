@@ -216,8 +216,7 @@ impl Session {
         }
         let alive = !self.remaining(turn.now).is_zero();
         let gap = schedule::refresh_gap(holding.record.tokens.lifetime());
-        let gap_left =
-            self.refreshing.last_sent.map_or(Duration::ZERO, |sent| sent.after(gap).since(turn.now.mono));
+        let gap_left = self.refreshing.last_sent.map_or(Duration::ZERO, |sent| sent.after(gap).since(turn.now.mono));
         if !gap_left.is_zero() && (!alive || self.refreshing.last.is_some()) {
             // Nobody makes the service answer more often than once a minute: what it said lately is the answer.
             return Err(Box::new(self.refreshing.problem(&self.name, Some(gap_left))));
@@ -225,7 +224,10 @@ impl Session {
         if alive && (!gap_left.is_zero() || holding.access.age(turn.now) < gap) {
             return Ok(None);
         }
-        if turn.stopping || self.sign_in_is_saving() {
+        if self.sign_in_is_saving() {
+            return Ok(None);
+        }
+        if turn.stopping {
             return Err(Box::new(words::shutting_down()));
         }
         self.refreshing.forget_pauses();

@@ -13,7 +13,7 @@ use crate::upstream::Call;
 impl Session {
     /// `DELETE /v1/sessions/{s}`.
     pub(super) fn logout(&mut self, waiter: Waiter, turn: &mut Turn<'_>) {
-        self.cancel_sign_in(None, turn);
+        self.sign_in_ends_with_the_session(turn);
         let era = self.era + 1;
         let asked =
             self.call_portal(Purpose::Logout, era, LOGOUT_TIMEOUT, turn, |access_token| Call::Logout { access_token });

@@ -464,15 +464,9 @@ fn configuration() -> Configuration {
 
 /// The same session, led to another place by an environment variable.
 fn elsewhere() -> Configuration {
-    let endpoints = Endpoints {
-        oidc: "http://localhost:4566".parse().unwrap(),
-        portal: "http://localhost:4566".parse().unwrap(),
-    };
-    configuration_of(SessionDefinition {
-        endpoints,
-        endpoints_from: "AWS_ENDPOINT_URL".to_owned(),
-        ..definition()
-    })
+    let endpoints =
+        Endpoints { oidc: "http://localhost:4566".parse().unwrap(), portal: "http://localhost:4566".parse().unwrap() };
+    configuration_of(SessionDefinition { endpoints, endpoints_from: "AWS_ENDPOINT_URL".to_owned(), ..definition() })
 }
 
 fn secret(text: &str) -> Secret {
@@ -574,11 +568,8 @@ fn device() -> Result<Answer, Failure> {
 }
 
 fn credentials(role: &str, min_validity: Option<Duration>, timeout: Option<Duration>) -> Request {
-    let target = TargetQuery::Role {
-        session: None,
-        account: "111122223333".parse().unwrap(),
-        role: role.parse().unwrap(),
-    };
+    let target =
+        TargetQuery::Role { session: None, account: "111122223333".parse().unwrap(), role: role.parse().unwrap() };
     Request::Credentials { target, min_validity, timeout }
 }
 

@@ -230,7 +230,9 @@ fn after_a_lost_answer_the_token_is_presented_at_a_quarter_of_the_margin_then_af
 
 #[test]
 fn any_body_that_is_no_answer_and_any_server_error_is_a_lost_answer() {
-    for unclear in [Unclear::TimedOut, Unclear::ServerError(500), Unclear::UnusableBody("html".into()), Unclear::TooLarge] {
+    for unclear in
+        [Unclear::TimedOut, Unclear::ServerError(500), Unclear::UnusableBody("html".into()), Unclear::TooLarge]
+    {
         let mut bench = refreshing();
         bench.reply_refresh(Err(Failure::Unknown(unclear)));
         bench.advance_to_refresh();
