@@ -14,6 +14,7 @@ mod select;
 mod session;
 mod sign_in;
 mod sign_out;
+mod slot;
 mod state;
 mod status;
 #[cfg(test)]

@@ -372,6 +372,7 @@ impl Session {
             "the access token is fresh"
         );
         self.holding = Some(*holding);
+        self.portal.token_changed();
         self.refreshing.fate = Fate::Fresh;
         self.refreshing.backoff.reset();
         self.refreshing.pause = None;

@@ -146,7 +146,7 @@ impl Session {
         let Some(holding) = &self.holding else {
             return Err(Box::new(words::signed_out(&self.name, self.sign_in.is_pending())));
         };
-        if same_place(&holding.record.origin, &definition.origin()) {
+        if leads_to(definition, &holding.record.origin) {
             Ok((holding, definition))
         } else {
             Err(Box::new(words::moved(&self.name, &holding.record.origin, definition)))
@@ -453,6 +453,14 @@ pub(super) fn same_place(bound: &Origin, configured: &Origin) -> bool {
         && bound.region == configured.region
         && bound.oidc == configured.oidc
         && bound.portal == configured.portal
+}
+
+/// Whether the configuration leads to where a secret came from. [`same_place`] without a copy: every request asks.
+pub(super) fn leads_to(definition: &SessionDefinition, bound: &Origin) -> bool {
+    bound.start_url == definition.start_url
+        && bound.region == definition.region
+        && bound.oidc == definition.endpoints.oidc
+        && bound.portal == definition.endpoints.portal
 }
 
 pub(super) fn route(definition: &SessionDefinition, timeout: Duration) -> Route {

@@ -388,7 +388,7 @@ impl Session {
             self.sign_in.attempt = Some(attempt);
             return;
         };
-        self.portal.new_era();
+        self.portal.signed_in_at(&attempt.origin);
         self.holding = Some(*holding);
         self.last_error = None;
         self.stored(Write::SignedIn, outcome, turn.now);
