@@ -30,8 +30,12 @@ pub struct State {
     pub(super) sessions: BTreeMap<SessionName, Session>,
     dice: Dice,
     pub(super) reports: Vec<Report>,
+    /// Who waits for the reading that is under way.
     reloads: Vec<Waiter>,
     reading: bool,
+    /// Who came after it had begun: it may have seen the files as they were before.
+    late_reloads: Vec<Waiter>,
+    read_again: bool,
     pub(super) watchers: Vec<StatusWatcher>,
     pub(super) revision: u64,
     pub(super) seen: Option<Status>,
@@ -62,6 +66,8 @@ impl State {
             reports,
             reloads: Vec::new(),
             reading: false,
+            late_reloads: Vec::new(),
+            read_again: false,
             watchers: Vec::new(),
             revision: 1,
             seen: None,
@@ -117,7 +123,8 @@ impl State {
         let keep_warm = self.configuration.settings.keep_warm;
         let sessions = self.sessions.values().filter_map(|session| session.next_wait(keep_warm, self.stopping, now));
         let watchers = self.watchers.iter().map(|watcher| watcher.waiter);
-        let waiters = watchers.chain(self.reloads.iter().copied()).map(|waiter| waiter.deadline.since(now.mono));
+        let reloads = self.reloads.iter().chain(&self.late_reloads).copied();
+        let waiters = watchers.chain(reloads).map(|waiter| waiter.deadline.since(now.mono));
         let wait = sessions.chain(waiters).min();
         self.planned = wait.map(|wait| now.mono.after(wait));
         self.plan_holds = true;
@@ -225,7 +232,8 @@ impl State {
             _ if self.stopping => Some(Err(words::shutting_down())),
             Request::Status { wait, after } => self.asked_status(waiter, wait, after, now),
             Request::Reload => {
-                self.reloads.push(Waiter { id: waiter, deadline: now.mono.after(PATIENCE) });
+                let reloads = if self.reading { &mut self.late_reloads } else { &mut self.reloads };
+                reloads.push(Waiter { id: waiter, deadline: now.mono.after(PATIENCE) });
                 self.read_configuration(effects);
                 None
             }
@@ -355,7 +363,9 @@ impl State {
     }
 
     fn read_configuration(&mut self, effects: &mut Vec<Effect>) {
-        if !std::mem::replace(&mut self.reading, true) {
+        if std::mem::replace(&mut self.reading, true) {
+            self.read_again = true;
+        } else {
             effects.push(Effect::ReadConfiguration);
         }
     }
@@ -377,8 +387,11 @@ impl State {
                 Err(problem)
             }
         };
-        for waiter in std::mem::take(&mut self.reloads) {
+        for waiter in std::mem::replace(&mut self.reloads, std::mem::take(&mut self.late_reloads)) {
             effects.push(Effect::Answer(waiter.id, answer.clone()));
+        }
+        if std::mem::take(&mut self.read_again) && !self.stopping {
+            self.read_configuration(effects);
         }
     }
 
@@ -419,7 +432,8 @@ impl State {
     }
 
     fn settle_reloads(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        for waiter in self.reloads.extract_if(.., |waiter| waiter.deadline <= now.mono) {
+        let impatient = |waiter: &mut Waiter| waiter.deadline <= now.mono;
+        for waiter in self.reloads.extract_if(.., impatient).chain(self.late_reloads.extract_if(.., impatient)) {
             let problem = Problem::new(Code::Timeout, "reading the configuration took too long");
             effects.push(Effect::Answer(waiter.id, Err(problem)));
         }
@@ -431,7 +445,8 @@ impl State {
         for session in self.sessions.values_mut() {
             session.bound_patience(drained);
         }
-        for waiter in self.watchers.iter_mut().map(|watcher| &mut watcher.waiter).chain(&mut self.reloads) {
+        let reloads = self.reloads.iter_mut().chain(&mut self.late_reloads);
+        for waiter in self.watchers.iter_mut().map(|watcher| &mut watcher.waiter).chain(reloads) {
             waiter.deadline = waiter.deadline.min(drained);
         }
     }
