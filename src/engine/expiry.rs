@@ -40,6 +40,13 @@ impl Expiry {
         skew.to_ours(self.service).since(now.wall).min(self.limit.since(now.mono))
     }
 
+    /// What was over once stays over, also when the wall clock steps back afterwards.
+    pub(super) fn settle(&mut self, now: Now, skew: Skew) {
+        if self.remaining(now, skew).is_zero() {
+            self.limit = self.limit.min(now.mono);
+        }
+    }
+
     /// How long ago it was received.
     pub(super) fn age(&self, now: Now) -> Duration {
         now.mono.since(self.received)

@@ -156,6 +156,9 @@ impl Session {
     /// Answers whoever can be answered, and starts the calls that are due and allowed.
     pub(super) fn settle_portal(&mut self, turn: &mut Turn<'_>) {
         let (now, keep_warm, skew) = (turn.now, turn.keep_warm, self.skew);
+        for cached in self.portal.slots.values_mut().filter_map(|slot| slot.cached.as_mut()) {
+            cached.expiry.settle(now, skew);
+        }
         let due = |slot: &Slot| !slot.waiters.is_empty() || slot.wants_ahead(keep_warm, now, skew);
         for key in self.portal.slots.keys_of(due) {
             self.answer_slot(&key, turn);

@@ -118,10 +118,10 @@ impl Refreshing {
             Fate::Unknown(Again::Late) => remaining.saturating_sub(late),
             Fate::Unknown(Again::Expired | Again::Paused) => remaining,
             Fate::Fresh if self.unmarkable => remaining.saturating_sub(late),
-            Fate::Fresh if wanted => gap_left,
-            Fate::Fresh => remaining.saturating_sub(holding.refresh_at).max(gap_left),
+            Fate::Fresh if wanted => Duration::ZERO,
+            Fate::Fresh => remaining.saturating_sub(holding.refresh_at),
         };
-        Some(by_rule.max(self.pause_left(wanted, now)))
+        Some(by_rule.max(gap_left).max(self.pause_left(wanted, now)))
     }
 
     fn pause_left(&self, wanted: bool, now: Now) -> Duration {

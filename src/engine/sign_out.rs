@@ -94,6 +94,9 @@ impl Session {
 
     /// Everything that is due for this session.
     pub(super) fn settle(&mut self, turn: &mut Turn<'_>) {
+        if let Some(holding) = &mut self.holding {
+            holding.access.settle(turn.now, self.skew);
+        }
         self.settle_sign_in(turn);
         self.settle_sign_out(turn);
         self.settle_saves(turn);

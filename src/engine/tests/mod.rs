@@ -50,6 +50,33 @@ struct Bench {
     reads: usize,
     /// Everything in order, in short words.
     log: Vec<String>,
+    /// Every time a refresh token was presented.
+    presented: Vec<Presented>,
+    /// Access tokens and access key ids, with the ends of their lives on both clocks, where a test keeps them.
+    lives: Vec<(Secret, Timestamp, Duration)>,
+}
+
+/// A refresh token that was presented.
+#[derive(Debug, Clone)]
+struct Presented {
+    token: Secret,
+    /// How long the access token still lived.
+    remaining: Duration,
+    at: Duration,
+    fate: Fate,
+    forced: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Flying,
+    /// The service has not acted on it, and was perhaps not even reached.
+    NotTaken,
+    /// The service has answered.
+    Answered,
+    Unknown,
+    /// It was made for tokens or by an agent that is gone.
+    Gone,
 }
 
 #[derive(Debug, Clone)]
@@ -89,6 +116,8 @@ impl Bench {
             answers: BTreeMap::new(),
             reads: 0,
             log: Vec::new(),
+            presented: Vec::new(),
+            lives: Vec::new(),
         }
     }
 
@@ -105,6 +134,8 @@ impl Bench {
         next.disk = std::mem::take(&mut self.disk);
         next.state = State::new(agent(), configuration(), records, Vec::new(), next.now());
         next.made = std::mem::take(&mut self.made);
+        next.presented = std::mem::take(&mut self.presented);
+        next.lives = std::mem::take(&mut self.lives);
         *self = next;
     }
 
@@ -124,6 +155,12 @@ impl Bench {
         for effect in effects {
             match effect {
                 Effect::Call(flight, route, call) => {
+                    assert_at_home(&route, &call);
+                    if let Call::CreateTokenFromRefreshToken { refresh_token, .. } = &call {
+                        let token = refresh_token.for_sending_to(&route.endpoints.oidc).unwrap().clone();
+                        let (remaining, at) = (self.remaining(), self.mono);
+                        self.presented.push(Presented { token, remaining, at, fate: Fate::Flying, forced: false });
+                    }
                     self.log.push(call.operation().to_owned());
                     *self.made.entry(call.operation()).or_default() += 1;
                     self.calls.push(OpenCall { flight, route, call, at: self.now() });
@@ -139,10 +176,23 @@ impl Bench {
                 Effect::Answer(waiter, answer) => {
                     assert!(self.waiting.remove(&waiter), "answered twice or never asked: {waiter:?}");
                     self.log.push("answer".to_owned());
+                    self.check_life(&answer);
                     self.answers.insert(waiter, answer);
                 }
                 Effect::ReadConfiguration => self.reads += 1,
             }
+        }
+    }
+
+    /// What is handed out is alive at that moment, by both clocks.
+    fn check_life(&self, answer: &Result<Response, Problem>) {
+        let text = match answer {
+            Ok(Response::Token(token)) => token.access_token.clone(),
+            Ok(Response::Credentials(document)) => secret(&document.access_key_id),
+            _ => return,
+        };
+        if let Some((_, wall, mono)) = self.lives.iter().find(|(known, _, _)| *known == text) {
+            assert!(self.now().wall < *wall && self.mono < *mono, "handed out although it is over");
         }
     }
 
@@ -392,6 +442,26 @@ impl Bench {
         self.handle(Event::ConfigurationRead(Ok(configuration)));
         assert!(matches!(self.answer(waiter), Ok(Response::Reloaded(_))));
     }
+}
+
+/// Whatever secret a call carries, it goes to where it came from.
+fn assert_at_home(route: &Route, call: &Call) {
+    let (oidc, portal) = (&route.endpoints.oidc, &route.endpoints.portal);
+    let at_home = match call {
+        Call::RegisterClient { .. } => true,
+        Call::StartDeviceAuthorization { registration, .. } => registration.for_sending_to(oidc).is_ok(),
+        Call::CreateTokenFromDeviceCode { registration, device_code } => {
+            registration.for_sending_to(oidc).is_ok() && device_code.for_sending_to(oidc).is_ok()
+        }
+        Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
+            registration.for_sending_to(oidc).is_ok() && refresh_token.for_sending_to(oidc).is_ok()
+        }
+        Call::GetRoleCredentials { access_token, .. }
+        | Call::ListAccounts { access_token }
+        | Call::ListAccountRoles { access_token, .. }
+        | Call::Logout { access_token } => access_token.for_sending_to(portal).is_ok(),
+    };
+    assert!(at_home, "{} would go elsewhere", call.operation());
 }
 
 fn agent() -> Agent {

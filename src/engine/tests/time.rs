@@ -43,6 +43,22 @@ fn a_wall_clock_that_is_set_back_makes_nothing_valid_again() {
 }
 
 #[test]
+fn what_was_over_once_stays_over_when_the_wall_clock_is_put_right() {
+    let mut record = tokens();
+    record.tokens.refresh_token = None;
+    let mut bench = Bench::new(vec![Record::Tokens(record)]);
+    bench.ask_role("Dev");
+    let until = bench.now().wall.after(HOUR);
+    bench.reply(GET, role_keys("KEY1", until));
+    bench.jump(7_200_000, seconds(1));
+    bench.jump(-7_200_000, seconds(1));
+    let waiter = bench.ask_token(Duration::ZERO);
+    assert_eq!(bench.problem(waiter).code, Code::SignInRequired);
+    let waiter = bench.ask_role("Dev");
+    assert_eq!(bench.problem(waiter).code, Code::SignInRequired);
+}
+
+#[test]
 fn a_clock_that_is_a_day_back_at_start_gives_a_stored_token_no_longer_life() {
     let mut bench = Bench::signed_in();
     bench.wall -= 86_400_000;
