@@ -1,72 +1,27 @@
-//! The sign-in of one session, by device code: register, authorize, poll, save.
+//! The sign-in of one session: who may start, join, replace and cancel it, and who is told how it ended.
 //!
-//! Owns the attempt under way: one at a time. Invariants: the device code lives here only and is gone with the attempt;
-//! tokens are saved before the attempt is over; whoever waits is told how it ended, also when it was cancelled.
+//! Owns the attempt under way: one at a time. Refuses to know its steps. Invariant: whoever waits is told how it ended,
+//! also when it was cancelled.
 
 use std::time::Duration;
 
-use super::event::{Effect, Flight, Purpose, Turn, Waiter, WaiterId, Write};
-use super::session::{Holding, Session, client_name, flow_word, route};
+use super::attempt::{Attempt, CALL_TIMEOUT, Starter, Step};
+use super::event::{Purpose, Turn, Waiter, WaiterId, Write};
+use super::session::{Session, flow_word};
 use super::words;
 use crate::api::{Code, FlowChoice, LoginRequest, LoginState, LoginStatus, Problem, Response, SessionState, StartedBy};
-use crate::identity_center::{Bound, ClientRegistration, DeviceAuthorization, ErrorName, Flow, Origin, TokenSet};
-use crate::schedule::Backoff;
-use crate::store::{Record, TokenRecord};
+use crate::identity_center::Flow;
 use crate::time::{Mono, Now, Timestamp};
-use crate::upstream::{Answer, Call, Failure, Reply};
+use crate::upstream::Call;
 
 /// The sign-in of a session: none, one under way, or how the last one ended.
 #[derive(Debug, Default)]
 pub(super) struct SignIn {
     attempts: u64,
-    attempt: Option<Box<Attempt>>,
+    pub(super) attempt: Option<Box<Attempt>>,
     ended: Option<LoginStatus>,
     /// Who waits for the sign-in to leave `pending`.
     watchers: Vec<Waiter>,
-}
-
-#[derive(Debug)]
-struct Attempt {
-    number: u64,
-    flow: Flow,
-    started_by: StartedBy,
-    started: Now,
-    origin: Origin,
-    step: Step,
-    /// Who waits for the verification members.
-    starters: Vec<Starter>,
-    /// A client the service no longer knew was registered again once.
-    registered_again: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Starter {
-    waiter: Waiter,
-    replaced: bool,
-    joined: bool,
-}
-
-#[derive(Debug)]
-enum Step {
-    /// The old session is being ended at the portal.
-    EndingTheOld,
-    Registering,
-    Authorizing(ClientRegistration),
-    Polling(Box<Polling>),
-    /// The tokens are being saved.
-    Saving(Box<Holding>),
-}
-
-#[derive(Debug)]
-struct Polling {
-    registration: ClientRegistration,
-    authorization: DeviceAuthorization,
-    expires: Mono,
-    expires_at: Timestamp,
-    interval: Duration,
-    next: Mono,
-    flying: bool,
-    backoff: Backoff,
 }
 
 impl SignIn {
@@ -131,6 +86,10 @@ impl Session {
             }
             (FlowChoice::Device | FlowChoice::Auto, _) => Flow::Device,
         };
+        if self.sign_in_is_saving() {
+            // Approved already: nobody throws that away.
+            return Ok(Prepared::Join);
+        }
         let renewable = self.held_here().is_ok_and(|(holding, _)| {
             holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none() && !holding.rejected
         });
@@ -200,187 +159,6 @@ impl Session {
         Ok(())
     }
 
-    /// With a client registration that serves, go on; else register one.
-    fn register_or_authorize(&mut self, turn: &mut Turn<'_>) {
-        let Ok(definition) = self.usable() else { return };
-        let Some(attempt) = &self.sign_in.attempt else { return };
-        let (flow, scopes, start_url) = (attempt.flow, definition.scopes.clone(), definition.start_url.clone());
-        let known = self.client.as_ref().filter(|client| super::session::same_place(&client.origin, &attempt.origin));
-        let longest = self.client.as_ref().map_or(Duration::ZERO, |client| client.longest_session);
-        let registration = known.and_then(|client| {
-            client
-                .registrations
-                .iter()
-                .find(|known| known.flow == flow && known.serves_a_sign_in(turn.now.wall, &scopes, longest))
-        });
-        match registration.cloned() {
-            Some(registration) => {
-                let bound = Bound::new(attempt.origin.oidc.clone(), registration.clone());
-                let call = Call::StartDeviceAuthorization { registration: bound, start_url };
-                self.sign_in_step(Step::Authorizing(registration), call, turn);
-            }
-            None => {
-                let call = Call::RegisterClient { client_name: client_name(turn.agent), scopes, flow };
-                self.sign_in_step(Step::Registering, call, turn);
-            }
-        }
-    }
-
-    fn sign_in_step(&mut self, step: Step, call: Call, turn: &mut Turn<'_>) {
-        if turn.stopping {
-            self.sign_in_failed(&words::shutting_down().session(&self.name), turn);
-            return;
-        }
-        let Ok(definition) = self.usable() else { return };
-        let route = route(definition, CALL_TIMEOUT);
-        let Some(attempt) = &mut self.sign_in.attempt else { return };
-        attempt.step = step;
-        let purpose = Purpose::SignIn(attempt.number);
-        turn.effects.push(Effect::Call(Flight { session: self.name.clone(), era: self.era, purpose }, route, call));
-    }
-
-    /// A call of the sign-in has ended.
-    pub(super) fn sign_in_finished(&mut self, number: u64, reply: Reply, turn: &mut Turn<'_>) {
-        let Some(attempt) = &mut self.sign_in.attempt else { return };
-        if attempt.number != number {
-            return;
-        }
-        match (&mut attempt.step, reply.result) {
-            (Step::EndingTheOld, result) => self.old_session_ended(result, turn),
-            (Step::Registering, Ok(Answer::Registered(registration))) => {
-                let origin = attempt.origin.clone();
-                self.update_client(turn, |client| {
-                    if client.origin != origin {
-                        client.registrations.clear();
-                        client.origin = origin;
-                    }
-                    client.registrations.retain(|known| known.flow != registration.flow);
-                    client.registrations.push(registration.clone());
-                });
-                let Ok(definition) = self.usable() else { return };
-                let bound = Bound::new(definition.endpoints.oidc.clone(), registration.clone());
-                let start_url = definition.start_url.clone();
-                let call = Call::StartDeviceAuthorization { registration: bound, start_url };
-                self.sign_in_step(Step::Authorizing(registration), call, turn);
-            }
-            (Step::Authorizing(registration), Err(Failure::Refused(error)))
-                if error.name == ErrorName::InvalidClient && !attempt.registered_again =>
-            {
-                attempt.registered_again = true;
-                let client_id = registration.client_id.clone();
-                tracing::warn!("the service does not know our client registration any more, registering again");
-                self.forget_registration(&client_id, turn);
-                self.register_or_authorize(turn);
-            }
-            (Step::Authorizing(registration), Ok(Answer::DeviceAuthorization(authorization))) => {
-                let lifetime = authorization.expires_in;
-                // A service that names no pause is not asked without one.
-                let interval = authorization.interval.max(SHORTEST_INTERVAL);
-                attempt.step = Step::Polling(Box::new(Polling {
-                    registration: registration.clone(),
-                    expires: reply.started.mono.after(lifetime),
-                    expires_at: self.skew.to_service(reply.started.wall.after(lifetime)),
-                    interval,
-                    next: turn.now.mono.after(interval),
-                    flying: false,
-                    backoff: Backoff::default(),
-                    authorization,
-                }));
-                self.answer_starters(turn);
-            }
-            (Step::Polling(polling), result) => {
-                polling.flying = false;
-                polling.next = turn.now.mono.after(polling.interval);
-                self.polled(result, reply.started, turn);
-            }
-            (Step::Registering | Step::Authorizing(_), Err(failure)) => {
-                let problem = words::failed(&self.name, "the sign-in", &failure, None);
-                self.sign_in_failed(&problem, turn);
-            }
-            (Step::Registering | Step::Authorizing(_) | Step::Saving(_), _) => {}
-        }
-    }
-
-    /// The next sign-in registers anew.
-    fn forget_registration(&mut self, client_id: &str, turn: &mut Turn<'_>) {
-        self.update_client(turn, |client| {
-            client.registrations.retain(|registration| registration.client_id != client_id);
-        });
-    }
-
-    /// `--new-session`: the service has ended the old session, or could not be asked to.
-    fn old_session_ended(&mut self, result: Result<Answer, Failure>, turn: &mut Turn<'_>) {
-        match result {
-            Ok(_) => self.forget_tokens(turn),
-            // Already over: that is what was wanted.
-            Err(Failure::Refused(error)) if error.name == ErrorName::Unauthorized => self.forget_tokens(turn),
-            Err(failure) => {
-                let problem = words::failed(&self.name, "ending the old session", &failure, None);
-                self.sign_in_failed(&problem, turn);
-                return;
-            }
-        }
-        self.register_or_authorize(turn);
-    }
-
-    fn polled(&mut self, result: Result<Answer, Failure>, started: Now, turn: &mut Turn<'_>) {
-        let Some(attempt) = &mut self.sign_in.attempt else { return };
-        let Step::Polling(polling) = &mut attempt.step else { return };
-        match result {
-            Ok(Answer::Token(response)) => {
-                let issued_at = self.skew.to_service(started.wall);
-                let record = TokenRecord {
-                    session: self.name.clone(),
-                    origin: attempt.origin.clone(),
-                    tokens: TokenSet {
-                        access_token: response.access_token,
-                        token_type: response.token_type,
-                        issued_at,
-                        expires_at: issued_at.after(response.expires_in),
-                        refresh_token: response.refresh_token,
-                        registration: polling.registration.clone(),
-                    },
-                    signed_in_at: turn.now.wall,
-                    refresh_sent_at: None,
-                    refused: None,
-                };
-                let holding = Box::new(self.new_holding(record.clone(), started, response.expires_in, turn));
-                if let Some(attempt) = &mut self.sign_in.attempt {
-                    attempt.step = Step::Saving(holding);
-                }
-                // From here on no result about the old tokens may land on disk after the new ones.
-                self.era += 1;
-                self.refreshing.abandon();
-                self.save(Write::SignedIn, Record::Tokens(record), turn);
-            }
-            Err(Failure::Refused(error)) => match error.name {
-                ErrorName::AuthorizationPending => polling.backoff.reset(),
-                // The service asks for five seconds more, for good.
-                ErrorName::SlowDown => polling.slow_down(turn.now),
-                ErrorName::ExpiredToken => self.sign_in_failed(&expired(), turn),
-                ErrorName::AccessDenied => {
-                    let problem = Problem::new(Code::SignInDenied, "the sign-in was denied").caused_by(error);
-                    self.sign_in_failed(&problem, turn);
-                }
-                _ => {
-                    let client_id = polling.registration.client_id.clone();
-                    if matches!(error.name, ErrorName::InvalidClient | ErrorName::UnauthorizedClient) {
-                        self.forget_registration(&client_id, turn);
-                    }
-                    let failure = Failure::Refused(error);
-                    let problem = words::failed(&self.name, "the sign-in", &failure, None);
-                    self.sign_in_failed(&problem, turn);
-                }
-            },
-            Err(Failure::NotProcessed { throttled: true, .. }) => polling.slow_down(turn.now),
-            // Whatever else goes wrong, the code is good until it expires.
-            Ok(_) | Err(_) => {
-                let pause = polling.backoff.next(turn.dice).min(LONGEST_POLL_PAUSE);
-                polling.next = turn.now.mono.after(pause.max(polling.interval));
-            }
-        }
-    }
-
     /// The tokens of the sign-in are on disk, or cannot be: the user is signed in.
     pub(super) fn sign_in_saved(&mut self, outcome: Result<(), Problem>, turn: &mut Turn<'_>) {
         let Some(attempt) = self.sign_in.attempt.take() else { return };
@@ -402,7 +180,7 @@ impl Session {
     }
 
     /// The attempt is over without tokens.
-    fn sign_in_failed(&mut self, problem: &Problem, turn: &mut Turn<'_>) {
+    pub(super) fn sign_in_failed(&mut self, problem: &Problem, turn: &mut Turn<'_>) {
         let Some(attempt) = self.sign_in.attempt.take() else { return };
         tracing::warn!(session = %crate::untrusted::shown(self.name.as_str()), code = %problem.code, "sign-in failed: {problem}");
         let status = LoginStatus {
@@ -437,7 +215,7 @@ impl Session {
         self.answer_starters(turn);
     }
 
-    fn answer_starters(&mut self, turn: &mut Turn<'_>) {
+    pub(super) fn answer_starters(&mut self, turn: &mut Turn<'_>) {
         let Some(attempt) = &mut self.sign_in.attempt else { return };
         if !matches!(attempt.step, Step::Polling(_) | Step::Saving(_)) {
             return;
@@ -453,31 +231,6 @@ impl Session {
     pub(super) fn settle_sign_in(&mut self, turn: &mut Turn<'_>) {
         self.poll_when_due(turn);
         self.answer_the_impatient(turn);
-    }
-
-    fn poll_when_due(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now.mono;
-        if let Some(attempt) = &mut self.sign_in.attempt
-            && let Step::Polling(polling) = &mut attempt.step
-            && !polling.flying
-        {
-            if now >= polling.expires {
-                self.sign_in_failed(&expired(), turn);
-            } else if now >= polling.next && !turn.stopping {
-                polling.flying = true;
-                let home = attempt.origin.oidc.clone();
-                let call = Call::CreateTokenFromDeviceCode {
-                    registration: Bound::new(home.clone(), polling.registration.clone()),
-                    device_code: Bound::new(home, polling.authorization.device_code.clone()),
-                };
-                let purpose = Purpose::SignIn(attempt.number);
-                if let Ok(definition) = self.usable() {
-                    let route = route(definition, CALL_TIMEOUT);
-                    let flight = Flight { session: self.name.clone(), era: self.era, purpose };
-                    turn.effects.push(Effect::Call(flight, route, call));
-                }
-            }
-        }
     }
 
     fn answer_the_impatient(&mut self, turn: &mut Turn<'_>) {
@@ -537,10 +290,6 @@ impl Session {
         }
     }
 
-    pub(super) fn sign_in_is_saving(&self) -> bool {
-        self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)))
-    }
-
     fn login_status(&self, now: Now) -> LoginStatus {
         match (&self.sign_in.attempt, &self.sign_in.ended) {
             (Some(attempt), _) => attempt_status(self.name.to_string(), attempt),
@@ -567,13 +316,6 @@ enum Prepared {
     AlreadySignedIn,
     Join,
     Start(Flow),
-}
-
-impl Polling {
-    fn slow_down(&mut self, now: Now) {
-        self.interval += SLOW_DOWN;
-        self.next = now.mono.after(self.interval);
-    }
 }
 
 fn attempt_status(session: String, attempt: &Attempt) -> LoginStatus {
@@ -619,14 +361,6 @@ fn is_lately(at: Timestamp, now: Timestamp) -> bool {
     now.since(at) < PROGRAMS_PERIOD && at.since(now) < PROGRAMS_PERIOD
 }
 
-fn expired() -> Problem {
-    Problem::new(Code::SignInExpired, "nobody approved the sign-in in time").hint("start it again")
-}
-
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
-const SLOW_DOWN: Duration = Duration::from_secs(5);
-const LONGEST_POLL_PAUSE: Duration = Duration::from_secs(30);
 const JOINED_BY_PEOPLE: Duration = Duration::from_secs(120);
 const PROGRAMS_PERIOD: Duration = Duration::from_secs(600);
 const PROGRAMS_MOST: usize = 3;

@@ -366,6 +366,19 @@ fn a_refresh_of_the_old_tokens_that_ends_while_the_new_ones_are_saved_does_not_l
 }
 
 #[test]
+fn a_sign_in_that_is_being_saved_is_joined_and_not_replaced() {
+    let (mut bench, _) = polling();
+    bench.advance(3 * MINUTE);
+    bench.hold_writes = true;
+    bench.reply(POLL, fresh(1));
+    let waiter = bench.login(LoginRequest { force: true, ..by(StartedBy::Cli) });
+    assert!(bench.login_status(waiter).joined);
+    bench.release_writes();
+    assert_eq!(bench.login_state().state, LoginState::SignedIn);
+    assert_eq!(bench.tokens_on_disk().unwrap().tokens.refresh_token, Some(secret("refresh-1")));
+}
+
+#[test]
 fn a_sign_out_while_the_tokens_are_being_saved_ends_the_sign_in_and_leaves_nothing() {
     let (mut bench, _) = polling();
     let watcher = bench.ask(Request::LoginState { session: SessionQuery::Only, wait: seconds(30) });

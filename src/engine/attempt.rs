@@ -1,0 +1,289 @@
+//! The steps of a sign-in by device code: end the old session, register, authorize, poll, save.
+//!
+//! Owns what is known while an attempt is under way. Refuses to know who may start one and who waits for it. Invariants:
+//! the device code lives here only and is gone with the attempt; tokens are saved before they are used.
+
+use std::time::Duration;
+
+use super::event::{Effect, Flight, Purpose, Turn, Waiter, Write};
+use super::session::{Holding, Session, client_name, route};
+use super::words;
+use crate::api::{Code, Problem, StartedBy};
+use crate::identity_center::{Bound, ClientRegistration, DeviceAuthorization, ErrorName, Flow, Origin, TokenSet};
+use crate::schedule::Backoff;
+use crate::store::{Record, TokenRecord};
+use crate::time::{Mono, Now, Timestamp};
+use crate::upstream::{Answer, Call, Failure, Reply};
+
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) number: u64,
+    pub(super) flow: Flow,
+    pub(super) started_by: StartedBy,
+    pub(super) started: Now,
+    pub(super) origin: Origin,
+    pub(super) step: Step,
+    /// Who waits for the verification members.
+    pub(super) starters: Vec<Starter>,
+    /// A client the service no longer knew was registered again once.
+    pub(super) registered_again: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Starter {
+    pub(super) waiter: Waiter,
+    pub(super) replaced: bool,
+    pub(super) joined: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The old session is being ended at the portal.
+    EndingTheOld,
+    Registering,
+    Authorizing(ClientRegistration),
+    Polling(Box<Polling>),
+    /// The tokens are being saved.
+    Saving(Box<Holding>),
+}
+
+#[derive(Debug)]
+pub(super) struct Polling {
+    pub(super) registration: ClientRegistration,
+    pub(super) authorization: DeviceAuthorization,
+    pub(super) expires: Mono,
+    pub(super) expires_at: Timestamp,
+    pub(super) interval: Duration,
+    pub(super) next: Mono,
+    pub(super) flying: bool,
+    pub(super) backoff: Backoff,
+}
+
+impl Session {
+    /// With a client registration that serves, go on; else register one.
+    pub(super) fn register_or_authorize(&mut self, turn: &mut Turn<'_>) {
+        let Ok(definition) = self.usable() else { return };
+        let Some(attempt) = &self.sign_in.attempt else { return };
+        let (flow, scopes, start_url) = (attempt.flow, definition.scopes.clone(), definition.start_url.clone());
+        let known = self.client.as_ref().filter(|client| super::session::same_place(&client.origin, &attempt.origin));
+        let longest = self.client.as_ref().map_or(Duration::ZERO, |client| client.longest_session);
+        let registration = known.and_then(|client| {
+            client
+                .registrations
+                .iter()
+                .find(|known| known.flow == flow && known.serves_a_sign_in(turn.now.wall, &scopes, longest))
+        });
+        match registration.cloned() {
+            Some(registration) => {
+                let bound = Bound::new(attempt.origin.oidc.clone(), registration.clone());
+                let call = Call::StartDeviceAuthorization { registration: bound, start_url };
+                self.sign_in_step(Step::Authorizing(registration), call, turn);
+            }
+            None => {
+                let call = Call::RegisterClient { client_name: client_name(turn.agent), scopes, flow };
+                self.sign_in_step(Step::Registering, call, turn);
+            }
+        }
+    }
+
+    fn sign_in_step(&mut self, step: Step, call: Call, turn: &mut Turn<'_>) {
+        if turn.stopping {
+            self.sign_in_failed(&words::shutting_down().session(&self.name), turn);
+            return;
+        }
+        let Ok(definition) = self.usable() else { return };
+        let route = route(definition, CALL_TIMEOUT);
+        let Some(attempt) = &mut self.sign_in.attempt else { return };
+        attempt.step = step;
+        let purpose = Purpose::SignIn(attempt.number);
+        turn.effects.push(Effect::Call(Flight { session: self.name.clone(), era: self.era, purpose }, route, call));
+    }
+
+    /// A call of the sign-in has ended.
+    pub(super) fn sign_in_finished(&mut self, number: u64, reply: Reply, turn: &mut Turn<'_>) {
+        let Some(attempt) = &mut self.sign_in.attempt else { return };
+        if attempt.number != number {
+            return;
+        }
+        match (&mut attempt.step, reply.result) {
+            (Step::EndingTheOld, result) => self.old_session_ended(result, turn),
+            (Step::Registering, Ok(Answer::Registered(registration))) => {
+                let origin = attempt.origin.clone();
+                self.update_client(turn, |client| {
+                    if client.origin != origin {
+                        client.registrations.clear();
+                        client.origin = origin;
+                    }
+                    client.registrations.retain(|known| known.flow != registration.flow);
+                    client.registrations.push(registration.clone());
+                });
+                let Ok(definition) = self.usable() else { return };
+                let bound = Bound::new(definition.endpoints.oidc.clone(), registration.clone());
+                let start_url = definition.start_url.clone();
+                let call = Call::StartDeviceAuthorization { registration: bound, start_url };
+                self.sign_in_step(Step::Authorizing(registration), call, turn);
+            }
+            (Step::Authorizing(registration), Err(Failure::Refused(error)))
+                if error.name == ErrorName::InvalidClient && !attempt.registered_again =>
+            {
+                attempt.registered_again = true;
+                let client_id = registration.client_id.clone();
+                tracing::warn!("the service does not know our client registration any more, registering again");
+                self.forget_registration(&client_id, turn);
+                self.register_or_authorize(turn);
+            }
+            (Step::Authorizing(registration), Ok(Answer::DeviceAuthorization(authorization))) => {
+                let lifetime = authorization.expires_in;
+                // A service that names no pause is not asked without one.
+                let interval = authorization.interval.max(SHORTEST_INTERVAL);
+                attempt.step = Step::Polling(Box::new(Polling {
+                    registration: registration.clone(),
+                    expires: reply.started.mono.after(lifetime),
+                    expires_at: self.skew.to_service(reply.started.wall.after(lifetime)),
+                    interval,
+                    next: turn.now.mono.after(interval),
+                    flying: false,
+                    backoff: Backoff::default(),
+                    authorization,
+                }));
+                self.answer_starters(turn);
+            }
+            (Step::Polling(polling), result) => {
+                polling.flying = false;
+                polling.next = turn.now.mono.after(polling.interval);
+                self.polled(result, reply.started, turn);
+            }
+            (Step::Registering | Step::Authorizing(_), Err(failure)) => {
+                let problem = words::failed(&self.name, "the sign-in", &failure, None);
+                self.sign_in_failed(&problem, turn);
+            }
+            (Step::Registering | Step::Authorizing(_) | Step::Saving(_), _) => {}
+        }
+    }
+
+    /// The next sign-in registers anew.
+    fn forget_registration(&mut self, client_id: &str, turn: &mut Turn<'_>) {
+        self.update_client(turn, |client| {
+            client.registrations.retain(|registration| registration.client_id != client_id);
+        });
+    }
+
+    /// `--new-session`: the service has ended the old session, or could not be asked to.
+    fn old_session_ended(&mut self, result: Result<Answer, Failure>, turn: &mut Turn<'_>) {
+        match result {
+            Ok(_) => self.forget_tokens(turn),
+            // Already over: that is what was wanted.
+            Err(Failure::Refused(error)) if error.name == ErrorName::Unauthorized => self.forget_tokens(turn),
+            Err(failure) => {
+                let problem = words::failed(&self.name, "ending the old session", &failure, None);
+                self.sign_in_failed(&problem, turn);
+                return;
+            }
+        }
+        self.register_or_authorize(turn);
+    }
+
+    fn polled(&mut self, result: Result<Answer, Failure>, started: Now, turn: &mut Turn<'_>) {
+        let Some(attempt) = &mut self.sign_in.attempt else { return };
+        let Step::Polling(polling) = &mut attempt.step else { return };
+        match result {
+            Ok(Answer::Token(response)) => {
+                let issued_at = self.skew.to_service(started.wall);
+                let record = TokenRecord {
+                    session: self.name.clone(),
+                    origin: attempt.origin.clone(),
+                    tokens: TokenSet {
+                        access_token: response.access_token,
+                        token_type: response.token_type,
+                        issued_at,
+                        expires_at: issued_at.after(response.expires_in),
+                        refresh_token: response.refresh_token,
+                        registration: polling.registration.clone(),
+                    },
+                    signed_in_at: turn.now.wall,
+                    refresh_sent_at: None,
+                    refused: None,
+                };
+                let holding = Box::new(self.new_holding(record.clone(), started, response.expires_in, turn));
+                if let Some(attempt) = &mut self.sign_in.attempt {
+                    attempt.step = Step::Saving(holding);
+                }
+                // From here on no result about the old tokens may land on disk after the new ones.
+                self.era += 1;
+                self.refreshing.abandon();
+                self.save(Write::SignedIn, Record::Tokens(record), turn);
+            }
+            Err(Failure::Refused(error)) => match error.name {
+                ErrorName::AuthorizationPending => polling.backoff.reset(),
+                // The service asks for five seconds more, for good.
+                ErrorName::SlowDown => polling.slow_down(turn.now),
+                ErrorName::ExpiredToken => self.sign_in_failed(&expired(), turn),
+                ErrorName::AccessDenied => {
+                    let problem = Problem::new(Code::SignInDenied, "the sign-in was denied").caused_by(error);
+                    self.sign_in_failed(&problem, turn);
+                }
+                _ => {
+                    let client_id = polling.registration.client_id.clone();
+                    if matches!(error.name, ErrorName::InvalidClient | ErrorName::UnauthorizedClient) {
+                        self.forget_registration(&client_id, turn);
+                    }
+                    let failure = Failure::Refused(error);
+                    let problem = words::failed(&self.name, "the sign-in", &failure, None);
+                    self.sign_in_failed(&problem, turn);
+                }
+            },
+            Err(Failure::NotProcessed { throttled: true, .. }) => polling.slow_down(turn.now),
+            // Whatever else goes wrong, the code is good until it expires.
+            Ok(_) | Err(_) => {
+                let pause = polling.backoff.next(turn.dice).min(LONGEST_POLL_PAUSE);
+                polling.next = turn.now.mono.after(pause.max(polling.interval));
+            }
+        }
+    }
+
+    pub(super) fn poll_when_due(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.mono;
+        if let Some(attempt) = &mut self.sign_in.attempt
+            && let Step::Polling(polling) = &mut attempt.step
+            && !polling.flying
+        {
+            if now >= polling.expires {
+                self.sign_in_failed(&expired(), turn);
+            } else if now >= polling.next && !turn.stopping {
+                polling.flying = true;
+                let home = attempt.origin.oidc.clone();
+                let call = Call::CreateTokenFromDeviceCode {
+                    registration: Bound::new(home.clone(), polling.registration.clone()),
+                    device_code: Bound::new(home, polling.authorization.device_code.clone()),
+                };
+                let purpose = Purpose::SignIn(attempt.number);
+                if let Ok(definition) = self.usable() {
+                    let route = route(definition, CALL_TIMEOUT);
+                    let flight = Flight { session: self.name.clone(), era: self.era, purpose };
+                    turn.effects.push(Effect::Call(flight, route, call));
+                }
+            }
+        }
+    }
+
+    pub(super) fn sign_in_is_saving(&self) -> bool {
+        self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)))
+    }
+}
+
+impl Polling {
+    fn slow_down(&mut self, now: Now) {
+        self.interval += SLOW_DOWN;
+        self.next = now.mono.after(self.interval);
+    }
+}
+
+fn expired() -> Problem {
+    Problem::new(Code::SignInExpired, "nobody approved the sign-in in time").hint("start it again")
+}
+
+/// The most a step may take.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+const SLOW_DOWN: Duration = Duration::from_secs(5);
+const LONGEST_POLL_PAUSE: Duration = Duration::from_secs(30);
