@@ -10,6 +10,7 @@ mod expiry;
 mod handle;
 mod portal;
 mod refresh;
+mod refreshing;
 mod run;
 mod select;
 mod session;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::event::{Agent, Effect, Flight, Purpose, Ticket, Turn, Waiter, Write};
 use super::expiry::{Expiry, Skew};
 use super::portal::Portal;
-use super::refresh::Refreshing;
+use super::refreshing::Refreshing;
 use super::sign_in::SignIn;
 use super::words;
 use crate::api::{Code, LastError, Problem, RegistrationStatus, Response, SessionState, SessionStatus, Token};

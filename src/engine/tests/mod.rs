@@ -63,6 +63,7 @@ struct Presented {
     /// How long the access token still lived.
     remaining: Duration,
     at: Duration,
+    wall: Timestamp,
     fate: Fate,
     forced: bool,
 }
@@ -159,7 +160,8 @@ impl Bench {
                     if let Call::CreateTokenFromRefreshToken { refresh_token, .. } = &call {
                         let token = refresh_token.for_sending_to(&route.endpoints.oidc).unwrap().clone();
                         let (remaining, at) = (self.remaining(), self.mono);
-                        self.presented.push(Presented { token, remaining, at, fate: Fate::Flying, forced: false });
+                        let (wall, fate) = (self.now().wall, Fate::Flying);
+                        self.presented.push(Presented { token, remaining, at, wall, fate, forced: false });
                     }
                     self.log.push(call.operation().to_owned());
                     *self.made.entry(call.operation()).or_default() += 1;

@@ -92,12 +92,19 @@ impl Walk {
     }
 
     fn crash(&mut self) {
+        let mark = self.bench.tokens_on_disk().and_then(|record| record.refresh_sent_at);
         for presented in &mut self.bench.presented {
             match presented.fate {
                 Fate::Flying => presented.fate = Fate::Unknown,
                 // What the answer brought may not have been on disk.
                 Fate::Answered | Fate::NotTaken => presented.fate = Fate::Gone,
                 Fate::Unknown | Fate::Gone => {}
+            }
+            // A mark that could not be saved (it was late, and the disk full) is not there to be heeded.
+            match mark {
+                None => presented.fate = Fate::Gone,
+                Some(mark) if mark != presented.wall => presented.remaining = HOUR,
+                Some(_) => {}
             }
         }
         self.bench.restart();
