@@ -219,7 +219,7 @@ impl Session {
             return valid.map(Ok);
         }
         let has_none = valid.is_none();
-        let or_valid = |problem: Problem| Some(valid.map_or(Err(problem), Ok));
+        let or_valid = |problem: Problem| Some(valid.ok_or(problem));
         if let Some(problem) = slot.remembered_refusal(now) {
             return or_valid(problem.clone());
         }

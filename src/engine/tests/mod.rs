@@ -11,7 +11,7 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, State, Ticket, WaiterId, Write};
+use super::{Agent, Configuration, Effect, Event, Flight, Purpose, State, Ticket, WaiterId};
 use crate::api::{
     Code, FlowChoice, LoginRequest, LoginStatus, Problem, Request, Response, SessionQuery, SessionStatus, StartedBy,
     Status, TargetQuery, TokenKind,
@@ -83,7 +83,6 @@ enum Fate {
 #[derive(Debug, Clone)]
 struct OpenCall {
     flight: Flight,
-    route: Route,
     call: Call,
     at: Now,
 }
@@ -165,7 +164,7 @@ impl Bench {
                     }
                     self.log.push(call.operation().to_owned());
                     *self.made.entry(call.operation()).or_default() += 1;
-                    self.calls.push(OpenCall { flight, route, call, at: self.now() });
+                    self.calls.push(OpenCall { flight, call, at: self.now() });
                 }
                 Effect::Save(ticket, record) => {
                     self.log.push(format!("save {:?}", ticket.write));

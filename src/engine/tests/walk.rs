@@ -120,11 +120,11 @@ impl Walk {
         let validity = Duration::from_secs(u64::from(detail) % 43_200);
         let role = ["Dev", "Ops", "Audit"][usize::from(detail) % 3];
         let login =
-            |started_by| LoginRequest { force: detail % 2 == 0, new_session: detail % 5 == 0, ..by(started_by) };
+            |started_by| LoginRequest { force: detail.is_multiple_of(2), new_session: detail.is_multiple_of(5), ..by(started_by) };
         let timeout = seconds(u64::from(detail) % 300);
         let (request, patience) = match kind % 16 {
             0 | 1 => (Request::Token { session, min_validity: validity, kind: TokenKind::Access }, seconds(25)),
-            2..=6 => (credentials(role, Some(validity).filter(|_| detail % 2 == 0), Some(timeout)), timeout),
+            2..=6 => (credentials(role, Some(validity).filter(|_| detail.is_multiple_of(2)), Some(timeout)), timeout),
             7 => (Request::Refresh { session, force: false }, seconds(75)),
             8 => {
                 self.forced = true;
@@ -134,7 +134,7 @@ impl Walk {
             10 => (Request::Login { session, login: login(StartedBy::Program) }, seconds(45)),
             11 => (Request::LoginState { session, wait: timeout }, timeout),
             12 => (Request::CancelLogin { session, attempt: None }, Duration::ZERO),
-            13 if detail % 3 == 0 => (Request::Logout { session }, seconds(25)),
+            13 if detail.is_multiple_of(3) => (Request::Logout { session }, seconds(25)),
             13 => (Request::Accounts { session }, seconds(60)),
             14 => (Request::Status { wait: timeout, after: Some(u64::from(detail) % 8) }, timeout),
             _ => (Request::Reload, seconds(25)),
