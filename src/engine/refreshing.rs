@@ -83,7 +83,11 @@ impl Refreshing {
     /// Takes over what a stored record says about an earlier run.
     pub(super) fn load(&mut self, record: &TokenRecord, margin: Duration) {
         if let Some(sent_at) = record.refresh_sent_at {
-            self.fate = Fate::Unknown(again(record.tokens.expires_at.since(sent_at), margin));
+            // The mark is of the wall clock, which a step may have moved against what the refresh was timed by: a little
+            // before late counts as late, so that a crash in the late window is no reason to present it once more.
+            let slack = schedule::late_margin(margin) / 2;
+            let remaining = record.tokens.expires_at.since(sent_at).saturating_sub(slack);
+            self.fate = Fate::Unknown(again(remaining, margin));
         }
     }
 

@@ -269,6 +269,18 @@ fn a_crash_with_the_mark_on_disk_leaves_the_same_late_rule() {
 }
 
 #[test]
+fn a_crash_in_the_late_window_is_heeded_although_the_wall_clock_was_set_a_little() {
+    let mut bench = Bench::signed_in();
+    bench.jump(-2_000, Duration::ZERO);
+    bench.advance_to_refresh();
+    bench.reply_refresh(lost());
+    bench.advance_to_refresh();
+    bench.restart();
+    bench.advance_to_refresh();
+    assert_eq!(bench.remaining(), Duration::ZERO);
+}
+
+#[test]
 fn neither_min_validity_nor_a_request_overrides_the_wait_after_a_lost_answer_but_force_does() {
     let mut bench = unknown();
     bench.advance(2 * MINUTE);

@@ -119,8 +119,11 @@ impl Walk {
         let session = SessionQuery::Only;
         let validity = Duration::from_secs(u64::from(detail) % 43_200);
         let role = ["Dev", "Ops", "Audit"][usize::from(detail) % 3];
-        let login =
-            |started_by| LoginRequest { force: detail.is_multiple_of(2), new_session: detail.is_multiple_of(5), ..by(started_by) };
+        let login = |started_by| LoginRequest {
+            force: detail.is_multiple_of(2),
+            new_session: detail.is_multiple_of(5),
+            ..by(started_by)
+        };
         let timeout = seconds(u64::from(detail) % 300);
         let (request, patience) = match kind % 16 {
             0 | 1 => (Request::Token { session, min_validity: validity, kind: TokenKind::Access }, seconds(25)),
