@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 use super::convert::{self, Answer};
 use super::seat::{Phase, Seat};
@@ -54,7 +55,7 @@ pub(super) async fn converse(stream: UnixStream, seat: Arc<Seat>) {
 }
 
 async fn answer(seat: &Seat, request: hyper::Request<Incoming>) -> Result<Answer, std::convert::Infallible> {
-    let begun = tracing::enabled!(tracing::Level::DEBUG).then(|| seat.room.now());
+    let begun = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
     let (head, body) = request.into_parts();
     let (route, outcome) = match read(seat, &head, body).await {
         Ok(request) => (convert::route(&request), ask(seat, request).await),
@@ -63,7 +64,7 @@ async fn answer(seat: &Seat, request: hyper::Request<Incoming>) -> Result<Answer
     seat.enter(Phase::Answering);
     let answer = convert::answer(outcome, seat.room.is_leaving());
     if let Some(begun) = begun {
-        let elapsed = seat.room.now().saturating_sub(begun);
+        let elapsed = begun.elapsed();
         tracing::debug!(method = %shown(head.method.as_str()), route, status = answer.status().as_u16(), ?elapsed, "answered");
     }
     Ok(answer)

@@ -176,7 +176,7 @@ impl House {
         });
         // One that is being answered now has no deadline, but will.
         let next = next.or_else(|| (!self.seats.is_empty()).then(|| now + self.room.limits.idle_time));
-        self.next_sweep = next.map(|next| self.room.start + next);
+        self.next_sweep = next.map(|next| self.room.start + next + seat::GRAIN);
     }
 
     fn look_again_by(&mut self, time: Instant) {
