@@ -54,9 +54,9 @@ pub(crate) fn serve_document(socket: &Path, limits: Limits, ready: impl FnOnce()
         let listener = tokio::net::UnixListener::from_std(listener).expect("the listener does not block");
         let (handle, mut questions) = Handle::channel(1024);
         tokio::spawn(async move {
-            let document = document();
+            let answer = Response::encoded(&document()).expect("the document can be encoded");
             while let Some(question) = questions.recv().await {
-                let _ = question.answer.send(Ok(Response::Credentials(document.clone())));
+                let _ = question.answer.send(Ok(answer.clone()));
             }
         });
         ready();
