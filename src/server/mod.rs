@@ -90,7 +90,9 @@ pub async fn serve(listener: UnixListener, handle: Handle, limits: Limits, shutd
                 Ok(stream) => house.enter(stream),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
-                    house.close_longest_idle(|_| true);
+                    if is_out_of_descriptors(&error) {
+                        house.close_longest_idle(|_| true);
+                    }
                 }
             },
         }
@@ -241,6 +243,11 @@ impl Trouble {
             }
         }
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// The uid under which the kernel shows users that our user namespace does not know.
