@@ -17,7 +17,9 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use support::{Budget, Scratch, WARM, cpu_time, document, is_wanted, line, median, now, runtime, serve_document};
+use sso_agent::clock::{Clock, SystemClock};
+use sso_agent::time::Mono;
+use support::{Scratch, cpu_time, document, is_wanted, line, median, runtime, serve_document};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
@@ -52,7 +54,7 @@ fn compare() {
         let rate = |values: &[Measured]| median(values.iter().map(|value| value.rate).collect());
         let cpu = |values: &[Measured]| median(values.iter().map(|value| value.cpu).collect());
         let name = format!("warm credentials, {connections} connections");
-        line(&name, "/s", rate(&of_ours), rate(&of_bare), Some(Budget::AtLeast(0.8)));
+        line(&name, "/s", rate(&of_ours), rate(&of_bare), Some(0.8..=f64::INFINITY));
         line("  the server's CPU time for one of them", "us", cpu(&of_ours), cpu(&of_bare), None);
     }
 }
@@ -198,6 +200,11 @@ async fn first_answer(stream: &mut UnixStream, request: &str, buffer: &mut [u8])
     }
 }
 
+fn now() -> Mono {
+    SystemClock.now().mono
+}
+
+const WARM: &str = "/v1/credentials?session=corp&account=111122223333&role=Developer";
 const MOST_OF_ONE_PROCESS: usize = 64;
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(1);

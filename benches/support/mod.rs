@@ -2,32 +2,28 @@
 //! medians, and the table they print.
 
 use std::future::pending;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sso_agent::api::{CredentialDocument, Response};
-use sso_agent::clock::{Clock, SystemClock};
 use sso_agent::engine::Handle;
 use sso_agent::paths::SocketPath;
 use sso_agent::secret::Secret;
 use sso_agent::server::{Limits, serve};
-use sso_agent::time::{Mono, Timestamp};
-
-/// What every benchmark asks for.
-#[allow(dead_code, reason = "each benchmark uses its part of this module")]
-pub const WARM: &str = "/v1/credentials?session=corp&account=111122223333&role=Developer";
+use sso_agent::time::Timestamp;
 
 /// A private directory that is removed when dropped.
-pub struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("ssoa-{name}-{}", std::process::id()));
         sso_agent::paths::make_private_directory(&path).expect("a temporary directory can be made");
         Self(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -39,7 +35,7 @@ impl Drop for Scratch {
 }
 
 /// The document every reference serves too.
-pub fn document() -> CredentialDocument {
+pub(crate) fn document() -> CredentialDocument {
     CredentialDocument {
         version: 1,
         access_key_id: "ASIAEXAMPLEEXAMPLE00".to_owned(),
@@ -51,16 +47,16 @@ pub fn document() -> CredentialDocument {
 }
 
 /// Serves for ever; `ready` is called once the socket is there.
-pub fn serve_document(socket: &Path, limits: Limits, ready: impl FnOnce()) {
+pub(crate) fn serve_document(socket: &Path, limits: Limits, ready: impl FnOnce()) {
     runtime().block_on(async {
         let socket = SocketPath::explicit(socket).expect("the socket's path is short");
         let (listener, _place) = sso_agent::listener::bind(&socket).expect("the socket can be bound");
         let listener = tokio::net::UnixListener::from_std(listener).expect("the listener does not block");
         let (handle, mut questions) = Handle::channel(1024);
         tokio::spawn(async move {
-            let document = document();
+            let answer = Response::encoded(&document()).expect("the document can be encoded");
             while let Some(question) = questions.recv().await {
-                let _ = question.answer.send(Ok(Response::Credentials(document.clone())));
+                let _ = question.answer.send(Ok(answer.clone()));
             }
         });
         ready();
@@ -69,46 +65,38 @@ pub fn serve_document(socket: &Path, limits: Limits, ready: impl FnOnce()) {
 }
 
 /// The runtime the agent uses.
-pub fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built")
 }
 
-pub fn now() -> Mono {
-    SystemClock.now().mono
-}
-
 /// Without it, `cargo test --all-targets` would measure.
-pub fn is_wanted() -> bool {
+pub(crate) fn is_wanted() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
 
 /// CPU time a process has used so far, alive or not yet reaped.
-pub fn cpu_time(pid: u32) -> Option<Duration> {
+pub(crate) fn cpu_time(pid: u32) -> Option<Duration> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
     text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
 }
 
-pub fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Whether more or less is better.
-#[allow(dead_code, reason = "each benchmark uses its part of this module")]
-pub enum Budget {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-/// One line of the table. The budget is for the ratio.
-pub fn line(what: &str, unit: &str, ours: f64, reference: f64, budget: Option<Budget>) {
+/// One line of the table. The budget is the range in which the ratio must lie.
+pub(crate) fn line(what: &str, unit: &str, ours: f64, reference: f64, budget: Option<RangeInclusive<f64>>) {
     let ratio = ours / reference;
-    let verdict = match budget {
-        None => String::new(),
-        Some(Budget::AtMost(most)) => format!("budget <= {most} {}", if ratio <= most { "met" } else { "MISSED" }),
-        Some(Budget::AtLeast(least)) => format!("budget >= {least} {}", if ratio >= least { "met" } else { "MISSED" }),
-    };
+    let verdict = budget.map_or_else(String::new, |budget| {
+        let met = if budget.contains(&ratio) { "met" } else { "MISSED" };
+        if budget.end().is_finite() {
+            format!("budget <= {} {met}", budget.end())
+        } else {
+            format!("budget >= {} {met}", budget.start())
+        }
+    });
     println!(
-        "{what:<44} ours {ours:>10.1} {unit:<6} reference {reference:>10.1} {unit:<6} ratio {ratio:>5.2}  {verdict}"
+        "{what:<44} ours {ours:>10.1} {unit:<4} reference {reference:>10.1} {unit:<4} ratio {ratio:>5.2}  {verdict}"
     );
 }
