@@ -452,7 +452,8 @@ mod tests {
     #[test]
     fn one_profile_alone_cannot_send_a_session_elsewhere() {
         let text = format!(
-            "{SESSION}[profile good]\nsso_session = corp\n[profile evil]\nsso_session = corp\nendpoint_url = https://evil.example\n"
+            "{SESSION}[profile good]\nsso_session = corp\n[profile evil]\nsso_session = corp\n\
+             endpoint_url = https://evil.example\n"
         );
         let catalog = Catalog::of(&text, &[]);
         assert_eq!(endpoints(&catalog).unwrap(), DEFAULTS);
@@ -511,7 +512,8 @@ mod tests {
     #[test]
     fn an_unusable_endpoint_of_one_of_several_profiles_rejects_that_profile_without_showing_it() {
         let text = format!(
-            "{SESSION}[profile a]\nsso_session = corp\n[profile b]\nsso_session = corp\nendpoint_url = https://u:hunter2@x\n"
+            "{SESSION}[profile a]\nsso_session = corp\n[profile b]\nsso_session = corp\n\
+             endpoint_url = https://u:hunter2@x\n"
         );
         let catalog = Catalog::of(&text, &[]);
         assert_eq!(endpoints(&catalog).unwrap(), DEFAULTS);

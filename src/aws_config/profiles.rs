@@ -341,7 +341,8 @@ mod tests {
         let run = "credential_process = sso-credential-process --profile";
         let keys = "sso_session = corp\nsso_account_id = 111122223333\nsso_role_name = R\n";
         let text = format!(
-            "{SESSION}[profile one]\n{run} keys\n[profile keys]\n{keys}[profile two]\n{run} one\n[profile loop]\n{run} loop\n\
+            "{SESSION}[profile one]\n{run} keys\n[profile keys]\n{keys}[profile two]\n{run} one\n\
+             [profile loop]\n{run} loop\n\
              [profile lost]\n{run} nobody\n[profile only]\nsso_session = corp\n[profile bare]\n{run} only\n"
         );
         let catalog = Catalog::of(&text, &[]);

@@ -55,7 +55,7 @@ impl Files {
 pub(super) struct Value<'a> {
     pub(super) text: Cow<'a, str>,
     pub(super) at: At,
-    children: HashMap<Cow<'a, str>, Value<'a>>,
+    children: Values<'a>,
 }
 
 impl Value<'_> {
@@ -70,7 +70,7 @@ impl Value<'_> {
 pub(super) struct Section<'a> {
     /// Its first header.
     pub(super) at: At,
-    values: HashMap<Cow<'a, str>, Value<'a>>,
+    values: Values<'a>,
 }
 
 impl<'a> Section<'a> {
@@ -81,7 +81,7 @@ impl<'a> Section<'a> {
 
     /// A key that has sub-properties.
     pub(super) fn block(&self, key: &str) -> Option<&Value<'a>> {
-        self.values.get(key).filter(|value| !value.children.is_empty())
+        self.values.get(key).filter(|value| !value.children.0.is_empty())
     }
 
     fn has_any(&self, keys: &[&str]) -> bool {
@@ -89,7 +89,43 @@ impl<'a> Section<'a> {
     }
 
     fn add(&mut self, file: File, properties: Vec<ini::Property<'a>>) {
-        self.values.extend(values(file, properties));
+        self.values.add(file, properties);
+    }
+}
+
+/// Values by key, of equal keys the last one written. Most sections have a handful, which is searched from end to end;
+/// as files can be anything, a larger number is sorted first.
+#[derive(Debug, Default)]
+struct Values<'a>(Vec<(Cow<'a, str>, Value<'a>)>);
+
+impl<'a> Values<'a> {
+    fn get(&self, key: &str) -> Option<&Value<'a>> {
+        let candidates = if self.0.len() <= A_HANDFUL {
+            &self.0[..]
+        } else {
+            let end = self.0.partition_point(|(other, _)| other.as_ref() <= key);
+            &self.0[end.saturating_sub(1)..end]
+        };
+        candidates.iter().rev().find(|(other, _)| other == key).map(|(_, value)| value)
+    }
+
+    fn add(&mut self, file: File, properties: Vec<ini::Property<'a>>) {
+        self.0.reserve_exact(properties.len());
+        for ini::Property { key, value, line, children: below } in properties {
+            let mut children = Self::default();
+            if !below.is_empty() {
+                children.add(file, below);
+                children.sort();
+            }
+            self.0.push((key, Value { text: value, at: At { file, line }, children }));
+        }
+    }
+
+    /// To be called when all is added, before anything is looked up.
+    fn sort(&mut self) {
+        if self.0.len() > A_HANDFUL {
+            self.0.sort_by(|(one, _), (other, _)| one.cmp(other));
+        }
     }
 }
 
@@ -112,7 +148,7 @@ impl<'a> Named<'a> {
     /// The section of that name, made now if there is none.
     fn entry(&mut self, name: Cow<'a, str>, at: At) -> &mut Section<'a> {
         let index = *self.index.entry(name.clone()).or_insert_with(|| {
-            self.list.push((name, Section { at, values: HashMap::new() }));
+            self.list.push((name, Section { at, values: Values::default() }));
             self.list.len() - 1
         });
         &mut self.list[index].1
@@ -142,30 +178,33 @@ impl<'a> Sections<'a> {
         let Document { sections: written, complaints } = ini::parse(credentials);
         warn(File::Credentials, complaints, files, warnings);
         sections.add_credentials(written, files, warnings);
+        for named in [&mut sections.profiles, &mut sections.sso_sessions, &mut sections.services] {
+            named.list.iter_mut().for_each(|(_, section)| section.values.sort());
+        }
         sections
     }
 
     fn add_config(&mut self, written: Vec<ini::Section<'a>>, files: &Files, warnings: &mut Vec<Warning>) {
-        let mut default = Default::Unseen;
+        let mut default = Spelling::Unseen;
         for ini::Section { header, line, properties } in written {
             let at = At { file: File::Config, line };
             let mut say = |message: String| warnings.push(Warning { place: files.place(at), message });
             let (kind, name) = match Header::parse(header) {
                 Header::Default => {
-                    if default == Default::Prefixed {
+                    if default == Spelling::Prefixed {
                         say("[default] is ignored, because there is a [profile default]".to_owned());
                         continue;
                     }
-                    default = Default::Plain;
+                    default = Spelling::Plain;
                     (&mut self.profiles, "default")
                 }
                 Header::Profile("default") => {
                     let section = self.profiles.entry(Cow::Borrowed("default"), at);
-                    if default == Default::Plain {
+                    if default == Spelling::Plain {
                         say("[profile default] replaces the [default] above".to_owned());
-                        *section = Section { at, values: HashMap::new() };
+                        *section = Section { at, values: Values::default() };
                     }
-                    default = Default::Prefixed;
+                    default = Spelling::Prefixed;
                     section.add(File::Config, properties);
                     continue;
                 }
@@ -177,7 +216,9 @@ impl<'a> Sections<'a> {
                     continue;
                 }
                 Header::Other => {
-                    let section = Section { at, values: values(File::Config, properties) };
+                    let mut section = Section { at, values: Values::default() };
+                    section.add(File::Config, properties);
+                    section.values.sort();
                     if header == "DEFAULT" {
                         say("[DEFAULT] is not inherited by other sections, and is no profile".to_owned());
                     } else if section.has_any(&OURS) {
@@ -210,7 +251,7 @@ impl<'a> Sections<'a> {
 
 /// Which of the two spellings of the default profile has been seen in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Default {
+enum Spelling {
     Unseen,
     Plain,
     Prefixed,
@@ -266,15 +307,7 @@ pub(super) fn warn(file: File, complaints: Vec<Complaint>, files: &Files, warnin
     }
 }
 
-fn values<'a>(file: File, properties: Vec<ini::Property<'a>>) -> HashMap<Cow<'a, str>, Value<'a>> {
-    properties
-        .into_iter()
-        .map(|ini::Property { key, value, line, children }| {
-            (key, Value { text: value, at: At { file, line }, children: values(file, children) })
-        })
-        .collect()
-}
-
+const A_HANDFUL: usize = 16;
 const MOST_COMPLAINTS: usize = 100;
 /// Keys that show that a section was meant as a profile of ours.
 const OURS: [&str; 5] = ["sso_session", "sso_start_url", "sso_account_id", "sso_role_name", "credential_process"];
@@ -366,6 +399,18 @@ mod tests {
         assert_eq!(found[1], ("3", Place { file: "/credentials".into(), line: 2 }));
         assert_eq!(warnings.len(), 1);
         assert_eq!(warnings[0].place.file, Path::new("/credentials"));
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts_in_small_sections_and_in_large_ones() {
+        for fillers in [0, 10, 100] {
+            let filler: String = (0..fillers).map(|number| format!("k{number} = x\n")).collect();
+            let text = format!("[profile t]\nkey = 1\n{filler}key = 2\n[profile t]\n{filler}");
+            let sections = Sections::read(&text, "", &FILES(), &mut Vec::new());
+            let profile = sections.profiles.get("t").unwrap();
+            assert_eq!(profile.get("key").unwrap().text, "2");
+            assert!(profile.get("kez").is_none() && profile.get("").is_none());
+        }
     }
 
     #[test]

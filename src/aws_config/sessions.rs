@@ -219,7 +219,8 @@ mod tests {
     fn of_two_regions_for_one_start_url_the_first_counts_and_the_other_is_told_both_lines() {
         let url = "https://e.example/start";
         let text = format!(
-            "[profile a]\nsso_start_url = {url}\nsso_region = eu-west-1\n[profile b]\nsso_start_url = {url}\nsso_region = eu-west-2\n"
+            "[profile a]\nsso_start_url = {url}\nsso_region = eu-west-1\n\
+             [profile b]\nsso_start_url = {url}\nsso_region = eu-west-2\n"
         );
         let catalog = Catalog::of(&text, &[]);
         assert_eq!(catalog.session_named(url).unwrap().region.as_str(), "eu-west-1");
@@ -239,5 +240,19 @@ mod tests {
         assert_eq!(catalog.target_of("b"), Ok(format!("{url} only")));
         let alone = Catalog::of(&format!("[profile a]\nsso_start_url = {url}\n"), &[]);
         assert!(alone.session_named(url).unwrap_err().contains("has no sso_region"));
+    }
+
+    #[test]
+    fn an_sso_session_that_is_named_like_a_start_url_is_not_redefined_by_a_profile() {
+        let url = "https://e.example/start";
+        let legacy = format!("[profile a]\nsso_start_url = {url}\nsso_region = eu-west-1\n");
+        let section = |target: &str| format!("[sso-session {url}]\nsso_region = eu-west-1\nsso_start_url = {target}\n");
+        let same = Catalog::of(&(section(url) + &legacy), &[]);
+        assert!(same.target_of("a").is_ok());
+        let other = Catalog::of(&(section("https://other.example/start") + &legacy), &[]);
+        assert_eq!(other.session_named(url).unwrap().start_url, "https://other.example/start");
+        assert!(other.target_of("a").unwrap_err().contains("there is an [sso-session] of that name"));
+        let broken = Catalog::of(&(section("ftp://x") + &legacy), &[]);
+        assert!(broken.session_named(url).is_err());
     }
 }
