@@ -46,7 +46,7 @@ pub(super) fn explicit(sections: &Sections<'_>, files: &Files) -> (Drafts, Vec<R
 pub(super) fn legacy(
     profile: &str,
     section: &Section<'_>,
-    start_url: &Value<'_>,
+    start_url: Value<'_>,
     drafts: &mut Drafts,
     sections: &Sections<'_>,
     files: &Files,
@@ -96,18 +96,18 @@ fn draft(what: &str, section: &Section<'_>, files: &Files) -> Result<Draft, Reje
         |key, example| reject(section.at, format!("{what} has no {key}: add a line such as `{key} = {example}`"));
     let start_url =
         section.get("sso_start_url").ok_or_else(|| missing("sso_start_url", "https://example.awsapps.com/start"))?;
-    check_start_url(&start_url.text)
+    check_start_url(start_url.text)
         .map_err(|problem| reject(start_url.at, format!("sso_start_url of {what}: {problem}")))?;
     let region = section.get("sso_region").ok_or_else(|| missing("sso_region", "eu-west-1"))?;
     Ok(Draft {
         at: section.at,
-        start_url: start_url.text.clone().into_owned(),
+        start_url: start_url.text.to_owned(),
         region: region
             .text
             .parse()
             .map_err(|error| reject(region.at, format!("sso_region of {what} is {error}, such as eu-west-1")))?,
         region_at: region.at,
-        scopes: section.get("sso_registration_scopes").map_or_else(default_scopes, |value| scopes(&value.text)),
+        scopes: section.get("sso_registration_scopes").map_or_else(default_scopes, |value| scopes(value.text)),
     })
 }
 
