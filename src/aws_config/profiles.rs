@@ -116,7 +116,7 @@ impl<'a> Lead<'a> {
         warnings: &mut Vec<Warning>,
     ) -> Option<Self> {
         let process = section.get("credential_process");
-        let call = process.and_then(|process| shim::parse(&process.text));
+        let call = process.and_then(|process| shim::parse(process.text));
         let session = match (section.get("sso_session"), section.get("sso_start_url")) {
             (Some(session), _) => named_session(section, session, sections, files),
             (None, Some(start_url)) => sessions::legacy(name.as_str(), section, start_url, drafts, sections, files),
@@ -161,7 +161,7 @@ fn without_session(name: &ProfileName, section: &Section<'_>, files: &Files) -> 
 
 fn named_session(
     section: &Section<'_>,
-    named: &Value<'_>,
+    named: Value<'_>,
     sections: &Sections<'_>,
     files: &Files,
 ) -> Result<SessionName, Rejected> {
@@ -341,7 +341,8 @@ mod tests {
         let run = "credential_process = sso-credential-process --profile";
         let keys = "sso_session = corp\nsso_account_id = 111122223333\nsso_role_name = R\n";
         let text = format!(
-            "{SESSION}[profile one]\n{run} keys\n[profile keys]\n{keys}[profile two]\n{run} one\n[profile loop]\n{run} loop\n\
+            "{SESSION}[profile one]\n{run} keys\n[profile keys]\n{keys}[profile two]\n{run} one\n\
+             [profile loop]\n{run} loop\n\
              [profile lost]\n{run} nobody\n[profile only]\nsso_session = corp\n[profile bare]\n{run} only\n"
         );
         let catalog = Catalog::of(&text, &[]);

@@ -3,7 +3,11 @@
 //! Owns: recognising it, and what its arguments name. Refuses to know which sessions and profiles there are.
 //! Invariant: a line is split as the SDKs that use no shell split it, and nothing is ever run.
 
+use std::time::Duration;
+
 use crate::ids::{AccountId, Grant, RoleName};
+use crate::time::parse_duration;
+use crate::untrusted::shown;
 
 /// What the shim is told to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,24 +30,31 @@ pub(super) fn parse(line: &str) -> Option<Result<ShimCall, String>> {
 
 fn arguments(mut words: impl Iterator<Item = String>) -> Result<ShimCall, String> {
     let (mut profile, mut session, mut account, mut role) = (None, None, None, None);
+    let (mut min_validity, mut timeout) = (None, None);
     while let Some(word) = words.next() {
         let (flag, value) = match word.split_once('=') {
             Some((flag, value)) => (flag, Some(value.to_owned())),
             None => (word.as_str(), None),
         };
         let slot = match flag {
-            "--profile" => Some(&mut profile),
-            "--session" => Some(&mut session),
-            "--account" => Some(&mut account),
-            "--role" => Some(&mut role),
-            "--min-validity" | "--timeout" => None,
-            _ => return Err(format!("{PROGRAM} has no argument `{}`", crate::untrusted::shown(flag))),
+            "--profile" => &mut profile,
+            "--session" => &mut session,
+            "--account" => &mut account,
+            "--role" => &mut role,
+            "--min-validity" => &mut min_validity,
+            "--timeout" => &mut timeout,
+            _ => return Err(format!("{PROGRAM} has no argument `{}`", shown(flag))),
         };
-        let value =
-            value.or_else(|| words.next()).filter(|value| !value.is_empty()).ok_or(format!("{flag} needs a value"))?;
-        if let Some(slot) = slot {
-            *slot = Some(value);
+        let value = value.or_else(|| words.next()).filter(|value| !value.is_empty());
+        let value = value.ok_or_else(|| format!("{flag} needs a value"))?;
+        if slot.replace(value).is_some() {
+            return Err(format!("{flag} is there twice"));
         }
+    }
+    for (flag, duration) in [("--min-validity", min_validity), ("--timeout", timeout)] {
+        duration
+            .map_or(Ok(Duration::ZERO), |text| parse_duration(&text))
+            .map_err(|error| format!("{flag} is {error}"))?;
     }
     match (profile, account, role) {
         (Some(profile), None, None) if session.is_none() => Ok(ShimCall::Profile(profile)),
@@ -111,7 +122,8 @@ mod tests {
         for line in [
             "/usr/bin/sso-credential-process --session corp --account 111122223333 --role Developer",
             "sso-credential-process --account=111122223333 --role=Developer --session=corp --timeout 10s",
-            "\"/a b/sso-credential-process\" --session 'corp' --account 111122223333 --role Devel\\oper --min-validity=1h",
+            "\"/a b/sso-credential-process\" --session 'corp' --account 111122223333 --role Devel\\oper",
+            "sso-credential-process --min-validity=1h --session corp --account 111122223333 --role Developer",
         ] {
             assert_eq!(parse(line), Some(Ok(target(Some("corp")))), "{line}");
         }
@@ -142,6 +154,8 @@ mod tests {
             "--profile=",
             "--profile 'a",
             "extra",
+            "--profile a --profile b",
+            "--profile a --timeout soon",
         ] {
             assert!(matches!(parse(&format!("sso-credential-process {arguments}")), Some(Err(_))), "{arguments}");
         }
