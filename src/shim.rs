@@ -10,8 +10,6 @@ use std::io::{self, Write};
 use std::str::FromStr;
 use std::time::Duration;
 
-use zeroize::Zeroize;
-
 use crate::api::{Request, TargetQuery};
 use crate::client::{Client, ClientError};
 use crate::env::Env;
@@ -71,7 +69,7 @@ struct Line(Vec<u8>);
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.0.zeroize();
+        crate::secret::wipe(std::mem::take(&mut self.0));
     }
 }
 
