@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use super::catalog::{Place, Profile, Rejected, Warning};
 use super::sections::{Files, Section, Sections, Value};
 use super::sessions::{self, Drafts};
-use super::shim::{self, ShimCall};
+use super::shim;
+use crate::api::TargetQuery;
 use crate::ids::{Grant, ProfileName, SessionName, TargetId};
 use crate::nearest::nearest;
 use crate::untrusted::shown;
@@ -27,7 +28,7 @@ pub(super) struct Lead<'a> {
 #[derive(Debug)]
 enum Meaning {
     Keys(Result<Option<TargetId>, Rejected>),
-    Shim(Result<ShimCall, Rejected>),
+    Shim(Result<TargetQuery, Rejected>),
 }
 
 /// Finds the profiles that concern us; legacy ones add their sessions to the drafts.
@@ -71,11 +72,12 @@ pub(super) fn resolve(
                 Err(rejected) => rejected,
                 Ok(_) => Rejected { place, message: "it leads to no session".to_owned() },
             }),
-            (Meaning::Shim(Ok(ShimCall::Profile(to))), _) => {
+            (Meaning::Shim(Ok(TargetQuery::Profile(to))), _) => {
                 hops.push((name, to, process_place(section, files)));
                 continue;
             }
-            (Meaning::Shim(Ok(ShimCall::Target { session, grant })), _) => {
+            (Meaning::Shim(Ok(TargetQuery::Role { session, account, role })), _) => {
+                let grant = Grant::Role { account, role };
                 let place_of_call = process_place(section, files);
                 shim_session(session, drafts)
                     .map(|session| {
@@ -206,8 +208,8 @@ fn own_target(session: &SessionName, section: &Section<'_>, files: &Files) -> Re
 }
 
 /// The session a shim's `--session` names, or the only one there is.
-fn shim_session(named: Option<String>, drafts: &Drafts) -> Result<SessionName, String> {
-    let Some(named) = named else {
+fn shim_session(named: Option<SessionName>, drafts: &Drafts) -> Result<SessionName, String> {
+    let Some(name) = named else {
         let mut names = drafts.keys();
         return match (names.next(), names.next()) {
             (Some(only), None) => Ok(only.clone()),
@@ -215,7 +217,6 @@ fn shim_session(named: Option<String>, drafts: &Drafts) -> Result<SessionName, S
             (Some(_), Some(_)) => Err("credential_process: there are several sessions; add --session NAME".to_owned()),
         };
     };
-    let name: SessionName = named.parse().map_err(|error| format!("credential_process: --session is {error}"))?;
     if drafts.contains_key(&name) {
         return Ok(name);
     }
@@ -225,12 +226,11 @@ fn shim_session(named: Option<String>, drafts: &Drafts) -> Result<SessionName, S
 
 fn follow(
     name: &ProfileName,
-    to: &str,
+    to: &ProfileName,
     place: Place,
     profiles: &BTreeMap<ProfileName, Result<Profile, Rejected>>,
 ) -> Result<Profile, Rejected> {
-    let found = to.parse::<ProfileName>().ok().and_then(|to| profiles.get(&to));
-    let message = match found {
+    let message = match profiles.get(to) {
         Some(Ok(Profile { target: Some(target), session, .. })) => {
             return Ok(Profile {
                 name: name.clone(),
@@ -240,9 +240,9 @@ fn follow(
                 place,
             });
         }
-        Some(Ok(_)) => format!("profile {} names no account and role", shown(to)),
-        Some(Err(rejected)) => format!("profile {} cannot be used: {rejected}", shown(to)),
-        None => format!("{} is no profile with sso_session, sso_account_id and sso_role_name", shown(to)),
+        Some(Ok(_)) => format!("profile {} names no account and role", shown(to.as_str())),
+        Some(Err(rejected)) => format!("profile {} cannot be used: {rejected}", shown(to.as_str())),
+        None => format!("{} is no profile with sso_session, sso_account_id and sso_role_name", shown(to.as_str())),
     };
     Err(Rejected { place, message: format!("credential_process: {message}") })
 }
