@@ -323,7 +323,7 @@ mod tests {
         let error = target(&format!("{run} --session crop --account 111122223333 --role R\n")).unwrap_err();
         assert_eq!(error, "/config:5: credential_process: there is no session crop (did you mean corp?)");
         let error = target(&format!("{run} --account 1 --role R\n")).unwrap_err();
-        assert!(error.starts_with("/config:5: credential_process: --account:"), "{error}");
+        assert!(error.starts_with("/config:5: credential_process: --account 1: "), "{error}");
     }
 
     #[test]
