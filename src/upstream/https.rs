@@ -227,7 +227,7 @@ impl Line<'_> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the service asked for a pause; the call's deadline bounds it")]
+/// The service asked for a pause; the call's deadline bounds it.
 async fn wait(until: Instant) {
     sleep_until(until).await;
 }

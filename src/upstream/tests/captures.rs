@@ -9,6 +9,9 @@ use crate::identity_center::{ErrorName, ServiceError};
 use crate::time::Now;
 use crate::upstream::{Answer, Failure, Unclear};
 
+/// One of the functions that make a call to an endpoint.
+type MakeCall = fn(&Endpoint) -> Call;
+
 /// A capture's request and response.
 struct Capture(Value);
 
@@ -36,7 +39,7 @@ impl Capture {
             .map(|header| (header[0].as_str().unwrap(), header[1].as_str().unwrap()))
             .collect();
         let status = u16::try_from(answer["status"].as_u64().unwrap()).unwrap();
-        super::response(status, &headers, answer["body"].as_str().unwrap())
+        response(status, &headers, answer["body"].as_str().unwrap())
     }
 
     /// Makes a call against the captured answer and compares the request with the captured one.
@@ -114,7 +117,7 @@ async fn a_device_authorization_is_understood() {
 
 #[tokio::test]
 async fn a_token_is_fetched_with_a_device_code_and_with_a_refresh_token() {
-    let captures: [(&str, fn(&Endpoint) -> Call, Option<&str>); 4] = [
+    let captures: [(&str, MakeCall, Option<&str>); 4] = [
         ("oidc-create-token-device", poll, Some("rt")),
         ("oidc-create-token-device-legacy-norefresh", poll, None),
         ("oidc-create-token-refresh", refresh, Some("rt")),
@@ -206,7 +209,7 @@ async fn answered(capture: &Capture) -> Reply {
 
 #[tokio::test]
 async fn every_error_of_the_portal_is_known_by_name() {
-    let captures: [(&str, fn(&Endpoint) -> Call, ErrorName, u16); 5] = [
+    let captures: [(&str, MakeCall, ErrorName, u16); 5] = [
         ("Forbidden-unmodeled", role_credentials, ErrorName::Forbidden, 403),
         ("InvalidRequestException", role_credentials, ErrorName::InvalidRequest, 400),
         ("ResourceNotFoundException", role_credentials, ErrorName::ResourceNotFound, 404),

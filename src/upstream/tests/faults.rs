@@ -35,7 +35,7 @@ async fn a_port_nobody_listens_on_received_nothing() {
 #[tokio::test]
 async fn a_name_without_an_address_received_nothing() {
     let nowhere: Endpoint = "https://oidc.nowhere.invalid".parse().unwrap();
-    let bundle = super::tls::Authority::new().bundle();
+    let bundle = tls::Authority::new().bundle();
     let route = Route { ca_bundle: Some(bundle.path().to_owned()), ..route(&nowhere) };
     let reply = https().call(route, refresh(&nowhere)).await;
     assert!(matches!(reply.result, Err(Failure::NotSent(NotSent::Dns(_) | NotSent::ConnectTimeout))), "{reply:?}");
@@ -145,7 +145,7 @@ async fn silence_before_the_request_means_that_nothing_was_sent() {
     // The backlog takes the connection, but TLS is never answered.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint: Endpoint = format!("https://{}", silent.local_addr().unwrap()).parse().unwrap();
-    let bundle = super::tls::Authority::new().bundle();
+    let bundle = tls::Authority::new().bundle();
     let timeout = Duration::from_millis(300);
     for make in [refresh, role_credentials] {
         let route = Route { ca_bundle: Some(bundle.path().to_owned()), timeout, ..route(&endpoint) };
