@@ -6,7 +6,7 @@ mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use source::{SourceFile, read, sources_below};
+use source::{read, sources_below};
 
 #[test]
 fn a_module_uses_only_floors_below_or_its_own() {
