@@ -2,7 +2,7 @@
 //!
 //! The floors are those of the table in `src/lib.rs`: there is no second list.
 
-mod source;
+pub(super) mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 

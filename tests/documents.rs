@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use sso_agent::api::Code;
 
+use crate::architecture::source::sources_below;
 use crate::support::fake::{FakeConfig, FakeIdentityCenter};
 use crate::support::sandbox::{Agent, Sandbox};
 
@@ -87,6 +88,18 @@ fn what_documents_link_to_is_there() {
         }
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn every_test_that_the_security_document_names_exists() {
+    let sources: Vec<String> = ["src", "tests"].into_iter().flat_map(sources_below).map(|file| file.text).collect();
+    let text = document("docs/SECURITY.md");
+    let listed = text.lines().filter_map(|line| line.strip_prefix("- `")).filter_map(|rest| rest.split('`').next());
+    let listed: Vec<&str> = listed.filter(|word| word.matches('_').count() > 2).collect();
+    assert!(listed.len() > 20, "the document was not understood: {listed:?}");
+    let exists = |name: &&str| sources.iter().any(|source| source.contains(&format!("fn {name}(")));
+    let missing: Vec<&str> = listed.into_iter().filter(|name| !exists(name)).collect();
+    assert_eq!(missing, [""; 0]);
 }
 
 /// Every route with the shapes in its section.

@@ -6,23 +6,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A source file.
-pub(super) struct SourceFile {
+pub(crate) struct SourceFile {
     /// From the package's root.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// All of it.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl SourceFile {
     /// The top-level module it belongs to, if it is part of the library.
-    pub(super) fn module(&self) -> Option<&str> {
+    pub(crate) fn module(&self) -> Option<&str> {
         let first = self.path.strip_prefix("src/")?.split('/').next()?;
         let name = first.strip_suffix(".rs").unwrap_or(first);
         (name != "lib" && name != "bin").then_some(name)
     }
 
     /// Whether all of it is compiled for tests only.
-    pub(super) fn is_for_tests(&self) -> bool {
+    pub(crate) fn is_for_tests(&self) -> bool {
         let stem = self.path.trim_end_matches(".rs");
         let (directory, name) = stem.rsplit_once('/').unwrap_or(("", stem));
         let parent = ["mod.rs", "lib.rs"].iter().map(|file| format!("{directory}/{file}"));
@@ -34,23 +34,23 @@ impl SourceFile {
     }
 
     /// Its lines of code.
-    pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
         self.text.lines().filter(|line| !line.trim_start().starts_with("//"))
     }
 
     /// The lines of code that are not tests.
-    pub(super) fn product_code(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn product_code(&self) -> impl Iterator<Item = &str> {
         let product = if self.is_for_tests() { "" } else { self.before_tests() };
         product.lines().filter(|line| !line.trim_start().starts_with("//"))
     }
 
     /// How long it is without its tests.
-    pub(super) fn lines_before_tests(&self) -> usize {
+    pub(crate) fn lines_before_tests(&self) -> usize {
         self.before_tests().lines().count()
     }
 
     /// The top-level modules it uses, tests included.
-    pub(super) fn modules_used(&self, known: &BTreeMap<String, usize>) -> BTreeSet<String> {
+    pub(crate) fn modules_used(&self, known: &BTreeMap<String, usize>) -> BTreeSet<String> {
         let code = self.lines().collect::<Vec<_>>().join("\n");
         let mut used = BTreeSet::new();
         for (at, path) in code.match_indices("crate::") {
@@ -75,7 +75,7 @@ impl SourceFile {
 }
 
 /// Every source file below this directory.
-pub(super) fn sources_below(directory: &str) -> Vec<SourceFile> {
+pub(crate) fn sources_below(directory: &str) -> Vec<SourceFile> {
     let mut found = Vec::new();
     let Ok(entries) = std::fs::read_dir(root(directory)) else { return found };
     for entry in entries {
@@ -92,7 +92,7 @@ pub(super) fn sources_below(directory: &str) -> Vec<SourceFile> {
 }
 
 /// A file of the package.
-pub(super) fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(root(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
