@@ -3,6 +3,7 @@
 //! Owns: how parameters travel. Refuses to know which there are. Invariant: nothing is overlooked; a parameter that
 //! comes twice, or that nobody has taken at the end, is an error.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -34,11 +35,11 @@ impl Query {
 }
 
 /// A query that is being read: each parameter is taken once.
-pub(super) struct Parameters(Vec<(String, String)>);
+pub(super) struct Parameters<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl Parameters {
-    pub(super) fn parse(query: &str) -> Result<Self, Problem> {
-        let mut pairs: Vec<(String, String)> = Vec::new();
+impl<'a> Parameters<'a> {
+    pub(super) fn parse(query: &'a str) -> Result<Self, Problem> {
+        let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name)?;
@@ -50,7 +51,7 @@ impl Parameters {
         Ok(Self(pairs))
     }
 
-    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+    pub(super) fn take(&mut self, name: &str) -> Option<Cow<'a, str>> {
         let index = self.0.iter().position(|(known, _)| known == name)?;
         Some(self.0.swap_remove(index).1)
     }
@@ -87,11 +88,8 @@ pub(super) fn encode(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
-pub(super) fn decode(text: &str) -> Result<String, Problem> {
-    percent_decode_str(text)
-        .decode_utf8()
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|_| invalid("the path or query is not UTF-8"))
+pub(super) fn decode(text: &str) -> Result<Cow<'_, str>, Problem> {
+    percent_decode_str(text).decode_utf8().map_err(|_| invalid("the path or query is not UTF-8"))
 }
 
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

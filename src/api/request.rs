@@ -1,5 +1,6 @@
 //! Requests of the socket API, and the only route table.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -277,8 +278,8 @@ impl Request {
         let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
         let mut query = Parameters::parse(query)?;
         // Split before decoding: a session's name may be a URL with slashes in it.
-        let segments: Vec<String> = path.split('/').skip(1).map(decode).collect::<Result<_, _>>()?;
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let segments: Vec<Cow<'_, str>> = path.split('/').skip(1).map(decode).collect::<Result<_, _>>()?;
+        let segments: Vec<&str> = segments.iter().map(Cow::as_ref).collect();
         let route = match segments.as_slice() {
             ["v1", "sessions", session, rest @ ..] => {
                 let session = session_query(session, query.take("profile"))?;
@@ -393,7 +394,7 @@ fn session_route(method: Method, session: &SessionQuery, rest: &str) -> (Method,
     (method, format!("/v1/sessions/{segment}{rest}"), query)
 }
 
-fn session_query(segment: &str, profile: Option<String>) -> Result<SessionQuery, Problem> {
+fn session_query(segment: &str, profile: Option<Cow<'_, str>>) -> Result<SessionQuery, Problem> {
     match (segment, profile) {
         (ANY_SESSION, Some(profile)) => legal("profile", &profile).map(SessionQuery::OfProfile),
         (ANY_SESSION, None) => Ok(SessionQuery::Only),
@@ -402,7 +403,7 @@ fn session_query(segment: &str, profile: Option<String>) -> Result<SessionQuery,
     }
 }
 
-fn target_query(query: &mut Parameters) -> Result<TargetQuery, Problem> {
+fn target_query(query: &mut Parameters<'_>) -> Result<TargetQuery, Problem> {
     match (query.take("profile"), query.take("session"), query.take("account"), query.take("role")) {
         (Some(profile), None, None, None) => Ok(TargetQuery::Profile(legal("profile", &profile)?)),
         (None, session, Some(account), Some(role)) => Ok(TargetQuery::Role {

@@ -90,7 +90,9 @@ pub async fn serve(listener: UnixListener, handle: Handle, limits: Limits, shutd
                 Ok(stream) => house.enter(stream),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
-                    house.close_longest_idle(|_| true);
+                    if is_out_of_descriptors(&error) {
+                        house.close_longest_idle(|_| true);
+                    }
                 }
             },
         }
@@ -176,7 +178,7 @@ impl House {
         });
         // One that is being answered now has no deadline, but will.
         let next = next.or_else(|| (!self.seats.is_empty()).then(|| now + self.room.limits.idle_time));
-        self.next_sweep = next.map(|next| self.room.start + next);
+        self.next_sweep = next.map(|next| self.room.start + next + seat::GRAIN);
     }
 
     fn look_again_by(&mut self, time: Instant) {
@@ -241,6 +243,11 @@ impl Trouble {
             }
         }
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// The uid under which the kernel shows users that our user namespace does not know.
