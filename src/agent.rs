@@ -15,7 +15,7 @@ use crate::alarm::Alarm;
 use crate::api::{Code, Problem};
 use crate::aws_config::Catalog;
 use crate::clock::{Clock, SystemClock};
-use crate::engine::{self, Configuration, Ended, Handle, Order, Question, State, World};
+use crate::engine::{self, Configuration, Ended, Handle, Order, State, World};
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::hardening;
@@ -113,7 +113,7 @@ async fn live(
     manager: &Manager,
 ) -> std::io::Result<Ended> {
     let mut signals = Signals::new()?;
-    let (handle, questions): (Handle, mpsc::Receiver<Question>) = Handle::channel(QUESTIONS);
+    let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (close, closed) = oneshot::channel::<()>();
     let server = tokio::spawn(server::serve(listener, handle, limits, async {

@@ -102,7 +102,7 @@ pub enum SessionQuery {
 }
 
 /// What credentials are asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TargetQuery {
     /// What this profile names.
     Profile(ProfileName),

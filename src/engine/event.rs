@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::shelf::Shelved;
 use crate::api::{Problem, Request, Response};
 use crate::aws_config::Catalog;
 use crate::ids::{AccountId, Grant, SessionName};
@@ -50,6 +51,8 @@ pub enum Effect {
     Delete(Ticket, SessionName, RecordKind),
     /// Answer the waiter, who is then forgotten.
     Answer(WaiterId, Result<Response, Problem>),
+    /// Until the next event that is not answered from the warm cache, this answers the same question.
+    Shelve(Shelved),
     /// Read the configuration; it comes back as [`Event::ConfigurationRead`].
     ReadConfiguration,
 }

@@ -1,8 +1,12 @@
 //! How doors talk to the engine: one question, one answer.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
+use super::shelf::Shelf;
 use crate::api::{Code, Problem, Request, Response};
+use crate::clock::Clock;
 
 /// A request on its way into the engine, with the place its answer goes to.
 #[derive(Debug)]
@@ -15,14 +19,32 @@ pub struct Question {
 
 /// The way into the engine; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Handle(mpsc::Sender<Question>);
+pub struct Handle {
+    questions: mpsc::Sender<Question>,
+    shelf: Arc<Shelf>,
+}
+
+/// The engine's end of every [`Handle`].
+#[derive(Debug)]
+pub struct Questions {
+    questions: mpsc::Receiver<Question>,
+    pub(super) shelf: Arc<Shelf>,
+}
+
+impl Questions {
+    /// The next question; `None` when every handle is gone.
+    pub async fn next(&mut self) -> Option<Question> {
+        self.questions.recv().await
+    }
+}
 
 impl Handle {
     /// A handle and the end the engine reads from. At most `capacity` questions wait to be read.
     #[must_use]
-    pub fn channel(capacity: usize) -> (Self, mpsc::Receiver<Question>) {
+    pub fn channel(capacity: usize, clock: Arc<dyn Clock>) -> (Self, Questions) {
         let (sender, receiver) = mpsc::channel(capacity);
-        (Self(sender), receiver)
+        let shelf = Arc::new(Shelf::new(clock));
+        (Self { questions: sender, shelf: Arc::clone(&shelf) }, Questions { questions: receiver, shelf })
     }
 
     /// Asks, and waits for the answer. Every question is answered: the engine bounds its waiting.
@@ -30,8 +52,11 @@ impl Handle {
     /// # Errors
     /// The problem the engine answered with; `busy` if too many questions wait; `shutting_down` if it is gone.
     pub async fn ask(&self, request: Request) -> Result<Response, Problem> {
+        if let Some(answer) = self.shelf.find(&request) {
+            return Ok(answer);
+        }
         let (answer, answered) = oneshot::channel();
-        self.0.try_send(Question { request, answer }).map_err(|error| match error {
+        self.questions.try_send(Question { request, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Problem::new(Code::Busy, "too many requests wait for the agent"),
             mpsc::error::TrySendError::Closed(_) => gone(),
         })?;

@@ -14,6 +14,7 @@ mod refreshing;
 mod run;
 mod select;
 mod session;
+mod shelf;
 mod sign_in;
 mod sign_out;
 mod slot;
@@ -24,6 +25,7 @@ mod tests;
 mod words;
 
 pub use event::{Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, WaiterId, Write};
-pub use handle::{Handle, Question};
+pub use handle::{Handle, Question, Questions};
 pub use run::{Ended, Order, World, run};
+pub use shelf::Shelved;
 pub use state::State;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::event::{PortalKey, Purpose, Turn, Waiter};
 use super::expiry::Expiry;
 use super::session::{Outlook, Session, leads_to, same_place};
-use super::slot::{PortalWaiter, Slot, Slots};
+use super::slot::{PortalWaiter, Slot, Slots, Warm};
 use super::words;
 use crate::api::{AccountEntry, Accounts, Code, Problem, Response, RoleEntry, Roles, TargetStatus};
 use crate::identity_center::{Bound, ErrorName, Origin, ServiceError};
@@ -119,26 +119,23 @@ impl Portal {
 }
 
 impl Session {
-    /// Role credentials that are there and good enough, without any further ado: nothing else is to be done for it.
+    /// Role credentials that are there and good enough, without any further ado.
     pub(super) fn warm_credentials(
         &mut self,
         grant: &Grant,
         min_validity: Option<Duration>,
         keep_warm: Duration,
         now: Now,
-    ) -> Option<Response> {
+    ) -> Option<Warm> {
         self.held_here().ok()?;
         let skew = self.skew;
         let slot = self.portal.slots.of_credentials(grant)?;
-        let still_warm = slot.is_warm(keep_warm, now);
-        let planned = slot.flying || slot.ahead_wait(keep_warm, now, skew).is_some();
+        let planned = slot.is_warm(keep_warm, now) && (slot.flying || slot.ahead_wait(keep_warm, now, skew).is_some());
         let cached = slot.cached.as_ref()?;
-        if !still_warm || !planned || !cached.is_good_for(min_validity, now, skew) {
-            return None;
-        }
+        let good_for = cached.good_for(min_validity, now, skew)?;
         let document = cached.document(grant);
         slot.last_asked = now.mono;
-        Some(document)
+        Some(Warm { document, good_for, planned })
     }
 
     pub(super) fn ask_portal(
@@ -189,7 +186,7 @@ impl Session {
     /// What the slot holds and may still be served, as an answer.
     fn valid_answer(&self, key: &PortalKey, slot: &Slot, now: Now) -> Option<Response> {
         let PortalKey::Credentials(grant) = key else { return None };
-        slot.living(now, self.skew).map(|cached| cached.document(grant))
+        slot.living(now, self.skew).map(|cached| Response::Credentials(cached.document(grant)))
     }
 
     /// Why nothing that the session got before may be handed out: it is configured elsewhere now.

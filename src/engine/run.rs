@@ -10,12 +10,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use super::{Configuration, Effect, Event, Flight, Question, State, Ticket, WaiterId};
+use super::shelf::Shelf;
+use super::{Configuration, Effect, Event, Flight, Question, Questions, State, Ticket, WaiterId};
 use crate::alarm::Alarm;
 use crate::api::{Problem, Response};
 use crate::clock::Clock;
 use crate::ids::SessionName;
 use crate::store::{Record, RecordKind, Store, StoreError};
+use crate::time::Now;
 use crate::upstream::{Reply, Upstream};
 
 /// The world as the engine's loop sees it.
@@ -58,7 +60,7 @@ pub enum Ended {
 pub async fn run<U: Upstream>(
     mut state: State,
     world: World<U>,
-    mut questions: mpsc::Receiver<Question>,
+    mut questions: Questions,
     mut orders: mpsc::Receiver<Order>,
 ) -> Ended {
     let World { upstream, clock, store, read_configuration, mut alarm, mut still_ours } = world;
@@ -80,8 +82,13 @@ pub async fn run<U: Upstream>(
         if matches!(event, Event::Stop) && !std::mem::replace(&mut stopping, true) {
             deadline.as_mut().reset(tokio::time::Instant::now() + LAST_DEADLINE);
         }
-        let effects = state.handle(clock.now(), event);
-        hands.carry_out(effects);
+        let now = clock.now();
+        let effects = state.handle(now, event);
+        if !state.plan_holds() {
+            // Something happened: what lay ready may not be true any more.
+            questions.shelf.clear();
+        }
+        hands.carry_out(effects, &questions.shelf, now);
         if stopping && state.is_settled() && hands.waiters.is_empty() && hands.store.is_idle() {
             return ended;
         }
@@ -111,7 +118,7 @@ pub async fn run<U: Upstream>(
                 tracing::error!("a refresh or a write did not end in time");
                 return Ended::GaveUp;
             }
-            question = questions.recv(), if !doors_closed => match question {
+            question = questions.next(), if !doors_closed => match question {
                 Some(question) => hands.asked(question),
                 None => {
                     doors_closed = true;
@@ -140,7 +147,7 @@ impl<U: Upstream> Hands<U> {
         Event::Asked(waiter, question.request)
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) {
+    fn carry_out(&mut self, effects: Vec<Effect>, shelf: &Shelf, now: Now) {
         for effect in effects {
             match effect {
                 Effect::Call(flight, route, call) => {
@@ -155,6 +162,7 @@ impl<U: Upstream> Hands<U> {
                         drop(asker.send(answer));
                     }
                 }
+                Effect::Shelve(shelved) => shelf.put(shelved, now),
                 Effect::ReadConfiguration => {
                     let read = Arc::clone(&self.read_configuration);
                     self.reads.spawn_blocking(move || read());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::event::{PortalKey, Waiter};
 use super::expiry::{Expiry, Skew};
-use crate::api::{CredentialDocument, Problem, Response};
+use crate::api::{CredentialDocument, Problem};
 use crate::identity_center::RoleCredentials;
 use crate::ids::{AccountId, Grant};
 use crate::schedule::{self, Backoff};
@@ -44,6 +44,16 @@ pub(super) struct Slot {
 pub(super) struct Cached {
     pub(super) credentials: RoleCredentials,
     pub(super) expiry: Expiry,
+}
+
+/// Credentials that are good enough.
+#[derive(Debug)]
+pub(super) struct Warm {
+    pub(super) document: CredentialDocument,
+    /// For how long they are.
+    pub(super) good_for: Duration,
+    /// Whether they are refreshed ahead by the plan as it stands.
+    pub(super) planned: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -224,22 +234,29 @@ impl Slot {
 
 impl Cached {
     pub(super) fn is_good_for(&self, min_validity: Option<Duration>, now: Now, skew: Skew) -> bool {
+        self.good_for(min_validity, now, skew).is_some()
+    }
+
+    /// For how long it is good for somebody who asks for this; `None` if it is not.
+    pub(super) fn good_for(&self, min_validity: Option<Duration>, now: Now, skew: Skew) -> Option<Duration> {
         let remaining = self.expiry.remaining(now, skew);
         let lifetime = self.expiry.lifetime();
         let wanted = min_validity.unwrap_or_else(|| schedule::default_min_validity(lifetime)).min(lifetime * 2 / 3);
-        !remaining.is_zero() && (remaining > wanted || self.expiry.age(now) < lifetime / 3)
+        let young_for = (lifetime / 3).saturating_sub(self.expiry.age(now));
+        let good_for = remaining.saturating_sub(wanted).max(young_for).min(remaining);
+        (!good_for.is_zero()).then_some(good_for)
     }
 
-    pub(super) fn document(&self, grant: &Grant) -> Response {
+    pub(super) fn document(&self, grant: &Grant) -> CredentialDocument {
         let Grant::Role { account, .. } = grant;
-        Response::Credentials(CredentialDocument {
+        CredentialDocument {
             version: 1,
             access_key_id: self.credentials.access_key_id.clone(),
             secret_access_key: self.credentials.secret_access_key.clone(),
             session_token: self.credentials.session_token.clone(),
             expiration: self.expiry.service,
             account_id: Some(account.clone()),
-        })
+        }
     }
 }
 

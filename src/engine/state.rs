@@ -12,6 +12,7 @@ use super::event::{
 };
 use super::select::{session_of, target_of};
 use super::session::{Session, TokenWaiter, Wants, same_place};
+use super::shelf::Shelved;
 use super::status::StatusWatcher;
 use super::words;
 use crate::api::{Code, Health, Problem, Reloaded, Request, Response, SessionQuery, Status, TokenKind};
@@ -94,11 +95,16 @@ impl State {
         self.judge_clocks(now);
         match event {
             Event::Asked(waiter, request) => {
-                if let Some(answer) = self.warm_answer(&request, now) {
-                    effects.push(Effect::Answer(waiter, Ok(answer)));
-                    return effects;
+                let planned = self.plan_holds;
+                match self.warm_answer(&request, now, &mut effects) {
+                    Some((answer, is_planned)) => {
+                        effects.push(Effect::Answer(waiter, Ok(answer)));
+                        if is_planned && planned {
+                            return effects;
+                        }
+                    }
+                    None => self.asked(waiter, request, now, &mut effects),
                 }
-                self.asked(waiter, request, now, &mut effects);
             }
             Event::Finished(flight, reply) => self.finished(flight, reply, now, &mut effects),
             Event::Stored(ticket, outcome) => self.stored(ticket, outcome, now, &mut effects),
@@ -216,14 +222,23 @@ impl State {
     }
 
     /// The path of almost every request: role credentials that are there.
-    fn warm_answer(&mut self, request: &Request, now: Now) -> Option<Response> {
+    ///
+    /// Says also whether the plan still holds although they were asked for.
+    fn warm_answer(&mut self, request: &Request, now: Now, effects: &mut Vec<Effect>) -> Option<(Response, bool)> {
         let Request::Credentials { target, min_validity, .. } = request else { return None };
         if self.stopping {
             return None;
         }
-        let target = target_of(&self.configuration.catalog, target).ok()?;
+        let named = target_of(&self.configuration.catalog, target).ok()?;
         let keep_warm = self.configuration.settings.keep_warm;
-        self.sessions.get_mut(&target.session)?.warm_credentials(&target.grant, *min_validity, keep_warm, now)
+        let session = self.sessions.get_mut(&named.session)?;
+        let warm = session.warm_credentials(&named.grant, *min_validity, keep_warm, now)?;
+        let answer = Response::encoded(&warm.document).ok()?;
+        // Not for long: the engine must hear now and then that they are still asked for.
+        let good_for = warm.good_for.min(keep_warm / 4).min(LONGEST_ON_THE_SHELF);
+        let (target, min_validity) = (target.clone(), *min_validity);
+        effects.push(Effect::Shelve(Shelved { target, min_validity, answer: answer.clone(), good_for }));
+        Some((answer, warm.planned))
     }
 
     fn asked(&mut self, waiter: WaiterId, request: Request, now: Now, effects: &mut Vec<Effect>) {
@@ -455,6 +470,7 @@ impl State {
 const PATIENCE: Duration = Duration::from_secs(25);
 const LIST_PATIENCE: Duration = Duration::from_secs(60);
 const SIGN_IN_PATIENCE: Duration = Duration::from_secs(45);
+const LONGEST_ON_THE_SHELF: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(2);
 const CLOCKS_DISAGREE_MS: u64 = 5_000;
 const OVERSLEPT: Duration = Duration::from_secs(10);

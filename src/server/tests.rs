@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::api::{Code, CredentialDocument, Health, Problem, Request, Response};
-use crate::engine::Question;
+use crate::clock::SystemClock;
+use crate::engine::Questions;
 use crate::scratch::Scratch;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -16,7 +17,7 @@ use crate::time::Timestamp;
 struct Served {
     _dir: Scratch,
     socket: PathBuf,
-    questions: mpsc::Receiver<Question>,
+    questions: Questions,
     stop: Option<oneshot::Sender<()>>,
     server: tokio::task::JoinHandle<()>,
 }
@@ -25,7 +26,7 @@ fn serve_with(limits: Limits) -> Served {
     let dir = Scratch::new();
     let socket = dir.path().join("agent.sock");
     let listener = UnixListener::bind(&socket).unwrap();
-    let (handle, questions) = Handle::channel(1024);
+    let (handle, questions) = Handle::channel(1024, Arc::new(SystemClock));
     let (stop, stopped) = oneshot::channel();
     let server = tokio::spawn(serve(listener, handle, limits, async {
         let _ = stopped.await;
@@ -40,10 +41,10 @@ impl Served {
 
     /// Answers everything from now on: credentials with credentials, the rest with health.
     fn answer_all(&mut self) {
-        let (_, nothing) = mpsc::channel(1);
+        let (_, nothing) = Handle::channel(1, Arc::new(SystemClock));
         let mut questions = std::mem::replace(&mut self.questions, nothing);
         tokio::spawn(async move {
-            while let Some(question) = questions.recv().await {
+            while let Some(question) = questions.next().await {
                 let answer = match question.request {
                     Request::Credentials { .. } => Ok(Response::encoded(&credentials()).unwrap()),
                     Request::Reload => Err(Problem::new(Code::Locked, "locked")),
@@ -204,7 +205,7 @@ async fn a_caller_that_does_not_take_its_answer_is_closed() {
     let mut served = serve_with(Limits { answer_time: Duration::from_millis(20), ..Limits::default() });
     let mut stream = served.connect().await;
     stream.write_all(HEALTH.as_bytes()).await.unwrap();
-    let question = served.questions.recv().await.unwrap();
+    let question = served.questions.next().await.unwrap();
     // More than the socket's buffers hold.
     let version = "v".repeat(8 * 1024 * 1024);
     question.answer.send(Ok(Response::Health(Health { version }))).unwrap();
@@ -239,14 +240,14 @@ async fn requests_that_wait_leave_room_for_status() {
     for _ in 0..2 {
         let mut stream = served.connect().await;
         stream.write_all(CREDENTIALS.as_bytes()).await.unwrap();
-        waiting.push((stream, served.questions.recv().await.unwrap()));
+        waiting.push((stream, served.questions.next().await.unwrap()));
     }
     let mut third = served.connect().await;
     let refused = ask(&mut third, CREDENTIALS).await;
     assert!(refused.status == 503 && refused.body.contains("\"busy\""), "{}", refused.body);
     let poll = "GET /v1/status?wait=9 HTTP/1.1\r\n\r\n";
     third.write_all(poll.as_bytes()).await.unwrap();
-    let polling = served.questions.recv().await.unwrap();
+    let polling = served.questions.next().await.unwrap();
     let mut fourth = served.connect().await;
     assert_eq!(ask(&mut fourth, poll).await.status, 503, "one long poll is allowed");
 
@@ -264,7 +265,7 @@ async fn a_caller_that_hangs_up_takes_its_question_back() {
     let mut served = serve_with(Limits::default());
     let mut stream = served.connect().await;
     stream.write_all(CREDENTIALS.as_bytes()).await.unwrap();
-    let mut question = served.questions.recv().await.unwrap();
+    let mut question = served.questions.next().await.unwrap();
     drop(stream);
     question.answer.closed().await;
 }
@@ -275,7 +276,7 @@ async fn at_shutdown_open_requests_are_answered_and_nothing_more_is_accepted() {
     let idle = served.connect().await;
     let mut stream = served.connect().await;
     stream.write_all(CREDENTIALS.as_bytes()).await.unwrap();
-    let question = served.questions.recv().await.unwrap();
+    let question = served.questions.next().await.unwrap();
     served.stop.take().unwrap().send(()).unwrap();
     closed(idle).await;
     assert!(UnixStream::connect(&served.socket).await.is_err());
@@ -291,7 +292,7 @@ async fn at_shutdown_nobody_is_waited_for_without_end() {
     let mut served = serve_with(Limits { goodbye_time: Duration::from_millis(20), ..Limits::default() });
     let mut stream = served.connect().await;
     stream.write_all(CREDENTIALS.as_bytes()).await.unwrap();
-    let _question = served.questions.recv().await.unwrap();
+    let _question = served.questions.next().await.unwrap();
     served.stop.take().unwrap().send(()).unwrap();
     served.server.await.unwrap();
     closed(stream).await;

@@ -56,6 +56,14 @@ struct Bench {
     lives: Vec<(Secret, Timestamp, Duration)>,
 }
 
+/// The answer as whoever asked reads it.
+fn decoded(response: Response) -> Response {
+    match response {
+        Response::EncodedCredentials(body) => Response::Credentials(serde_json::from_slice(body.expose()).unwrap()),
+        other => other,
+    }
+}
+
 /// A refresh token that was presented.
 #[derive(Debug, Clone)]
 struct Presented {
@@ -177,8 +185,19 @@ impl Bench {
                 Effect::Answer(waiter, answer) => {
                     assert!(self.waiting.remove(&waiter), "answered twice or never asked: {waiter:?}");
                     self.log.push("answer".to_owned());
+                    let answer = answer.map(decoded);
                     self.check_life(&answer);
                     self.answers.insert(waiter, answer);
+                }
+                Effect::Shelve(shelved) => {
+                    // What lies ready must be alive until it is taken away.
+                    let answer = Ok(decoded(shelved.answer));
+                    let (wall, mono) = (self.wall, self.mono);
+                    let last_moment = shelved.good_for.saturating_sub(Duration::from_millis(1));
+                    self.wall += i64::try_from(last_moment.as_millis()).unwrap();
+                    self.mono += last_moment;
+                    self.check_life(&answer);
+                    (self.wall, self.mono) = (wall, mono);
                 }
                 Effect::ReadConfiguration => self.reads += 1,
             }
