@@ -50,6 +50,7 @@ struct Walk {
     issued: u32,
     checked: usize,
     forced: bool,
+    clock_set: bool,
 }
 
 impl Walk {
@@ -57,7 +58,7 @@ impl Walk {
         let mut bench = Bench::new(vec![Record::Tokens(tokens()), Record::Client(client())]);
         let end = (Timestamp::from_millis(START).after(HOUR), bench.mono + HOUR);
         bench.lives.push((secret("access-1"), end.0, end.1));
-        Self { bench, deadlines: BTreeMap::new(), issued: 1, checked: 0, forced: false }
+        Self { bench, deadlines: BTreeMap::new(), issued: 1, checked: 0, forced: false, clock_set: false }
     }
 
     fn take(&mut self, step: &Step) {
@@ -82,7 +83,10 @@ impl Walk {
             Step::ReadFails => {
                 self.bench.handle(Event::ConfigurationRead(Err(Problem::new(Code::InvalidConfig, "broken"))));
             }
-            Step::SetClock(seconds) => self.bench.jump(i64::from(seconds) * 1000, Duration::ZERO),
+            Step::SetClock(seconds) => {
+                self.clock_set = true;
+                self.bench.jump(i64::from(seconds) * 1000, Duration::ZERO);
+            }
             Step::Sleep(seconds) => {
                 self.bench.jump(i64::from(seconds) * 1000, Duration::from_secs(seconds.into()));
             }
@@ -103,7 +107,8 @@ impl Walk {
             // A mark that could not be saved (it was late, and the disk full) is not there to be heeded.
             match mark {
                 None => presented.fate = Fate::Gone,
-                Some(mark) if mark != presented.wall => presented.remaining = HOUR,
+                // Nor does it say how late it was where the wall clock was set since.
+                Some(mark) if mark != presented.wall || self.clock_set => presented.remaining = HOUR,
                 Some(_) => {}
             }
         }
