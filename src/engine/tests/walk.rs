@@ -192,7 +192,7 @@ impl Walk {
             (Call::ListAccountRoles { .. }, _) => Ok(Answer::Roles(Vec::new())),
             (Call::Logout { .. }, _) => Ok(Answer::LoggedOut),
         };
-        if let Call::CreateTokenFromRefreshToken { .. } = &open.call {
+        if let Call::CreateTokenFromRefreshToken { refresh_token, .. } = &open.call {
             let era = self.bench.state.sessions[&corp()].era;
             let fate = match &result {
                 _ if era != open.flight.era => Fate::Gone,
@@ -201,8 +201,9 @@ impl Walk {
                 _ => Fate::Answered,
             };
             let at = open.at.mono_from_start();
-            let of_it =
-                self.bench.presented.iter_mut().find(|presented| presented.at == at && presented.fate == Fate::Flying);
+            let mut flying = self.bench.presented.iter_mut().filter(|presented| presented.fate == Fate::Flying);
+            let of_it = flying
+                .find(|presented| presented.at == at && refresh_token.for_sending_to(&oidc()) == Ok(&presented.token));
             of_it.expect("it was presented").fate = fate;
         }
         self.bench.reply_to(&open, result);
@@ -216,12 +217,12 @@ impl Walk {
             assert!(!late, "{waiter:?} waits for too long");
         }
         for _ in 0..3 {
-            if self.bench.next_wait() != Some(Duration::ZERO) {
-                return;
+            if self.bench.next_wait() == Some(Duration::ZERO) {
+                self.bench.handle(Event::Tick);
             }
-            self.bench.handle(Event::Tick);
         }
-        panic!("the engine spins");
+        assert_ne!(self.bench.next_wait(), Some(Duration::ZERO), "the engine spins");
+        self.check_presented();
     }
 
     fn check_flights(&self) {
