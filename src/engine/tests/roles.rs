@@ -349,14 +349,14 @@ fn a_stampede_over_six_hundred_targets_finishes_under_throttling() {
     let mut bench = Bench::signed_in();
     let waiters: Vec<WaiterId> =
         (0..600).map(|number| bench.ask(credentials(&format!("R{number}"), None, Some(seconds(300))))).collect();
-    // The portal takes a burst of forty and then ten a second; each call lasts a tenth of one.
+    // The portal takes a burst of forty and then fifty a second; each call lasts a tenth of one.
     let (mut tokens_left, mut most) = (40.0_f64, 0);
     for _ in 0..3000 {
         if bench.waiting.is_empty() {
             break;
         }
         bench.advance(Duration::from_millis(100));
-        tokens_left = (tokens_left + 1.0).min(40.0);
+        tokens_left = (tokens_left + 5.0).min(40.0);
         most = most.max(bench.flying(GET).len());
         for up in bench.flying(GET) {
             if up.at.mono == bench.now().mono {

@@ -50,6 +50,7 @@ struct Walk {
     issued: u32,
     checked: usize,
     forced: bool,
+    clock_set: bool,
 }
 
 impl Walk {
@@ -57,7 +58,7 @@ impl Walk {
         let mut bench = Bench::new(vec![Record::Tokens(tokens()), Record::Client(client())]);
         let end = (Timestamp::from_millis(START).after(HOUR), bench.mono + HOUR);
         bench.lives.push((secret("access-1"), end.0, end.1));
-        Self { bench, deadlines: BTreeMap::new(), issued: 1, checked: 0, forced: false }
+        Self { bench, deadlines: BTreeMap::new(), issued: 1, checked: 0, forced: false, clock_set: false }
     }
 
     fn take(&mut self, step: &Step) {
@@ -82,7 +83,10 @@ impl Walk {
             Step::ReadFails => {
                 self.bench.handle(Event::ConfigurationRead(Err(Problem::new(Code::InvalidConfig, "broken"))));
             }
-            Step::SetClock(seconds) => self.bench.jump(i64::from(seconds) * 1000, Duration::ZERO),
+            Step::SetClock(seconds) => {
+                self.clock_set = true;
+                self.bench.jump(i64::from(seconds) * 1000, Duration::ZERO);
+            }
             Step::Sleep(seconds) => {
                 self.bench.jump(i64::from(seconds) * 1000, Duration::from_secs(seconds.into()));
             }
@@ -103,7 +107,8 @@ impl Walk {
             // A mark that could not be saved (it was late, and the disk full) is not there to be heeded.
             match mark {
                 None => presented.fate = Fate::Gone,
-                Some(mark) if mark != presented.wall => presented.remaining = HOUR,
+                // Nor does it say how late it was where the wall clock was set since.
+                Some(mark) if mark != presented.wall || self.clock_set => presented.remaining = HOUR,
                 Some(_) => {}
             }
         }
@@ -187,7 +192,7 @@ impl Walk {
             (Call::ListAccountRoles { .. }, _) => Ok(Answer::Roles(Vec::new())),
             (Call::Logout { .. }, _) => Ok(Answer::LoggedOut),
         };
-        if let Call::CreateTokenFromRefreshToken { .. } = &open.call {
+        if let Call::CreateTokenFromRefreshToken { refresh_token, .. } = &open.call {
             let era = self.bench.state.sessions[&corp()].era;
             let fate = match &result {
                 _ if era != open.flight.era => Fate::Gone,
@@ -196,8 +201,12 @@ impl Walk {
                 _ => Fate::Answered,
             };
             let at = open.at.mono_from_start();
-            let of_it =
-                self.bench.presented.iter_mut().find(|presented| presented.at == at && presented.fate == Fate::Flying);
+            let homes = [oidc(), "http://localhost:4566".parse().unwrap()];
+            let mut flying = self.bench.presented.iter_mut().filter(|presented| presented.fate == Fate::Flying);
+            let of_it = flying.find(|presented| {
+                presented.at == at
+                    && homes.iter().any(|home| refresh_token.for_sending_to(home) == Ok(&presented.token))
+            });
             of_it.expect("it was presented").fate = fate;
         }
         self.bench.reply_to(&open, result);
@@ -211,12 +220,12 @@ impl Walk {
             assert!(!late, "{waiter:?} waits for too long");
         }
         for _ in 0..3 {
-            if self.bench.next_wait() != Some(Duration::ZERO) {
-                return;
+            if self.bench.next_wait() == Some(Duration::ZERO) {
+                self.bench.handle(Event::Tick);
             }
-            self.bench.handle(Event::Tick);
         }
-        panic!("the engine spins");
+        assert_ne!(self.bench.next_wait(), Some(Duration::ZERO), "the engine spins");
+        self.check_presented();
     }
 
     fn check_flights(&self) {
