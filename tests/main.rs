@@ -6,3 +6,7 @@ mod fake_identity_center;
 #[cfg(test)]
 mod main_job;
 mod support;
+#[cfg(test)]
+mod trouble;
+#[cfg(test)]
+mod wire_faults;
