@@ -2,9 +2,17 @@
 
 // `cfg(test)` says to the linter what the whole file is anyway: test code may unwrap.
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod fake_identity_center;
 #[cfg(test)]
+mod gapless;
+#[cfg(test)]
 mod main_job;
+#[cfg(test)]
+mod origin;
+#[cfg(test)]
+mod stampede;
 mod support;
 #[cfg(test)]
 mod trouble;
