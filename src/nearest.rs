@@ -22,7 +22,7 @@ pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) 
 }
 
 /// Longer names are start URLs or worse, which nobody types.
-const LONGEST: usize = 128;
+const LONGEST: usize = 64;
 const MOST_CANDIDATES: usize = 10_000;
 
 #[cfg(test)]

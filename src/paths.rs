@@ -114,24 +114,6 @@ pub fn state_dir(env: &Env) -> Result<PathBuf, PathError> {
     state_dir_on(Platform::HERE, env)
 }
 
-/// The agent's own settings; `argument` is the value of `--config`.
-///
-/// # Errors
-/// There is no home directory, or the path named is relative.
-pub fn settings_file(env: &Env, argument: Option<&Path>) -> Result<PathBuf, PathError> {
-    if let Some(path) = argument {
-        return absolute("the configuration file", path);
-    }
-    if let Some(path) = env.get_os("SSO_AGENT_CONFIG") {
-        return absolute("SSO_AGENT_CONFIG", Path::new(path));
-    }
-    let base = match (Platform::HERE, base_directory(env, "XDG_CONFIG_HOME")) {
-        (Platform::Linux, Some(base)) => base,
-        _ => home(env)?.join(".config"),
-    };
-    Ok(base.join(NAME).join("config.toml"))
-}
-
 /// Checks that a directory is ours alone: not a symbolic link, owned by our effective user, closed to everybody else.
 ///
 /// # Errors
@@ -459,8 +441,6 @@ mod tests {
         assert!(matches!(home(&env(&[])), Err(PathError::NoHome)));
         assert!(matches!(home(&env(&[("HOME", "u")])), Err(PathError::Relative { .. })));
         assert_eq!(state_dir(&env(&[("SSO_AGENT_STATE_DIR", "/s")])).unwrap(), Path::new("/s"));
-        let env = env(&[("HOME", "/h"), ("SSO_AGENT_CONFIG", "/c.toml")]);
-        assert_eq!(settings_file(&env, None).unwrap(), Path::new("/c.toml"));
     }
 
     #[test]

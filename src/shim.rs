@@ -10,8 +10,6 @@ use std::io::{self, Write};
 use std::str::FromStr;
 use std::time::Duration;
 
-use zeroize::Zeroize;
-
 use crate::api::{Request, TargetQuery};
 use crate::client::{Client, ClientError};
 use crate::env::Env;
@@ -34,6 +32,17 @@ pub fn run(env: &Env, arguments: impl Iterator<Item = OsString>, out: &mut impl 
     // code still can.
     let _ = err.write_all(format!("sso-credential-process: {failure}\n").as_bytes());
     failure.exit()
+}
+
+/// What a command line of the shim asks for, for those who find one in a configuration file.
+///
+/// # Errors
+/// The shim would refuse it, or it asks for no credentials.
+pub fn target(arguments: impl Iterator<Item = OsString>) -> Result<TargetQuery, UsageError> {
+    match Command::parse(arguments)? {
+        Command::Credentials(wanted) => Ok(wanted.target),
+        Command::Help | Command::Version => Err(UsageError::NoTarget),
+    }
 }
 
 enum Command {
@@ -71,7 +80,7 @@ struct Line(Vec<u8>);
 
 impl Drop for Line {
     fn drop(&mut self) {
-        self.0.zeroize();
+        crate::secret::wipe(std::mem::take(&mut self.0));
     }
 }
 
@@ -179,17 +188,29 @@ impl From<ClientError> for Failure {
     }
 }
 
+/// Why the shim refuses a command line.
 #[derive(Debug, PartialEq)]
-enum UsageError {
+#[expect(missing_docs, reason = "the fields are the argument, what was given, and what is wrong with it")]
+pub enum UsageError {
+    /// An argument is not UTF-8.
     NotText(String),
+    /// There is no such argument.
     Unknown(String),
+    /// The argument needs a value.
     NoValue(String),
+    /// The argument is there twice.
     Twice(String),
+    /// No target, or two.
     NoTarget,
+    /// A timeout of nothing.
     NoTime,
+    /// A value is not a name of its kind.
     Name { flag: &'static str, text: String, error: InvalidName },
+    /// A value is not a DURATION.
     Duration { flag: &'static str, text: String, error: InvalidDuration },
 }
+
+impl std::error::Error for UsageError {}
 
 impl fmt::Display for UsageError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -100,7 +100,8 @@ fn killed_after_the_effect_it_serves_what_is_valid_and_says_what_was_lost() {
 
 #[test]
 fn a_person_may_force_what_the_agent_does_not_dare() {
-    let service = FakeIdentityCenter::start(FakeConfig { access_token_lifetime: LIFETIME * 2, ..FakeConfig::default() });
+    let service =
+        FakeIdentityCenter::start(FakeConfig { access_token_lifetime: LIFETIME * 2, ..FakeConfig::default() });
     let sandbox = Sandbox::with_session(service.url());
     let agent = sandbox.start_agent();
     agent.sign_in(&service);

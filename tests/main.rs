@@ -2,7 +2,15 @@
 
 // `cfg(test)` says to the linter what the whole file is anyway: test code may unwrap.
 #[cfg(test)]
+mod architecture;
+#[cfg(test)]
+mod canary;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
+mod device_sign_in;
+#[cfg(test)]
+mod documents;
 #[cfg(test)]
 mod fake_identity_center;
 #[cfg(test)]
@@ -12,8 +20,12 @@ mod main_job;
 #[cfg(test)]
 mod origin;
 #[cfg(test)]
+mod real_clients;
+#[cfg(test)]
 mod stampede;
 mod support;
+#[cfg(test)]
+mod tls;
 #[cfg(test)]
 mod trouble;
 #[cfg(test)]

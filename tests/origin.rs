@@ -81,7 +81,11 @@ fn a_services_section_moves_nothing() {
     let (service, elsewhere) = (service(), SilentListener::start());
     // Only one of the two services is led away: that is enough for the whole session.
     for key in ["sso_oidc", "sso"] {
-        let service = if key == "sso" { self::service() } else { FakeIdentityCenter::start(FakeConfig { access_token_lifetime: LIFETIME, ..FakeConfig::default() }) };
+        let service = if key == "sso" {
+            self::service()
+        } else {
+            FakeIdentityCenter::start(FakeConfig { access_token_lifetime: LIFETIME, ..FakeConfig::default() })
+        };
         let at = |name: &str, url: &str| {
             let part = |service_name: &str, url: &str| format!("{service_name} =\n  endpoint_url = {url}\n");
             let other = if name == "sso" { "sso_oidc" } else { "sso" };

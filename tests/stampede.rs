@@ -96,9 +96,8 @@ fn many_targets(accounts: usize, throttle: Option<u32>) -> (FakeIdentityCenter, 
         portal_calls_per_second: throttle,
         ..FakeConfig::default()
     });
-    let path = move |number: usize| {
-        format!("/v1/credentials?account={}&role=Role{}&timeout=90", id(number / 10), number % 10)
-    };
+    let path =
+        move |number: usize| format!("/v1/credentials?account={}&role=Role{}&timeout=90", id(number / 10), number % 10);
     (service, path)
 }
 

@@ -1,12 +1,13 @@
 //! Requests of the socket API, and the only route table.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
-use super::problem::{Code, Problem};
+use super::parameters::{Parameters, Query, decode, encode, invalid};
+use super::problem::Problem;
 use crate::ids::{AccountId, ProfileName, RoleName, SessionName};
 use crate::untrusted::shown;
 
@@ -277,8 +278,8 @@ impl Request {
         let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
         let mut query = Parameters::parse(query)?;
         // Split before decoding: a session's name may be a URL with slashes in it.
-        let segments: Vec<String> = path.split('/').skip(1).map(decode).collect::<Result<_, _>>()?;
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let segments: Vec<Cow<'_, str>> = path.split('/').skip(1).map(decode).collect::<Result<_, _>>()?;
+        let segments: Vec<&str> = segments.iter().map(Cow::as_ref).collect();
         let route = match segments.as_slice() {
             ["v1", "sessions", session, rest @ ..] => {
                 let session = session_query(session, query.take("profile"))?;
@@ -393,7 +394,7 @@ fn session_route(method: Method, session: &SessionQuery, rest: &str) -> (Method,
     (method, format!("/v1/sessions/{segment}{rest}"), query)
 }
 
-fn session_query(segment: &str, profile: Option<String>) -> Result<SessionQuery, Problem> {
+fn session_query(segment: &str, profile: Option<Cow<'_, str>>) -> Result<SessionQuery, Problem> {
     match (segment, profile) {
         (ANY_SESSION, Some(profile)) => legal("profile", &profile).map(SessionQuery::OfProfile),
         (ANY_SESSION, None) => Ok(SessionQuery::Only),
@@ -402,7 +403,7 @@ fn session_query(segment: &str, profile: Option<String>) -> Result<SessionQuery,
     }
 }
 
-fn target_query(query: &mut Parameters) -> Result<TargetQuery, Problem> {
+fn target_query(query: &mut Parameters<'_>) -> Result<TargetQuery, Problem> {
     match (query.take("profile"), query.take("session"), query.take("account"), query.take("role")) {
         (Some(profile), None, None, None) => Ok(TargetQuery::Profile(legal("profile", &profile)?)),
         (None, session, Some(account), Some(role)) => Ok(TargetQuery::Role {
@@ -430,97 +431,14 @@ fn json<T: Serialize>(body: &T) -> Vec<u8> {
     serde_json::to_vec(body).unwrap_or_default()
 }
 
-fn invalid(detail: impl Into<String>) -> Problem {
-    Problem::new(Code::InvalidRequest, detail)
-}
-
 fn no_such_route(path: &str) -> Problem {
     invalid(format!("there is no {}", shown(path))).with_status(404)
-}
-
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-fn encode(text: &str) -> String {
-    utf8_percent_encode(text, UNRESERVED).to_string()
-}
-
-fn decode(text: &str) -> Result<String, Problem> {
-    percent_decode_str(text)
-        .decode_utf8()
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|_| invalid("the path or query is not UTF-8"))
-}
-
-#[derive(Default)]
-struct Query(String);
-
-impl Query {
-    fn add(&mut self, name: &str, value: &str) {
-        self.0.push(if self.0.is_empty() { '?' } else { '&' });
-        self.0.push_str(name);
-        self.0.push('=');
-        self.0.push_str(&encode(value));
-    }
-
-    fn add_some(&mut self, name: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            self.add(name, value);
-        }
-    }
-
-    fn add_seconds(&mut self, name: &str, value: Option<Duration>) {
-        self.add_some(name, value.map(|value| value.as_secs().to_string()).as_deref());
-    }
-}
-
-struct Parameters(Vec<(String, String)>);
-
-impl Parameters {
-    fn parse(query: &str) -> Result<Self, Problem> {
-        let mut pairs: Vec<(String, String)> = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let name = decode(name)?;
-            if pairs.iter().any(|(known, _)| *known == name) {
-                return Err(invalid(format!("{} is there twice", shown(&name))));
-            }
-            pairs.push((name, decode(value)?));
-        }
-        Ok(Self(pairs))
-    }
-
-    fn take(&mut self, name: &str) -> Option<String> {
-        let index = self.0.iter().position(|(known, _)| known == name)?;
-        Some(self.0.swap_remove(index).1)
-    }
-
-    fn number(&mut self, name: &str) -> Result<Option<u64>, Problem> {
-        self.take(name)
-            .map(|text| {
-                text.parse().map_err(|_| invalid(format!("{name}: expected a whole number, got {}", shown(&text))))
-            })
-            .transpose()
-    }
-
-    fn seconds(&mut self, name: &str, most: Duration) -> Result<Option<Duration>, Problem> {
-        match self.number(name)? {
-            None => Ok(None),
-            Some(seconds) if seconds <= most.as_secs() => Ok(Some(Duration::from_secs(seconds))),
-            Some(_) => Err(invalid(format!("{name}: at most {} seconds", most.as_secs()))),
-        }
-    }
-
-    fn finish(self) -> Result<(), Problem> {
-        match self.0.first() {
-            None => Ok(()),
-            Some((name, _)) => Err(invalid(format!("unknown parameter {}", shown(name)))),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Code;
 
     fn session() -> SessionQuery {
         SessionQuery::Named("https://example.awsapps.com/start#/ü".parse().unwrap())

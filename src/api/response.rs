@@ -1,11 +1,13 @@
 //! Successful answers of the socket API. Unknown times are null, never absent.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::problem::Code;
 use super::request::StartedBy;
 use crate::ids::{AccountId, ProfileName, RoleName};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBytes};
 use crate::time::Timestamp;
 use crate::untrusted::Untrusted;
 
@@ -14,6 +16,8 @@ use crate::untrusted::Untrusted;
 pub enum Response {
     /// `GET /v1/credentials`.
     Credentials(CredentialDocument),
+    /// The same, encoded once for all who ask.
+    EncodedCredentials(Arc<SecretBytes>),
     /// `GET /v1/token`.
     Token(Token),
     /// `GET /v1/status`.
@@ -42,6 +46,14 @@ pub enum Response {
 }
 
 impl Response {
+    /// Credentials that many may ask for: encoding and copying secrets is most of a warm request's cost.
+    ///
+    /// # Errors
+    /// None in practice, see [`Response::encode`].
+    pub fn encoded(document: &CredentialDocument) -> Result<Self, serde_json::Error> {
+        Ok(Self::EncodedCredentials(Arc::new(SecretBytes::new(document.encode()?))))
+    }
+
     /// The HTTP status.
     #[must_use]
     pub const fn status(&self) -> u16 {
@@ -58,8 +70,12 @@ impl Response {
     /// None in practice: every type here is made of strings, numbers and lists.
     pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         match self {
-            Self::Credentials(body) => serde_json::to_vec(body),
-            Self::Token(body) => serde_json::to_vec(body),
+            Self::Credentials(body) => body.encode(),
+            Self::EncodedCredentials(body) => Ok(body.expose().to_vec()),
+            Self::Token(body) => {
+                let texts = body.session.len() + body.start_url.len() + body.region.len() + body.token_type.len();
+                encode_in_place(body, body.access_token.expose().len() + texts)
+            }
             Self::Status(body) => serde_json::to_vec(body),
             Self::Login { status, .. } => serde_json::to_vec(status),
             Self::Session(body) => serde_json::to_vec(body),
@@ -71,6 +87,14 @@ impl Response {
             Self::NoContent => Ok(Vec::new()),
         }
     }
+}
+
+/// Encodes into a buffer that need not grow, for every outgrown one would be a copy of secrets that nobody wipes.
+fn encode_in_place(body: &impl Serialize, texts: usize) -> Result<Vec<u8>, serde_json::Error> {
+    // Names and punctuation; characters that need escaping are the exception.
+    let mut bytes = Vec::with_capacity(texts + texts / 4 + 256);
+    serde_json::to_writer(&mut bytes, body)?;
+    Ok(bytes)
 }
 
 /// The `credential_process` document itself.
@@ -89,6 +113,13 @@ pub struct CredentialDocument {
     pub expiration: Timestamp,
     /// The account they are for.
     pub account_id: Option<AccountId>,
+}
+
+impl CredentialDocument {
+    fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let secrets = self.secret_access_key.expose().len() + self.session_token.expose().len();
+        encode_in_place(self, self.access_key_id.len() + secrets)
+    }
 }
 
 /// `GET /v1/token`.

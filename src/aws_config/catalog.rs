@@ -142,7 +142,7 @@ pub struct Catalog {
     pub sessions: BTreeMap<SessionName, Result<SessionDefinition, Rejected>>,
     /// Profiles that lead to a session, by name. Profiles that do not concern us are not here.
     pub profiles: BTreeMap<ProfileName, Result<Profile, Rejected>>,
-    /// The names of all profiles, also of those that do not concern us.
+    /// The names of all profiles, also of those that do not concern us, sorted.
     pub other_profiles: Vec<ProfileName>,
     /// What was left out.
     pub warnings: Vec<Warning>,
@@ -304,7 +304,8 @@ mod tests {
     use super::*;
 
     const CONFIG: &str = "[sso-session corp]\nsso_start_url = https://corp.example/start\nsso_region = eu-west-1\n\
-                          [profile dev]\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = Developer\n";
+                          [profile dev]\nsso_session = corp\nsso_account_id = 111122223333\n\
+                          sso_role_name = Developer\n";
 
     #[test]
     fn lines_that_only_moved_are_no_difference() {
@@ -384,12 +385,66 @@ mod tests {
         assert_eq!(catalog.diff(&catalog), Diff::default());
     }
 
+    /// Lines that say something, so that random files say something too.
+    const LINES: [&str; 30] = [
+        "[sso-session a]",
+        "[sso-session https://a.example/start]",
+        "[profile x]",
+        "[profile y]",
+        "[default]",
+        "[profile default]",
+        "[services s]",
+        "[x]",
+        "[broken",
+        "sso_session = a",
+        "sso_session = b",
+        "sso_start_url = https://a.example/start",
+        "sso_start_url = http://b.example/start",
+        "sso_region = eu-west-1",
+        "sso_region = eu-west-2",
+        "sso_account_id = 111122223333",
+        "sso_account_id = 1",
+        "sso_role_name = R",
+        "services = s",
+        "endpoint_url = http://127.0.0.1:1",
+        "  endpoint_url = http://127.0.0.1:2",
+        "sso =",
+        "sso_oidc =",
+        "use_fips_endpoint = true",
+        "ignore_configured_endpoint_urls = true",
+        "ca_bundle = /ca.pem",
+        "credential_process = sso-credential-process --profile x",
+        "credential_process = sso-credential-process --profile y",
+        "credential_process = sso-credential-process --account 111122223333 --role R",
+        "garbage",
+    ];
+
     proptest::proptest! {
         #[test]
         fn any_bytes_make_a_catalog(bytes: Vec<u8>, credentials: Vec<u8>) {
             let file = |bytes: Vec<u8>| Some(SourceFile { path: "/c".into(), bytes });
             let sources = Sources { config: file(bytes), credentials: file(credentials) };
             let _ = Catalog::read(&sources, &Env::default(), &Settings::default());
+        }
+
+        #[test]
+        fn a_usable_profile_leads_to_a_session_that_is_there(
+            config in proptest::collection::vec(proptest::sample::select(LINES.to_vec()), 0..60),
+            credentials in proptest::collection::vec(proptest::sample::select(LINES.to_vec()), 0..10),
+        ) {
+            let catalog = Catalog::of_both(&config.join("\n"), &credentials.join("\n"), &[]);
+            for profile in catalog.profiles.values().flatten() {
+                proptest::prop_assert!(catalog.sessions.contains_key(&profile.session));
+                proptest::prop_assert!(profile.target.as_ref().is_none_or(|target| target.session == profile.session));
+                proptest::prop_assert!(catalog.other_profiles.binary_search(&profile.name).is_ok());
+            }
+            let rejected = catalog.profiles.values().filter_map(|profile| profile.as_ref().err());
+            let rejected = rejected.chain(catalog.sessions.values().filter_map(|session| session.as_ref().err()));
+            for place in rejected.map(|rejected| &rejected.place).chain(catalog.warnings.iter().map(|warning| &warning.place)) {
+                let lines = if place.file.ends_with("config") { config.len() } else { credentials.len() };
+                proptest::prop_assert!((1..=lines).contains(&place.line), "{place}");
+            }
+            proptest::prop_assert_eq!(catalog.diff(&catalog), Diff::default());
         }
     }
 }

@@ -213,14 +213,9 @@ fn header(text: &str) -> Option<(&str, &str)> {
 
 /// The line up to a `#` or `;` that stands at its start or after white space.
 fn without_comment(line: &str) -> &str {
-    let mut after_space = true;
-    for (index, character) in line.char_indices() {
-        if after_space && matches!(character, '#' | ';') {
-            return &line[..index];
-        }
-        after_space = character.is_whitespace();
-    }
-    line
+    line.match_indices(['#', ';'])
+        .find(|(index, _)| line[..*index].chars().next_back().is_none_or(char::is_whitespace))
+        .map_or(line, |(index, _)| &line[..index])
 }
 
 fn looks_like_a_property(text: &str) -> bool {
@@ -242,6 +237,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const KEY: &str = "[a-z_]{1,12}";
+    const VALUE: &str = "[A-Za-z0-9/:.=+@-]{1,20}";
 
     fn flat(text: &str) -> Vec<(String, String, String, usize)> {
         let mut rows = Vec::new();
@@ -345,7 +343,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(
             sections in proptest::collection::vec(
-                ("[a-z][a-z0-9-]{0,8}", proptest::collection::vec(("[a-z_]{1,12}", "[A-Za-z0-9/:.=+@-]{1,20}"), 0..6)), 0..6),
+                ("[a-z][a-z0-9-]{0,8}", proptest::collection::vec((KEY, VALUE), 0..6)), 0..6),
             newline in proptest::sample::select(vec!["\n", "\r\n"]),
             equals in proptest::sample::select(vec!["=", " = ", "  =\t", ": "]),
         ) {

@@ -133,7 +133,7 @@ impl Surroundings<'_> {
         };
         let ca_bundle = match (self.env.get_os("AWS_CA_BUNDLE"), section.and_then(|section| section.get("ca_bundle"))) {
             (Some(path), _) => Some((PathBuf::from(path), Decider::Variable("AWS_CA_BUNDLE"))),
-            (None, Some(path)) => Some((self.path(&path.text), Decider::Line(path.at, "ca_bundle"))),
+            (None, Some(path)) => Some((self.path(path.text), Decider::Line(path.at, "ca_bundle"))),
             (None, None) => None,
         };
         Ok(View { oidc: choose(Service::Oidc)?, portal: choose(Service::Portal)?, ca_bundle })
@@ -158,15 +158,15 @@ impl Surroundings<'_> {
         let Some(section) = section else { return Ok(None) };
         if let Some(named) = section.get("services") {
             let by = Decider::Line(named.at, "services");
-            let services = self.services.get(&named.text).ok_or_else(|| Problem {
+            let services = self.services.get(named.text).ok_or_else(|| Problem {
                 by: Some(by),
-                message: format!("there is no [services {}]", shown(&named.text)),
+                message: format!("there is no [services {}]", shown(named.text)),
             })?;
             if let Some(url) = services.block(key).and_then(|block| block.child("endpoint_url")) {
-                return Ok(Some((&url.text, Decider::Line(url.at, "endpoint_url"))));
+                return Ok(Some((url.text, Decider::Line(url.at, "endpoint_url"))));
             }
         }
-        Ok(section.get("endpoint_url").map(|url| (url.text.as_ref(), Decider::Line(url.at, "endpoint_url"))))
+        Ok(section.get("endpoint_url").map(|url| (url.text, Decider::Line(url.at, "endpoint_url"))))
     }
 
     /// Whether something is switched on, and by what; the environment is asked first.
@@ -178,9 +178,9 @@ impl Surroundings<'_> {
     ) -> Result<Option<Decider>, Problem> {
         let written = match self.env.get_os(variable) {
             Some(value) => Some((value.to_str().unwrap_or_default(), Decider::Variable(variable))),
-            None => section
-                .and_then(|section| section.get(key))
-                .map(|value| (value.text.as_ref(), Decider::Line(value.at, key))),
+            None => {
+                section.and_then(|section| section.get(key)).map(|value| (value.text, Decider::Line(value.at, key)))
+            }
         };
         match written {
             None => Ok(None),
@@ -452,7 +452,8 @@ mod tests {
     #[test]
     fn one_profile_alone_cannot_send_a_session_elsewhere() {
         let text = format!(
-            "{SESSION}[profile good]\nsso_session = corp\n[profile evil]\nsso_session = corp\nendpoint_url = https://evil.example\n"
+            "{SESSION}[profile good]\nsso_session = corp\n[profile evil]\nsso_session = corp\n\
+             endpoint_url = https://evil.example\n"
         );
         let catalog = Catalog::of(&text, &[]);
         assert_eq!(endpoints(&catalog).unwrap(), DEFAULTS);
@@ -511,7 +512,8 @@ mod tests {
     #[test]
     fn an_unusable_endpoint_of_one_of_several_profiles_rejects_that_profile_without_showing_it() {
         let text = format!(
-            "{SESSION}[profile a]\nsso_session = corp\n[profile b]\nsso_session = corp\nendpoint_url = https://u:hunter2@x\n"
+            "{SESSION}[profile a]\nsso_session = corp\n[profile b]\nsso_session = corp\n\
+             endpoint_url = https://u:hunter2@x\n"
         );
         let catalog = Catalog::of(&text, &[]);
         assert_eq!(endpoints(&catalog).unwrap(), DEFAULTS);

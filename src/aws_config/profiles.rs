@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use super::catalog::{Place, Profile, Rejected, Warning};
 use super::sections::{Files, Section, Sections, Value};
 use super::sessions::{self, Drafts};
-use super::shim::{self, ShimCall};
+use super::shim;
+use crate::api::TargetQuery;
 use crate::ids::{Grant, ProfileName, SessionName, TargetId};
 use crate::nearest::nearest;
 use crate::untrusted::shown;
@@ -27,7 +28,7 @@ pub(super) struct Lead<'a> {
 #[derive(Debug)]
 enum Meaning {
     Keys(Result<Option<TargetId>, Rejected>),
-    Shim(Result<ShimCall, Rejected>),
+    Shim(Result<TargetQuery, Rejected>),
 }
 
 /// Finds the profiles that concern us; legacy ones add their sessions to the drafts.
@@ -71,11 +72,12 @@ pub(super) fn resolve(
                 Err(rejected) => rejected,
                 Ok(_) => Rejected { place, message: "it leads to no session".to_owned() },
             }),
-            (Meaning::Shim(Ok(ShimCall::Profile(to))), _) => {
+            (Meaning::Shim(Ok(TargetQuery::Profile(to))), _) => {
                 hops.push((name, to, process_place(section, files)));
                 continue;
             }
-            (Meaning::Shim(Ok(ShimCall::Target { session, grant })), _) => {
+            (Meaning::Shim(Ok(TargetQuery::Role { session, account, role })), _) => {
+                let grant = Grant::Role { account, role };
                 let place_of_call = process_place(section, files);
                 shim_session(session, drafts)
                     .map(|session| {
@@ -116,7 +118,7 @@ impl<'a> Lead<'a> {
         warnings: &mut Vec<Warning>,
     ) -> Option<Self> {
         let process = section.get("credential_process");
-        let call = process.and_then(|process| shim::parse(&process.text));
+        let call = process.and_then(|process| shim::parse(process.text));
         let session = match (section.get("sso_session"), section.get("sso_start_url")) {
             (Some(session), _) => named_session(section, session, sections, files),
             (None, Some(start_url)) => sessions::legacy(name.as_str(), section, start_url, drafts, sections, files),
@@ -161,7 +163,7 @@ fn without_session(name: &ProfileName, section: &Section<'_>, files: &Files) -> 
 
 fn named_session(
     section: &Section<'_>,
-    named: &Value<'_>,
+    named: Value<'_>,
     sections: &Sections<'_>,
     files: &Files,
 ) -> Result<SessionName, Rejected> {
@@ -206,8 +208,8 @@ fn own_target(session: &SessionName, section: &Section<'_>, files: &Files) -> Re
 }
 
 /// The session a shim's `--session` names, or the only one there is.
-fn shim_session(named: Option<String>, drafts: &Drafts) -> Result<SessionName, String> {
-    let Some(named) = named else {
+fn shim_session(named: Option<SessionName>, drafts: &Drafts) -> Result<SessionName, String> {
+    let Some(name) = named else {
         let mut names = drafts.keys();
         return match (names.next(), names.next()) {
             (Some(only), None) => Ok(only.clone()),
@@ -215,7 +217,6 @@ fn shim_session(named: Option<String>, drafts: &Drafts) -> Result<SessionName, S
             (Some(_), Some(_)) => Err("credential_process: there are several sessions; add --session NAME".to_owned()),
         };
     };
-    let name: SessionName = named.parse().map_err(|error| format!("credential_process: --session is {error}"))?;
     if drafts.contains_key(&name) {
         return Ok(name);
     }
@@ -225,12 +226,11 @@ fn shim_session(named: Option<String>, drafts: &Drafts) -> Result<SessionName, S
 
 fn follow(
     name: &ProfileName,
-    to: &str,
+    to: &ProfileName,
     place: Place,
     profiles: &BTreeMap<ProfileName, Result<Profile, Rejected>>,
 ) -> Result<Profile, Rejected> {
-    let found = to.parse::<ProfileName>().ok().and_then(|to| profiles.get(&to));
-    let message = match found {
+    let message = match profiles.get(to) {
         Some(Ok(Profile { target: Some(target), session, .. })) => {
             return Ok(Profile {
                 name: name.clone(),
@@ -240,9 +240,9 @@ fn follow(
                 place,
             });
         }
-        Some(Ok(_)) => format!("profile {} names no account and role", shown(to)),
-        Some(Err(rejected)) => format!("profile {} cannot be used: {rejected}", shown(to)),
-        None => format!("{} is no profile with sso_session, sso_account_id and sso_role_name", shown(to)),
+        Some(Ok(_)) => format!("profile {} names no account and role", shown(to.as_str())),
+        Some(Err(rejected)) => format!("profile {} cannot be used: {rejected}", shown(to.as_str())),
+        None => format!("{} is no profile with sso_session, sso_account_id and sso_role_name", shown(to.as_str())),
     };
     Err(Rejected { place, message: format!("credential_process: {message}") })
 }
@@ -323,7 +323,7 @@ mod tests {
         let error = target(&format!("{run} --session crop --account 111122223333 --role R\n")).unwrap_err();
         assert_eq!(error, "/config:5: credential_process: there is no session crop (did you mean corp?)");
         let error = target(&format!("{run} --account 1 --role R\n")).unwrap_err();
-        assert!(error.starts_with("/config:5: credential_process: --account:"), "{error}");
+        assert!(error.starts_with("/config:5: credential_process: --account 1: "), "{error}");
     }
 
     #[test]
@@ -341,7 +341,8 @@ mod tests {
         let run = "credential_process = sso-credential-process --profile";
         let keys = "sso_session = corp\nsso_account_id = 111122223333\nsso_role_name = R\n";
         let text = format!(
-            "{SESSION}[profile one]\n{run} keys\n[profile keys]\n{keys}[profile two]\n{run} one\n[profile loop]\n{run} loop\n\
+            "{SESSION}[profile one]\n{run} keys\n[profile keys]\n{keys}[profile two]\n{run} one\n\
+             [profile loop]\n{run} loop\n\
              [profile lost]\n{run} nobody\n[profile only]\nsso_session = corp\n[profile bare]\n{run} only\n"
         );
         let catalog = Catalog::of(&text, &[]);

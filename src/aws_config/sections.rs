@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::catalog::{Place, Sources, Warning};
-use super::ini::{self, Complaint, Document};
+use super::ini::{self, Complaint, Document, Property};
 use crate::untrusted::shown;
 
 /// One of the two files.
@@ -51,17 +51,23 @@ impl Files {
 }
 
 /// A value and where it is written.
-#[derive(Debug)]
-pub(super) struct Value<'a> {
-    pub(super) text: Cow<'a, str>,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Value<'s> {
+    pub(super) text: &'s str,
     pub(super) at: At,
-    children: HashMap<Cow<'a, str>, Value<'a>>,
+    children: &'s [Property<'s>],
 }
 
-impl Value<'_> {
+impl<'s> Value<'s> {
+    fn of(file: File, property: &'s Property<'s>) -> Self {
+        let Property { value, line, children, .. } = property;
+        Self { text: value, at: At { file, line: *line }, children }
+    }
+
     /// A sub-property that is not empty.
-    pub(super) fn child(&self, key: &str) -> Option<&Self> {
-        self.children.get(key).filter(|value| !value.text.is_empty())
+    pub(super) fn child(self, key: &str) -> Option<Self> {
+        let child = Self::of(self.at.file, last(self.children, key)?);
+        (!child.text.is_empty()).then_some(child)
     }
 }
 
@@ -70,27 +76,72 @@ impl Value<'_> {
 pub(super) struct Section<'a> {
     /// Its first header.
     pub(super) at: At,
-    values: HashMap<Cow<'a, str>, Value<'a>>,
+    config: Vec<Property<'a>>,
+    credentials: Vec<Property<'a>>,
 }
 
 impl<'a> Section<'a> {
+    const fn new(at: At) -> Self {
+        Self { at, config: Vec::new(), credentials: Vec::new() }
+    }
+
     /// The value of a key; an empty one counts as not written.
-    pub(super) fn get(&self, key: &str) -> Option<&Value<'a>> {
-        self.values.get(key).filter(|value| !value.text.is_empty())
+    pub(super) fn get(&self, key: &str) -> Option<Value<'_>> {
+        self.find(key).filter(|value| !value.text.is_empty())
     }
 
     /// A key that has sub-properties.
-    pub(super) fn block(&self, key: &str) -> Option<&Value<'a>> {
-        self.values.get(key).filter(|value| !value.children.is_empty())
+    pub(super) fn block(&self, key: &str) -> Option<Value<'_>> {
+        self.find(key).filter(|value| !value.children.is_empty())
     }
 
     fn has_any(&self, keys: &[&str]) -> bool {
         keys.iter().any(|key| self.get(key).is_some())
     }
 
-    fn add(&mut self, file: File, properties: Vec<ini::Property<'a>>) {
-        self.values.extend(values(file, properties));
+    fn find(&self, key: &str) -> Option<Value<'_>> {
+        let in_credentials = last(&self.credentials, key).map(|property| Value::of(File::Credentials, property));
+        in_credentials.or_else(|| last(&self.config, key).map(|property| Value::of(File::Config, property)))
     }
+
+    fn add(&mut self, file: File, mut properties: Vec<Property<'a>>) {
+        let all = match file {
+            File::Config => &mut self.config,
+            File::Credentials => &mut self.credentials,
+        };
+        if all.is_empty() {
+            *all = properties;
+        } else {
+            all.append(&mut properties);
+        }
+    }
+
+    /// To be called when all is added, before anything is looked up.
+    fn sort(&mut self) {
+        sort(&mut self.config);
+        sort(&mut self.credentials);
+    }
+}
+
+fn sort(properties: &mut [Property<'_>]) {
+    if properties.len() > A_HANDFUL {
+        properties.sort_by(|one, other| one.key.cmp(&other.key));
+    }
+    for property in properties {
+        sort(&mut property.children);
+    }
+}
+
+/// The last property of that key. Most sections have a handful, which is searched from end to end; as files can be
+/// anything, a larger number has been sorted.
+fn last<'s, 'a>(properties: &'s [Property<'a>], key: &str) -> Option<&'s Property<'a>> {
+    let candidates = if properties.len() <= A_HANDFUL {
+        properties
+    } else {
+        let end = properties.partition_point(|property| property.key.as_ref() <= key);
+        &properties[end.saturating_sub(1)..end]
+    };
+    candidates.iter().rfind(|property| property.key == key)
 }
 
 /// Sections of one kind by name, in the order of their first headers.
@@ -112,7 +163,7 @@ impl<'a> Named<'a> {
     /// The section of that name, made now if there is none.
     fn entry(&mut self, name: Cow<'a, str>, at: At) -> &mut Section<'a> {
         let index = *self.index.entry(name.clone()).or_insert_with(|| {
-            self.list.push((name, Section { at, values: HashMap::new() }));
+            self.list.push((name, Section::new(at)));
             self.list.len() - 1
         });
         &mut self.list[index].1
@@ -142,30 +193,33 @@ impl<'a> Sections<'a> {
         let Document { sections: written, complaints } = ini::parse(credentials);
         warn(File::Credentials, complaints, files, warnings);
         sections.add_credentials(written, files, warnings);
+        for named in [&mut sections.profiles, &mut sections.sso_sessions, &mut sections.services] {
+            named.list.iter_mut().for_each(|(_, section)| section.sort());
+        }
         sections
     }
 
     fn add_config(&mut self, written: Vec<ini::Section<'a>>, files: &Files, warnings: &mut Vec<Warning>) {
-        let mut default = Default::Unseen;
+        let mut default = Spelling::Unseen;
         for ini::Section { header, line, properties } in written {
             let at = At { file: File::Config, line };
             let mut say = |message: String| warnings.push(Warning { place: files.place(at), message });
             let (kind, name) = match Header::parse(header) {
                 Header::Default => {
-                    if default == Default::Prefixed {
+                    if default == Spelling::Prefixed {
                         say("[default] is ignored, because there is a [profile default]".to_owned());
                         continue;
                     }
-                    default = Default::Plain;
+                    default = Spelling::Plain;
                     (&mut self.profiles, "default")
                 }
                 Header::Profile("default") => {
                     let section = self.profiles.entry(Cow::Borrowed("default"), at);
-                    if default == Default::Plain {
+                    if default == Spelling::Plain {
                         say("[profile default] replaces the [default] above".to_owned());
-                        *section = Section { at, values: HashMap::new() };
+                        *section = Section::new(at);
                     }
-                    default = Default::Prefixed;
+                    default = Spelling::Prefixed;
                     section.add(File::Config, properties);
                     continue;
                 }
@@ -177,7 +231,9 @@ impl<'a> Sections<'a> {
                     continue;
                 }
                 Header::Other => {
-                    let section = Section { at, values: values(File::Config, properties) };
+                    let mut section = Section::new(at);
+                    section.add(File::Config, properties);
+                    section.sort();
                     if header == "DEFAULT" {
                         say("[DEFAULT] is not inherited by other sections, and is no profile".to_owned());
                     } else if section.has_any(&OURS) {
@@ -210,7 +266,7 @@ impl<'a> Sections<'a> {
 
 /// Which of the two spellings of the default profile has been seen in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Default {
+enum Spelling {
     Unseen,
     Plain,
     Prefixed,
@@ -266,15 +322,7 @@ pub(super) fn warn(file: File, complaints: Vec<Complaint>, files: &Files, warnin
     }
 }
 
-fn values<'a>(file: File, properties: Vec<ini::Property<'a>>) -> HashMap<Cow<'a, str>, Value<'a>> {
-    properties
-        .into_iter()
-        .map(|ini::Property { key, value, line, children }| {
-            (key, Value { text: value, at: At { file, line }, children: values(file, children) })
-        })
-        .collect()
-}
-
+const A_HANDFUL: usize = 16;
 const MOST_COMPLAINTS: usize = 100;
 /// Keys that show that a section was meant as a profile of ours.
 const OURS: [&str; 5] = ["sso_session", "sso_start_url", "sso_account_id", "sso_role_name", "credential_process"];
@@ -323,7 +371,7 @@ mod tests {
             let credentials = case["credentials"].as_str().unwrap_or_default();
             let sections = Sections::read(&config, credentials, &FILES(), &mut Vec::new());
             let profile = sections.profiles.get(case["profile"].as_str().unwrap());
-            let ours = profile.and_then(|profile| profile.get("aws_access_key_id")).map(|value| value.text.as_ref());
+            let ours = profile.and_then(|profile| profile.get("aws_access_key_id")).map(|value| value.text);
             let theirs: Vec<&str> = case["result"]
                 .as_object()
                 .unwrap()
@@ -347,7 +395,7 @@ mod tests {
         let text = "[profile t]\na = 1 # c\nb = 1 ; c\nc = 1#c\nd = https://x/start#/\n";
         let sections = Sections::read(text, "", &FILES(), &mut Vec::new());
         let profile = sections.profiles.get("t").unwrap();
-        let values = ["a", "b", "c", "d"].map(|key| profile.get(key).unwrap().text.as_ref());
+        let values = ["a", "b", "c", "d"].map(|key| profile.get(key).unwrap().text);
         assert_eq!(values, ["1", "1", "1#c", "https://x/start#/"]);
     }
 
@@ -360,12 +408,24 @@ mod tests {
         let profile = sections.profiles.get("t").unwrap();
         let found = ["a", "b"].map(|key| {
             let value = profile.get(key).unwrap();
-            (value.text.as_ref(), FILES().place(value.at))
+            (value.text, FILES().place(value.at))
         });
         assert_eq!(found[0], ("1", Place { file: "/config".into(), line: 3 }));
         assert_eq!(found[1], ("3", Place { file: "/credentials".into(), line: 2 }));
         assert_eq!(warnings.len(), 1);
         assert_eq!(warnings[0].place.file, Path::new("/credentials"));
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts_in_small_sections_and_in_large_ones() {
+        for fillers in [0, 10, 100] {
+            let filler: String = (0..fillers).map(|number| format!("k{number} = x\n")).collect();
+            let text = format!("[profile t]\nkey = 1\n{filler}key = 2\n[profile t]\n{filler}");
+            let sections = Sections::read(&text, "", &FILES(), &mut Vec::new());
+            let profile = sections.profiles.get("t").unwrap();
+            assert_eq!(profile.get("key").unwrap().text, "2");
+            assert!(profile.get("kez").is_none() && profile.get("").is_none());
+        }
     }
 
     #[test]

@@ -140,7 +140,8 @@ impl fmt::Display for SelectError {
                 if names.len() > MOST_LISTED { formatter.write_str(", …") } else { Ok(()) }
             }
             Self::NoSessions => formatter.write_str(
-                "no session is configured: add an [sso-session] section to the AWS config file, or run `aws configure sso`",
+                "no session is configured: add an [sso-session] section to the AWS config file, \
+                 or run `aws configure sso`",
             ),
         }
     }
@@ -195,7 +196,8 @@ mod tests {
     #[test]
     fn a_profile_is_unknown_or_not_ours_or_rejected() {
         let text = session("corp")
-            + "[profile static]\naws_access_key_id = x\n[profile bad]\nsso_session = gone\n[profile dev]\nsso_session = corp\n";
+            + "[profile static]\naws_access_key_id = x\n[profile bad]\nsso_session = gone\n\
+               [profile dev]\nsso_session = corp\n";
         let catalog = Catalog::of(&text, &[]);
         let find = |name: &str| catalog.profile(&name.parse().unwrap());
         assert!(find("dev").is_ok());

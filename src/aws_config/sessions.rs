@@ -46,7 +46,7 @@ pub(super) fn explicit(sections: &Sections<'_>, files: &Files) -> (Drafts, Vec<R
 pub(super) fn legacy(
     profile: &str,
     section: &Section<'_>,
-    start_url: &Value<'_>,
+    start_url: Value<'_>,
     drafts: &mut Drafts,
     sections: &Sections<'_>,
     files: &Files,
@@ -96,18 +96,18 @@ fn draft(what: &str, section: &Section<'_>, files: &Files) -> Result<Draft, Reje
         |key, example| reject(section.at, format!("{what} has no {key}: add a line such as `{key} = {example}`"));
     let start_url =
         section.get("sso_start_url").ok_or_else(|| missing("sso_start_url", "https://example.awsapps.com/start"))?;
-    check_start_url(&start_url.text)
+    check_start_url(start_url.text)
         .map_err(|problem| reject(start_url.at, format!("sso_start_url of {what}: {problem}")))?;
     let region = section.get("sso_region").ok_or_else(|| missing("sso_region", "eu-west-1"))?;
     Ok(Draft {
         at: section.at,
-        start_url: start_url.text.clone().into_owned(),
+        start_url: start_url.text.to_owned(),
         region: region
             .text
             .parse()
             .map_err(|error| reject(region.at, format!("sso_region of {what} is {error}, such as eu-west-1")))?,
         region_at: region.at,
-        scopes: section.get("sso_registration_scopes").map_or_else(default_scopes, |value| scopes(&value.text)),
+        scopes: section.get("sso_registration_scopes").map_or_else(default_scopes, |value| scopes(value.text)),
     })
 }
 
@@ -219,7 +219,8 @@ mod tests {
     fn of_two_regions_for_one_start_url_the_first_counts_and_the_other_is_told_both_lines() {
         let url = "https://e.example/start";
         let text = format!(
-            "[profile a]\nsso_start_url = {url}\nsso_region = eu-west-1\n[profile b]\nsso_start_url = {url}\nsso_region = eu-west-2\n"
+            "[profile a]\nsso_start_url = {url}\nsso_region = eu-west-1\n\
+             [profile b]\nsso_start_url = {url}\nsso_region = eu-west-2\n"
         );
         let catalog = Catalog::of(&text, &[]);
         assert_eq!(catalog.session_named(url).unwrap().region.as_str(), "eu-west-1");
@@ -239,5 +240,19 @@ mod tests {
         assert_eq!(catalog.target_of("b"), Ok(format!("{url} only")));
         let alone = Catalog::of(&format!("[profile a]\nsso_start_url = {url}\n"), &[]);
         assert!(alone.session_named(url).unwrap_err().contains("has no sso_region"));
+    }
+
+    #[test]
+    fn an_sso_session_that_is_named_like_a_start_url_is_not_redefined_by_a_profile() {
+        let url = "https://e.example/start";
+        let legacy = format!("[profile a]\nsso_start_url = {url}\nsso_region = eu-west-1\n");
+        let section = |target: &str| format!("[sso-session {url}]\nsso_region = eu-west-1\nsso_start_url = {target}\n");
+        let same = Catalog::of(&(section(url) + &legacy), &[]);
+        assert!(same.target_of("a").is_ok());
+        let other = Catalog::of(&(section("https://other.example/start") + &legacy), &[]);
+        assert_eq!(other.session_named(url).unwrap().start_url, "https://other.example/start");
+        assert!(other.target_of("a").unwrap_err().contains("there is an [sso-session] of that name"));
+        let broken = Catalog::of(&(section("ftp://x") + &legacy), &[]);
+        assert!(broken.session_named(url).is_err());
     }
 }

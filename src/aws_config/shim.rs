@@ -1,60 +1,20 @@
 //! A `credential_process` line that runs our shim.
 //!
-//! Owns: recognising it, and what its arguments name. Refuses to know which sessions and profiles there are.
+//! Owns: recognising it. Refuses to know what its arguments mean (the shim itself says that) and which sessions and
+//! profiles there are.
 //! Invariant: a line is split as the SDKs that use no shell split it, and nothing is ever run.
 
-use crate::ids::{AccountId, Grant, RoleName};
-
-/// What the shim is told to fetch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ShimCall {
-    /// `--profile NAME`.
-    Profile(String),
-    /// `--account ID --role R`, with or without `--session S`.
-    Target { session: Option<String>, grant: Grant },
-}
+use crate::api::TargetQuery;
 
 /// Reads the line; `None` if it runs something else, else what it names or what is wrong with it.
-pub(super) fn parse(line: &str) -> Option<Result<ShimCall, String>> {
+pub(super) fn parse(line: &str) -> Option<Result<TargetQuery, String>> {
     let Some(words) = split(line) else {
         return line.contains(PROGRAM).then(|| Err("a quote is not closed".to_owned()));
     };
     let mut words = words.into_iter();
     let program = words.next()?;
-    (program.rsplit('/').next() == Some(PROGRAM)).then(|| arguments(words))
-}
-
-fn arguments(mut words: impl Iterator<Item = String>) -> Result<ShimCall, String> {
-    let (mut profile, mut session, mut account, mut role) = (None, None, None, None);
-    while let Some(word) = words.next() {
-        let (flag, value) = match word.split_once('=') {
-            Some((flag, value)) => (flag, Some(value.to_owned())),
-            None => (word.as_str(), None),
-        };
-        let slot = match flag {
-            "--profile" => Some(&mut profile),
-            "--session" => Some(&mut session),
-            "--account" => Some(&mut account),
-            "--role" => Some(&mut role),
-            "--min-validity" | "--timeout" => None,
-            _ => return Err(format!("{PROGRAM} has no argument `{}`", crate::untrusted::shown(flag))),
-        };
-        let value =
-            value.or_else(|| words.next()).filter(|value| !value.is_empty()).ok_or(format!("{flag} needs a value"))?;
-        if let Some(slot) = slot {
-            *slot = Some(value);
-        }
-    }
-    match (profile, account, role) {
-        (Some(profile), None, None) if session.is_none() => Ok(ShimCall::Profile(profile)),
-        (Some(_), _, _) => Err("--profile goes without --session, --account and --role".to_owned()),
-        (None, Some(account), Some(role)) => {
-            let account: AccountId = account.parse().map_err(|error| format!("--account: {error}"))?;
-            let role: RoleName = role.parse().map_err(|error| format!("--role: {error}"))?;
-            Ok(ShimCall::Target { session, grant: Grant::Role { account, role } })
-        }
-        (None, _, _) => Err("it needs --account and --role, or --profile".to_owned()),
-    }
+    (program.rsplit('/').next() == Some(PROGRAM))
+        .then(|| crate::shim::target(words.map(Into::into)).map_err(|error| error.to_string()))
 }
 
 /// Splits into words as a POSIX shell does, without expanding anything; `None` for an open quote.
@@ -101,9 +61,12 @@ const PROGRAM: &str = "sso-credential-process";
 mod tests {
     use super::*;
 
-    fn target(session: Option<&str>) -> ShimCall {
-        let grant = Grant::Role { account: "111122223333".parse().unwrap(), role: "Developer".parse().unwrap() };
-        ShimCall::Target { session: session.map(str::to_owned), grant }
+    fn target(session: Option<&str>) -> TargetQuery {
+        TargetQuery::Role {
+            session: session.map(|name| name.parse().unwrap()),
+            account: "111122223333".parse().unwrap(),
+            role: "Developer".parse().unwrap(),
+        }
     }
 
     #[test]
@@ -111,14 +74,15 @@ mod tests {
         for line in [
             "/usr/bin/sso-credential-process --session corp --account 111122223333 --role Developer",
             "sso-credential-process --account=111122223333 --role=Developer --session=corp --timeout 10s",
-            "\"/a b/sso-credential-process\" --session 'corp' --account 111122223333 --role Devel\\oper --min-validity=1h",
+            "\"/a b/sso-credential-process\" --session 'corp' --account 111122223333 --role Devel\\oper",
+            "sso-credential-process --min-validity=1h --session corp --account 111122223333 --role Developer",
         ] {
             assert_eq!(parse(line), Some(Ok(target(Some("corp")))), "{line}");
         }
         let line = "sso-credential-process --account 111122223333 --role Developer";
         assert_eq!(parse(line), Some(Ok(target(None))));
         let line = "/x/sso-credential-process --profile 'my prof'";
-        assert_eq!(parse(line), Some(Ok(ShimCall::Profile("my prof".to_owned()))));
+        assert_eq!(parse(line), Some(Ok(TargetQuery::Profile("my prof".parse().unwrap()))));
     }
 
     #[test]
@@ -142,6 +106,8 @@ mod tests {
             "--profile=",
             "--profile 'a",
             "extra",
+            "--profile a --profile b",
+            "--profile a --timeout soon",
         ] {
             assert!(matches!(parse(&format!("sso-credential-process {arguments}")), Some(Err(_))), "{arguments}");
         }

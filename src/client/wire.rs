@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
 use rustix::event::PollFlags;
-use zeroize::Zeroize;
+use zeroize::zeroize_bytes;
 
 use super::Reply;
 use super::deadline::Deadline;
@@ -101,7 +101,7 @@ struct Head {
 
 impl Drop for Received {
     fn drop(&mut self) {
-        self.buffer[..self.filled].zeroize();
+        zeroize_bytes(&mut self.buffer[..self.filled]);
     }
 }
 
@@ -154,7 +154,7 @@ struct Wiped(Vec<u8>);
 
 impl Drop for Wiped {
     fn drop(&mut self) {
-        self.0.zeroize();
+        crate::secret::wipe(std::mem::take(&mut self.0));
     }
 }
 

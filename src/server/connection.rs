@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 use super::convert::{self, Answer};
 use super::seat::{Phase, Seat};
@@ -53,36 +54,34 @@ pub(super) async fn converse(stream: UnixStream, seat: Arc<Seat>) {
     .await;
 }
 
-async fn answer(seat: &Seat, request: hyper::Request<Incoming>) -> Result<Answer, std::convert::Infallible> {
-    let begun = tracing::enabled!(tracing::Level::DEBUG).then(|| seat.room.now());
-    let (head, body) = request.into_parts();
-    let (route, outcome) = match read(seat, &head, body).await {
-        Ok(request) => (convert::route(&request), ask(seat, request).await),
+async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<Answer, std::convert::Infallible> {
+    let begun = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
+    let (route, outcome) = match read(seat, &mut request).await {
+        Ok(asked) => (convert::route(&asked), ask(seat, asked).await),
         Err(problem) => ("none", Err(problem)),
     };
     seat.enter(Phase::Answering);
     let answer = convert::answer(outcome, seat.room.is_leaving());
     if let Some(begun) = begun {
-        let elapsed = seat.room.now().saturating_sub(begun);
-        tracing::debug!(method = %shown(head.method.as_str()), route, status = answer.status().as_u16(), ?elapsed, "answered");
+        let elapsed = begun.elapsed();
+        tracing::debug!(method = %shown(request.method().as_str()), route, status = answer.status().as_u16(), ?elapsed, "answered");
     }
     Ok(answer)
 }
 
-async fn read(seat: &Seat, head: &http::request::Parts, body: Incoming) -> Result<Request, Problem> {
-    let target = head.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
-    if body.is_end_stream() {
+async fn read(seat: &Seat, request: &mut hyper::Request<Incoming>) -> Result<Request, Problem> {
+    if request.body().is_end_stream() {
         seat.enter(Phase::Asking);
-        return Request::parse(head.method.as_str(), target, &[]);
+        return parse(request, &[]);
     }
     seat.enter(Phase::Body);
     let most = seat.room.limits.body_bytes;
     let too_large =
         || Problem::new(Code::InvalidRequest, format!("the body has more than {most} bytes")).with_status(413);
-    if body.size_hint().lower() > most as u64 {
+    if request.body().size_hint().lower() > most as u64 {
         return Err(too_large());
     }
-    let body = Limited::new(body, most).collect().await.map_err(|error| {
+    let body = Limited::new(request.body_mut(), most).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
             too_large()
         } else {
@@ -90,7 +89,12 @@ async fn read(seat: &Seat, head: &http::request::Parts, body: Incoming) -> Resul
         }
     })?;
     seat.enter(Phase::Asking);
-    Request::parse(head.method.as_str(), target, &body.to_bytes())
+    parse(request, &body.to_bytes())
+}
+
+fn parse(request: &hyper::Request<Incoming>, body: &[u8]) -> Result<Request, Problem> {
+    let target = request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    Request::parse(request.method().as_str(), target, body)
 }
 
 async fn ask(seat: &Seat, request: Request) -> Result<Response, Problem> {

@@ -1,5 +1,7 @@
 //! Between hyper's types and the socket API's.
 
+use std::sync::Arc;
+
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body_util::Full;
@@ -58,17 +60,21 @@ pub(super) const fn route(request: &Request) -> &'static str {
 
 /// The answer on the wire; `last` closes the connection after it.
 pub(super) fn answer(outcome: Result<Response, Problem>, last: bool) -> Answer {
-    let encoded = outcome.and_then(|response| match response.encode() {
-        Ok(body) => Ok((response.status(), JSON, body)),
-        Err(error) => Err(Problem::new(Code::Internal, "the answer cannot be encoded").caused_by(error)),
+    let encoded = outcome.and_then(|response| {
+        let status = response.status();
+        match response {
+            Response::EncodedCredentials(body) => Ok((status, JSON, Bytes::from_owner(Shared(body)))),
+            response => match response.encode() {
+                Ok(body) => Ok((status, JSON, wiped(body))),
+                Err(error) => Err(Problem::new(Code::Internal, "the answer cannot be encoded").caused_by(error)),
+            },
+        }
     });
     let (status, kind, body) = encoded.unwrap_or_else(|problem| {
         // Strings and numbers: this cannot fail, and if it did, the status would still be told.
-        (problem.status, PROBLEM_JSON, serde_json::to_vec(&problem).unwrap_or_default())
+        (problem.status, PROBLEM_JSON, wiped(serde_json::to_vec(&problem).unwrap_or_default()))
     });
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    // Wiped when hyper has written it.
-    let body = Bytes::from_owner(SecretBytes::new(body));
     let mut answer = Answer::new(Full::new(body));
     *answer.status_mut() = status;
     let mut headers = HeaderMap::with_capacity(4);
@@ -82,6 +88,20 @@ pub(super) fn answer(outcome: Result<Response, Problem>, last: bool) -> Answer {
     }
     *answer.headers_mut() = headers;
     answer
+}
+
+/// A body that is wiped when hyper has written it.
+fn wiped(body: Vec<u8>) -> Bytes {
+    Bytes::from_owner(SecretBytes::new(body))
+}
+
+/// A body that others are being sent too; wiped when the last of them has it and the engine has a fresher one.
+struct Shared(Arc<SecretBytes>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        self.0.expose()
+    }
 }
 
 const AGENT_VERSION: HeaderName = HeaderName::from_static("sso-agent-version");

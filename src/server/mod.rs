@@ -5,7 +5,7 @@
 //! caller can hold a place for ever or take all of them (A§14: every limit is in [`Limits`]); a caller that hangs up
 //! costs nothing more; without connections there are no timers.
 //!
-//! One timer serves all connections. A connection notes in its [`Seat`] what it is doing and since when; the loop
+//! One timer serves all connections. A connection notes in its `Seat` what it is doing and since when; the loop
 //! looks through the seats when the nearest deadline has come, or when a connection calls because it now has a nearer
 //! one. A request that arrives whole touches no timer at all.
 
@@ -91,7 +91,9 @@ pub async fn serve(listener: UnixListener, handle: Handle, limits: Limits, shutd
                 Ok(stream) => house.enter(stream),
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
-                    house.close_longest_idle(|_| true);
+                    if is_out_of_descriptors(&error) {
+                        house.close_longest_idle(|_| true);
+                    }
                 }
             },
         }
@@ -177,7 +179,7 @@ impl House {
         });
         // One that is being answered now has no deadline, but will.
         let next = next.or_else(|| (!self.seats.is_empty()).then(|| now + self.room.limits.idle_time));
-        self.next_sweep = next.map(|next| self.room.start + next);
+        self.next_sweep = next.map(|next| self.room.start + next + seat::GRAIN);
     }
 
     fn look_again_by(&mut self, time: Instant) {
@@ -242,6 +244,11 @@ impl Trouble {
             }
         }
     }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// The uid under which the kernel shows users that our user namespace does not know.

@@ -221,3 +221,32 @@ fn this_machine() -> vec::IntoIter<SocketAddr> {
 }
 
 type Connecting<T> = Pin<Box<dyn Future<Output = Result<T, NotSent>> + Send>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::roots::Roots;
+
+    async fn failure(url: &str) -> NotSent {
+        let mut connector = Connector::new(Arc::new(Roots::Unneeded.load().unwrap()));
+        connector.call(url.parse().unwrap()).await.map(drop).unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_name_without_an_address_is_not_a_connection_that_failed() {
+        // No name server is asked about a label of more than 63 characters.
+        let nowhere = failure(&format!("http://{}.invalid/", "a".repeat(64))).await;
+        assert!(matches!(nowhere, NotSent::Dns(_)), "{nowhere:?}");
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let refused = failure(&format!("http://{nobody}/")).await;
+        assert!(matches!(refused, NotSent::Connect(_)), "{refused:?}");
+    }
+
+    #[test]
+    fn an_address_that_does_not_answer_is_a_timeout_however_deep_it_is_reported() {
+        let error = io::Error::from(io::ErrorKind::TimedOut);
+        assert_eq!(connect(&error), NotSent::ConnectTimeout);
+        let unresolved = Unresolved(io::Error::from(io::ErrorKind::TimedOut));
+        assert!(matches!(connect(&unresolved), NotSent::Dns(_)));
+    }
+}

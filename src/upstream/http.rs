@@ -27,7 +27,7 @@ use super::roots::{Roots, Stamp};
 use super::{Failure, NotSent, Unclear};
 use crate::clock::Clock;
 use crate::identity_center::Endpoint;
-use crate::time::Now;
+use crate::time::{Mono, Now};
 
 /// A request and the kind of connection it needs.
 #[derive(Debug)]
@@ -60,9 +60,17 @@ pub(super) struct Response {
 
 /// The clients of every set of roots in use.
 pub(super) struct Clients {
-    by_roots: Mutex<HashMap<Roots, (Option<Stamp>, Pair)>>,
+    by_roots: Mutex<HashMap<Roots, Entry>>,
 }
 
+struct Entry {
+    stamp: Option<Stamp>,
+    connector: Connector,
+    clients: Pair,
+    used: Mono,
+}
+
+/// One client for each [`Connection`].
 #[derive(Clone)]
 pub(super) struct Pair {
     fresh: HttpClient,
@@ -75,29 +83,38 @@ impl Clients {
     }
 
     /// The clients that trust what a route trusts. Roots are read when first needed and when their bundle changed.
-    pub(super) async fn trusting(&self, endpoint: &Endpoint, bundle: Option<&Path>) -> Result<Pair, Failure> {
+    pub(super) async fn trusting(
+        &self,
+        endpoint: &Endpoint,
+        bundle: Option<&Path>,
+        now: Mono,
+    ) -> Result<Pair, NotSent> {
         let roots = Roots::of(endpoint, bundle);
         // Held while the roots are read: ten sessions that wake together read them once.
         let mut by_roots = self.by_roots.lock().await;
-        let stamp = roots.stamp().map_err(Failure::NotSent)?;
-        if let Some((known, pair)) = by_roots.get(&roots)
-            && *known == stamp
+        let stamp = roots.stamp()?;
+        if let Some(entry) = by_roots.get_mut(&roots)
+            && entry.stamp == stamp
         {
-            return Ok(pair.clone());
+            // The pool's own timer does not count suspend, and a connection of before it leads nowhere.
+            if now.since(entry.used) > IDLE_TIMEOUT {
+                entry.clients = Pair::new(&entry.connector);
+            }
+            entry.used = now;
+            return Ok(entry.clients.clone());
         }
         let reading = roots.clone();
-        let config = spawn_blocking(move || reading.load())
-            .await
-            .map_err(|error| Failure::NotSent(NotSent::Roots(error.to_string())))?
-            .map_err(Failure::NotSent)?;
-        let pair = Pair::new(Connector::new(Arc::new(config)));
-        by_roots.insert(roots, (stamp, pair.clone()));
-        Ok(pair)
+        let config =
+            spawn_blocking(move || reading.load()).await.map_err(|error| NotSent::Roots(error.to_string()))??;
+        let connector = Connector::new(Arc::new(config));
+        let clients = Pair::new(&connector);
+        by_roots.insert(roots, Entry { stamp, connector, clients: clients.clone(), used: now });
+        Ok(clients)
     }
 }
 
 impl Pair {
-    fn new(connector: Connector) -> Self {
+    fn new(connector: &Connector) -> Self {
         let fresh = Client::builder(TokioExecutor::new())
             .retry_canceled_requests(false)
             .pool_max_idle_per_host(0)
@@ -107,7 +124,7 @@ impl Pair {
             .pool_max_idle_per_host(MOST_IDLE)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
-            .build(connector);
+            .build(connector.clone());
         Self { fresh, pooled }
     }
 

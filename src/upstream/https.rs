@@ -163,7 +163,8 @@ impl Line<'_> {
     }
 
     async fn clients(self, endpoint: &Endpoint) -> Result<Pair, Ended> {
-        let trusting = self.https.clients.trusting(endpoint, self.route.ca_bundle.as_deref());
+        let now = self.https.clock.now().mono;
+        let trusting = self.https.clients.trusting(endpoint, self.route.ca_bundle.as_deref(), now);
         let late = || NotSent::Roots("not read in time".to_owned());
         Ok(timeout_at(self.deadline, trusting).await.map_err(|_| late())??)
     }
@@ -208,7 +209,8 @@ impl Line<'_> {
                     Err(ended) => {
                         let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
                         let Some(until) = self.pause_after(&ended.failure, pause) else { return Err(ended) };
-                        wait(until).await;
+                        // The service asked for a pause, and the call's deadline bounds it.
+                        sleep_until(until).await;
                     }
                 }
             };
@@ -225,11 +227,6 @@ impl Line<'_> {
         let until = Instant::now().checked_add(retry_after.unwrap_or_default().max(pause))?;
         (until < self.deadline).then_some(until)
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the service asked for a pause; the call's deadline bounds it")]
-async fn wait(until: Instant) {
-    sleep_until(until).await;
 }
 
 /// No deadline overflows.

@@ -5,7 +5,6 @@
 //! error; it never falls back to the platform's roots.
 
 use std::fs::{self, Metadata};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -97,8 +96,7 @@ fn bundle(path: &Path) -> Result<RootCertStore, NotSent> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(certificates);
     if store.is_empty() {
-        let nothing = io::Error::new(io::ErrorKind::InvalidData, "no certificate in it");
-        return Err(unusable(path, &nothing.to_string()));
+        return Err(unusable(path, "no certificate in it"));
     }
     Ok(store)
 }

@@ -110,10 +110,8 @@ fn a_denied_sign_in_is_exit_code_3() {
 
 #[test]
 fn a_code_nobody_approves_expires() {
-    let service = FakeIdentityCenter::start(FakeConfig {
-        device_code_lifetime: Duration::from_secs(3),
-        ..FakeConfig::default()
-    });
+    let service =
+        FakeIdentityCenter::start(FakeConfig { device_code_lifetime: Duration::from_secs(3), ..FakeConfig::default() });
     let sandbox = Sandbox::with_session(service.url());
     let _agent = sandbox.start_agent();
     let login = sandbox.cli(&["login", "--json"]);

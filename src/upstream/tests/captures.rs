@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::identity_center::{ErrorName, ServiceError};
 use crate::time::Now;
-use crate::upstream::{Answer, Failure, Unclear};
+use crate::upstream::{Answer, Failure, NotSent, Unclear, oidc, portal};
 
 /// A capture's request and response.
 struct Capture(Value);
@@ -36,7 +36,7 @@ impl Capture {
             .map(|header| (header[0].as_str().unwrap(), header[1].as_str().unwrap()))
             .collect();
         let status = u16::try_from(answer["status"].as_u64().unwrap()).unwrap();
-        super::response(status, &headers, answer["body"].as_str().unwrap())
+        response(status, &headers, answer["body"].as_str().unwrap())
     }
 
     /// Makes a call against the captured answer and compares the request with the captured one.
@@ -92,7 +92,7 @@ async fn the_browser_flow_is_not_registered_yet() {
     let nowhere = endpoint("127.0.0.1:1".parse().unwrap());
     let browser = Call::RegisterClient { client_name: "x".into(), scopes: vec![], flow: Flow::Browser };
     let reply = call(browser, &nowhere).await;
-    assert!(matches!(reply.result, Err(Failure::NotSent(super::super::NotSent::Malformed(_)))), "{reply:?}");
+    assert!(matches!(reply.result, Err(Failure::NotSent(NotSent::Malformed(_)))), "{reply:?}");
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn a_device_authorization_is_understood() {
 
 #[tokio::test]
 async fn a_token_is_fetched_with_a_device_code_and_with_a_refresh_token() {
-    let captures: [(&str, fn(&Endpoint) -> Call, Option<&str>); 4] = [
+    let captures: [(&str, Make, Option<&str>); 4] = [
         ("oidc-create-token-device", poll, Some("rt")),
         ("oidc-create-token-device-legacy-norefresh", poll, None),
         ("oidc-create-token-refresh", refresh, Some("rt")),
@@ -206,7 +206,7 @@ async fn answered(capture: &Capture) -> Reply {
 
 #[tokio::test]
 async fn every_error_of_the_portal_is_known_by_name() {
-    let captures: [(&str, fn(&Endpoint) -> Call, ErrorName, u16); 5] = [
+    let captures: [(&str, Make, ErrorName, u16); 5] = [
         ("Forbidden-unmodeled", role_credentials, ErrorName::Forbidden, 403),
         ("InvalidRequestException", role_credentials, ErrorName::InvalidRequest, 400),
         ("ResourceNotFoundException", role_credentials, ErrorName::ResourceNotFound, 404),
@@ -243,7 +243,7 @@ fn role_credentials_are_parsed_and_illegal_ones_are_refused() {
         )
     };
     let parse = |key_id: &str, key: &str, token: &str, expiration: &str| {
-        super::super::portal::role_credentials(body(key_id, key, token, expiration).as_bytes())
+        portal::role_credentials(body(key_id, key, token, expiration).as_bytes())
     };
     let (id, key, token, expiration) = (r#""ASIAEXAMPLEEXAMPLE00""#, r#""s/k+=""#, r#""t_-""#, "1700003600000");
     let set = parse(id, key, token, expiration).unwrap();
@@ -260,13 +260,13 @@ fn role_credentials_are_parsed_and_illegal_ones_are_refused() {
         assert!(parse(id, key, token, wrong).is_err(), "{wrong}");
     }
     for wrong in ["", "{}", "[]", "null", "<html>", r#"{"roleCredentials":null}"#] {
-        assert!(super::super::portal::role_credentials(wrong.as_bytes()).is_err(), "{wrong}");
+        assert!(portal::role_credentials(wrong.as_bytes()).is_err(), "{wrong}");
     }
 }
 
 #[test]
 fn a_token_without_a_lifetime_or_with_a_strange_text_is_refused() {
-    let parse = |body: &str| super::super::oidc::token(body.as_bytes());
+    let parse = |body: &str| oidc::token(body.as_bytes());
     assert!(parse(r#"{"accessToken":"at","expiresIn":1}"#).is_ok());
     assert_eq!(parse(r#"{"accessToken":"at","expiresIn":1,"tokenType":null}"#).unwrap().token_type, "Bearer");
     assert_eq!(parse(r#"{"accessToken":"at","expiresIn":1,"refreshToken":""}"#).unwrap().refresh_token, None);
@@ -290,7 +290,7 @@ fn a_token_without_a_lifetime_or_with_a_strange_text_is_refused() {
 #[test]
 fn a_registration_that_does_not_say_when_it_was_issued_was_issued_now() {
     let started = Now { wall: Timestamp::from_secs(1_700_000_000), mono: crate::time::Mono::default() };
-    let parse = |body: &str| super::super::oidc::registered(body.as_bytes(), &[], Flow::Device, started);
+    let parse = |body: &str| oidc::registered(body.as_bytes(), &[], Flow::Device, started);
     let registration = parse(r#"{"clientId":"c","clientSecret":"s","clientSecretExpiresAt":1707776000}"#).unwrap();
     assert_eq!(registration.issued_at, started.wall);
     for wrong in [
@@ -310,7 +310,7 @@ fn a_device_authorization_leads_only_to_presentable_pages() {
         let body = format!(
             r#"{{"deviceCode":"dc","userCode":"AB","verificationUri":{uri},"verificationUriComplete":{complete},"expiresIn":600,"interval":{interval}}}"#
         );
-        super::super::oidc::device_authorization(body.as_bytes(), &oidc, "https://d-1.awsapps.com/start")
+        oidc::device_authorization(body.as_bytes(), &oidc, "https://d-1.awsapps.com/start")
     };
     let (good, evil) = (r#""https://d-1.awsapps.com/x""#, r#""https://evil.example.com/x""#);
     assert_eq!(parse(good, good, "1").unwrap().interval, Duration::from_secs(1));

@@ -7,7 +7,7 @@ fn page(body: &str) -> Act {
     Act::Answer(response(200, &[], body))
 }
 
-async fn listed(make: fn(&Endpoint) -> Call, acts: Vec<Act>) -> (Reply, Vec<String>) {
+async fn listed(make: Make, acts: Vec<Act>) -> (Reply, Vec<String>) {
     let (address, serving) = listener(acts);
     let endpoint = endpoint(address);
     let reply = call(make(&endpoint), &endpoint).await;

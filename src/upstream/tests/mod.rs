@@ -41,6 +41,11 @@ fn listener(acts: Vec<Act>) -> (SocketAddr, JoinHandle<Vec<String>>) {
     (address, serving)
 }
 
+/// Waits for a listener while the runtime runs on: it is the client's task that hangs up on a silent listener.
+async fn read_by(serving: JoinHandle<Vec<String>>) -> Vec<String> {
+    tokio::task::spawn_blocking(|| serving.join().unwrap()).await.unwrap()
+}
+
 fn play(act: Act, mut stream: TcpStream) -> Vec<String> {
     match act {
         Act::Answer(answer) => {
@@ -131,6 +136,8 @@ fn route(endpoint: &Endpoint) -> Route {
         timeout: Duration::from_secs(20),
     }
 }
+
+type Make = fn(&Endpoint) -> Call;
 
 async fn call(call: Call, endpoint: &Endpoint) -> Reply {
     https().call(route(endpoint), call).await

@@ -1,0 +1,2 @@
+//! The reference for the shim: what any Rust program costs before its first line.
+fn main() {}
