@@ -1,7 +1,5 @@
 //! No secret leaves the place it belongs to: a whole life with faults, and then a look everywhere.
 
-mod exposed;
-
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;

@@ -8,7 +8,8 @@ use crate::support::sandbox::Sandbox;
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// A refresh is due at 8 s, and where its fate is unknown again at 11 s.
+/// A refresh is due at 8 s, and where its fate is unknown again at 11 s; less jitter, and less up to a second for what a
+/// record rounds down.
 const LIFETIME: Duration = Duration::from_secs(12);
 
 fn service() -> FakeIdentityCenter {
@@ -63,7 +64,7 @@ fn killed_while_a_refresh_hangs_before_its_effect_it_presents_the_token_once_mor
     assert_eq!(calls.len(), 1);
     let calls = service.wait_for_calls(Operation::CreateTokenRefresh, 2, PATIENCE).unwrap();
     let pause = calls[1].at.since(first[0].at);
-    assert!(pause >= Duration::from_millis(2600), "presented again after {pause:?}");
+    assert!(pause >= Duration::from_millis(1600), "presented again after {pause:?}");
     agent.wait_for_status("refreshed", |status| {
         seconds(&status["sessions"][0]["access_token_expires_at"]) > service.now().seconds() + 6
     });
@@ -84,7 +85,7 @@ fn killed_after_the_effect_it_serves_what_is_valid_and_says_what_was_lost() {
     assert_eq!(sandbox.shim(&["--profile", "dev"]).json()["Version"], 1);
     assert_eq!(service.refresh_token_reuses(), 0, "nothing is presented twice in a hurry");
     let calls = service.wait_for_calls(Operation::CreateTokenRefresh, 2, PATIENCE).unwrap();
-    assert!(calls[1].at.since(first[0].at) >= Duration::from_millis(2600));
+    assert!(calls[1].at.since(first[0].at) >= Duration::from_millis(1600));
     let status = agent.wait_for_status("refused", |status| status["sessions"][0]["renewable"] == false);
     let message = status["sessions"][0]["last_error"]["message"].as_str().unwrap();
     assert!(message.contains("the answer to an earlier refresh was lost"), "{message}");
@@ -122,6 +123,10 @@ fn killed_in_the_middle_of_a_sign_in_it_needs_another_one_and_no_other_client() 
     let agent = sandbox.start_agent();
     let (status, body) = agent.request("POST", "/v1/sessions/corp/login", r#"{"flow":"device","started_by":"cli"}"#);
     assert_eq!(status, 202, "{body}");
+    agent.wait_for_status("saved", |status| {
+        let session = &status["sessions"][0];
+        session["saved"] == true && !session["registrations"].as_array().unwrap().is_empty()
+    });
     agent.kill();
     let agent = sandbox.start_agent();
     assert_eq!(agent.get("/v1/sessions/corp/login")["state"], "idle");

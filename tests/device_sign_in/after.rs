@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::approved_login;
 use crate::support::crowd::sessions;
-use crate::support::fake::{FakeConfig, FakeIdentityCenter, Operation};
+use crate::support::fake::{FakeConfig, FakeIdentityCenter, Operation, RefreshTokens};
 use crate::support::sandbox::{AGENT, Finished, Sandbox};
 
 #[test]
@@ -167,19 +167,39 @@ fn a_refresh_by_hand_is_made_at_most_once_a_minute() {
 }
 
 #[test]
-fn a_session_without_a_refresh_token_lives_as_long_as_its_access_token() {
+fn a_session_that_is_ended_over_there_says_between_which_times() {
     let service = FakeIdentityCenter::start(FakeConfig {
         access_token_lifetime: Duration::from_secs(6),
-        session_cap: Duration::from_secs(9),
         ..FakeConfig::default()
     });
     let sandbox = Sandbox::with_session(service.url());
     let agent = sandbox.start_agent();
     agent.sign_in(&service);
-    // The session itself ends, refreshes or not.
+    service.end_sessions();
+    let status = agent.wait_for_status("refused", |status| status["sessions"][0]["renewable"] == false);
+    assert_eq!(status["sessions"][0]["state"], "ending", "the access token still lives: {status:#}");
+    assert_eq!(sandbox.cli(&["status", "--check"]).code, Some(0));
     let status = agent.wait_for_status("ended", |status| status["sessions"][0]["state"] == "ended");
     assert_eq!(status["sessions"][0]["last_error"]["code"], "sign_in_required", "{status:#}");
     let stderr = sandbox.shim(&["--profile", "dev"]).failed_with(3);
     assert!(stderr.contains("ended between") && stderr.contains("it began at"), "{stderr}");
-    assert_eq!(service.refresh_token_reuses(), 0);
+    assert!(!stderr.contains("lost"), "nothing was lost here: {stderr}");
+    assert_eq!((service.refresh_token_reuses(), service.count(Operation::CreateTokenRefresh)), (0, 1));
+}
+
+#[test]
+fn a_refresh_without_a_new_refresh_token_keeps_the_old_one() {
+    let service = FakeIdentityCenter::start(FakeConfig {
+        access_token_lifetime: Duration::from_secs(4),
+        refresh_tokens: RefreshTokens::Unmentioned,
+        ..FakeConfig::default()
+    });
+    let sandbox = Sandbox::with_session(service.url());
+    let agent = sandbox.start_agent();
+    agent.sign_in(&service);
+    service.wait_for_answers(Operation::CreateTokenRefresh, 2, Duration::from_secs(30)).unwrap();
+    agent.kill();
+    let _agent = sandbox.start_agent();
+    service.wait_for_answers(Operation::CreateTokenRefresh, 3, Duration::from_secs(30)).unwrap();
+    assert_eq!(sandbox.shim(&["--profile", "dev"]).json()["Version"], 1);
 }

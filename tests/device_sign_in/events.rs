@@ -69,15 +69,14 @@ fn the_page_opens_in_the_users_browser() {
     let opener = sandbox.write("bin/xdg-open", "#!/bin/sh\nexec /usr/bin/curl -s -o /dev/null \"$1\"\n");
     std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).unwrap();
     sandbox.set("PATH", &format!("{}:/usr/bin:/bin", opener.parent().unwrap().display()));
-    let _agent = sandbox.start_agent();
-    // Without a display there is nobody to see it.
-    let login = approved_login(&sandbox, &service, &["--json"]);
-    assert_eq!((login.code, service.count(Operation::DevicePage)), (Some(0), 0), "{login:?}");
-    sandbox_with_display(sandbox, &service);
-}
-
-fn sandbox_with_display(mut sandbox: Sandbox, service: &FakeIdentityCenter) {
+    {
+        let _agent = sandbox.start_agent();
+        // Without a display there is nobody to see it.
+        let login = approved_login(&sandbox, &service, &["--json"]);
+        assert_eq!((login.code, service.count(Operation::DevicePage)), (Some(0), 0), "{login:?}");
+    }
     sandbox.set("DISPLAY", ":7");
+    let _agent = sandbox.start_agent();
     let login = sandbox.spawn_cli(&["login", "--force", "--json"]);
     let visits = service.wait_for_calls(Operation::DevicePage, 1, PATIENCE).unwrap();
     let code = service.wait_for_user_code(PATIENCE).unwrap();
