@@ -126,7 +126,11 @@ async fn live(
     manager.ready();
     let ended = loop {
         tokio::select! {
-            ended = &mut engine => break ended,
+            ended = &mut engine => {
+                // The server ends when it is told to, not when nobody answers its questions.
+                drop(close);
+                break ended;
+            }
             signal = signals.next() => {
                 let order = match signal {
                     Signal::Stop => Order::Stop,
@@ -217,7 +221,8 @@ impl AgentError {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Logging(_) => Exit::Usage,
-            Self::Path(_) | Self::Lock(_) | Self::Listen(_) | Self::Displaced => Exit::NoAgent,
+            Self::Path(error) => error.exit(),
+            Self::Lock(_) | Self::Listen(_) | Self::Displaced => Exit::NoAgent,
             Self::Source(_) => Exit::Configuration,
             Self::Open(_) | Self::Store(_) | Self::GaveUp => Exit::Storage,
             Self::Randomness | Self::Runtime(_) => Exit::Internal,

@@ -4,11 +4,29 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod canary;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod device_sign_in;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod fake_identity_center;
 #[cfg(test)]
+mod gapless;
+#[cfg(test)]
 mod main_job;
 #[cfg(test)]
+mod origin;
+#[cfg(test)]
 mod real_clients;
+#[cfg(test)]
+mod stampede;
 mod support;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod trouble;
+#[cfg(test)]
+mod wire_faults;

@@ -17,6 +17,8 @@ pub(super) struct Expiry {
     limit: Mono,
     /// When it was received.
     received: Mono,
+    /// How old it was then: an earlier run of the agent may have received it first.
+    older: Duration,
 }
 
 impl Expiry {
@@ -26,13 +28,14 @@ impl Expiry {
             service: skew.to_service(started.wall).after(lifetime),
             limit: started.mono.after(lifetime),
             received: started.mono,
+            older: Duration::ZERO,
         }
     }
 
     /// Something that ends at a time on the service's clock, and lives for `most` at the most.
     pub(super) fn at(service: Timestamp, now: Now, skew: Skew, most: Duration) -> Self {
         let left = skew.to_ours(service).since(now.wall).min(most);
-        Self { service, limit: now.mono.after(left), received: now.mono }
+        Self { service, limit: now.mono.after(left), received: now.mono, older: Duration::ZERO }
     }
 
     /// How long it still lives; zero when it is over.
@@ -47,9 +50,14 @@ impl Expiry {
         }
     }
 
+    /// The same, issued this long ago to an earlier run of the agent.
+    pub(super) const fn aged(self, older: Duration) -> Self {
+        Self { older, ..self }
+    }
+
     /// How long ago it was received.
     pub(super) fn age(&self, now: Now) -> Duration {
-        now.mono.since(self.received)
+        now.mono.since(self.received).saturating_add(self.older)
     }
 
     /// How long it was to live when it was received.

@@ -120,7 +120,8 @@ impl Session {
             Record::Client(client) => self.client = Some(client),
             Record::Tokens(record) => {
                 let lifetime = record.tokens.lifetime();
-                let access = Expiry::at(record.tokens.expires_at, turn.now, self.skew, lifetime);
+                let age = turn.now.wall.since(self.skew.to_ours(record.tokens.issued_at));
+                let access = Expiry::at(record.tokens.expires_at, turn.now, self.skew, lifetime).aged(age);
                 self.refreshing.load(&record, self.base_margin(lifetime));
                 let refresh_at = schedule::with_jitter(self.base_margin(lifetime), turn.dice);
                 self.holding = Some(Holding { record, access, rejected: false, saved: true, refresh_at });

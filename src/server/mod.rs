@@ -67,7 +67,8 @@ impl Default for Limits {
             idle_time: Duration::from_secs(60),
             header_bytes: 16 * 1024,
             body_bytes: 16 * 1024,
-            goodbye_time: Duration::from_secs(2),
+            // The engine answers whoever still waits after two seconds; that answer must get out.
+            goodbye_time: Duration::from_secs(4),
         }
     }
 }

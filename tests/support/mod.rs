@@ -5,5 +5,7 @@
     reason = "what a module offers is `pub` here as everywhere, though nothing outside can reach it"
 )]
 
+#[cfg(test)]
+pub mod crowd;
 pub mod fake;
 pub mod sandbox;

@@ -209,12 +209,27 @@ impl Agent<'_> {
     /// Ends it with SIGTERM, and says how it ended.
     pub fn stop(mut self) -> ExitStatus {
         self.signal(rustix::process::Signal::TERM);
-        self.child.wait().expect("it is ours")
+        self.wait_here()
     }
 
     /// Waits for its end.
     pub fn wait(mut self) -> ExitStatus {
-        self.child.wait().expect("it is ours")
+        self.wait_here()
+    }
+
+    /// An agent that does not end is killed, so that a test fails instead of standing still.
+    fn wait_here(&mut self) -> ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let (ended, end) = std::sync::mpsc::channel::<()>();
+        let watchdog = std::thread::spawn(move || {
+            if end.recv_timeout(Duration::from_secs(60)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        });
+        let status = self.child.wait().expect("it is ours");
+        drop(ended);
+        watchdog.join().expect("it does not panic");
+        status
     }
 
     /// A request to the socket: status and body.
@@ -302,6 +317,7 @@ impl From<Output> for Finished {
 pub fn request(socket: &Path, method: &str, path: &str, body: &str) -> (u16, Value) {
     use std::io::Write;
     let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("the agent listens");
+    stream.set_read_timeout(Some(Duration::from_secs(120))).expect("a timeout can be set");
     let length = body.len();
     write!(
         stream,
