@@ -2,7 +2,7 @@
 //!
 //! Owns: finding the socket, checking who listens, one request and its answer, and trying again within the caller's
 //! patience. Refuses to know what is asked and what the answer means. Invariants: not a byte is sent before the
-//! checks of [`trust`] have passed; what could have had an effect is never sent twice; nothing the other side says
+//! checks of `trust` have passed; what could have had an effect is never sent twice; nothing the other side says
 //! makes us allocate without bound; waiting is `poll(2)` with a deadline.
 
 mod deadline;

@@ -2,7 +2,13 @@
 
 // `cfg(test)` says to the linter what the whole file is anyway: test code may unwrap.
 #[cfg(test)]
+mod architecture;
+#[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod fake_identity_center;
 #[cfg(test)]
 mod main_job;
+#[cfg(test)]
+mod real_clients;
 mod support;

@@ -4,6 +4,7 @@
 //! server compile this one table. Refuses to know how bytes travel. Invariant: what `encode` writes, `parse` reads;
 //! clients ignore unknown response members, the server refuses unknown request members.
 
+mod parameters;
 pub mod problem;
 pub mod request;
 pub mod response;

@@ -5,7 +5,7 @@
 //! caller can hold a place for ever or take all of them (A§14: every limit is in [`Limits`]); a caller that hangs up
 //! costs nothing more; without connections there are no timers.
 //!
-//! One timer serves all connections. A connection notes in its [`Seat`] what it is doing and since when; the loop
+//! One timer serves all connections. A connection notes in its `Seat` what it is doing and since when; the loop
 //! looks through the seats when the nearest deadline has come, or when a connection calls because it now has a nearer
 //! one. A request that arrives whole touches no timer at all.
 

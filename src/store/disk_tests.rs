@@ -1,10 +1,10 @@
 //! The store as the agent opens it, from the lock on.
 
-use std::io::{BufRead, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
+use super::super::child;
 use super::super::file::{STEPS_BEFORE_THE_NAME, TEMPORARY};
 use super::super::key::{KEY_FILE, KeyBytes, KeyFile};
 use super::super::key_record::{KEY_RECORD, KeyRecord, RECORDS, obtain};
@@ -362,19 +362,17 @@ fn keeping_nothing_is_refused_while_records_are_kept() {
 /// The umask belongs to the whole process, so it is tried in one of its own.
 #[test]
 fn modes_do_not_depend_on_the_umask() {
+    if let Some(state) = child::told() {
+        let lock = StateLock::acquire(&state, Path::new(SOCKET)).unwrap();
+        return open(&lock, KeyKind::Auto).unwrap().save(&sample::tokens("corp")).unwrap();
+    }
     for umask in ["000", "077", "777"] {
         let sandbox = Sandbox::new();
         let state = sandbox.path().join("a/state");
-        let mut child = Command::new("sh")
-            .args(["-c", &format!("umask {umask}; exec \"$@\""), "sh"])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "store::disk::tests::saves_a_record_where_it_is_told", "--ignored"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        writeln!(child.stdin.take().unwrap(), "{}", state.display()).unwrap();
-        assert!(child.wait().unwrap().success());
+        let launcher = ["sh", "-c", &format!("umask {umask}; exec \"$@\""), "sh"];
+        let test = "store::disk::tests::modes_do_not_depend_on_the_umask";
+        let child = child::command(&launcher, test, &state).stdout(Stdio::null()).status().unwrap();
+        assert!(child.success());
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o7777;
         for directory in [state.parent().unwrap(), &state, &state.join(RECORDS)] {
             assert_eq!(mode(directory), 0o700, "{} with umask {umask}", directory.display());
@@ -385,16 +383,4 @@ fn modes_do_not_depend_on_the_umask() {
             assert_eq!(mode(&file), 0o600, "{} with umask {umask}", file.display());
         }
     }
-}
-
-#[test]
-#[ignore = "the child process of modes_do_not_depend_on_the_umask"]
-fn saves_a_record_where_it_is_told() {
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).unwrap();
-    if line.trim().is_empty() {
-        return;
-    }
-    let lock = StateLock::acquire(Path::new(line.trim()), Path::new(SOCKET)).unwrap();
-    open(&lock, KeyKind::Auto).unwrap().save(&sample::tokens("corp")).unwrap();
 }

@@ -212,8 +212,9 @@ fn announce(file: &mut File, socket: &Path) -> io::Result<()> {
 mod tests {
     use std::io::{BufRead, BufReader};
     use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
 
+    use super::super::child;
     use super::super::sandbox::Sandbox;
     use super::*;
     use crate::holder::{HolderError, current_holder, read_holder};
@@ -286,15 +287,15 @@ mod tests {
 
     #[test]
     fn the_lock_dies_with_its_holder() {
+        if let Some(state) = child::told() {
+            return hold_until_killed(&state);
+        }
         let sandbox = Sandbox::new();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::lock::tests::holds_the_lock_until_killed", "--ignored", "--nocapture"])
+        let mut child = child::command(&[], "store::lock::tests::the_lock_dies_with_its_holder", sandbox.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let stdin = child.stdin.as_mut().unwrap();
-        writeln!(stdin, "{}", sandbox.path().display()).unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().ends_with("locked")), "the child did not get the lock");
         let error = StateLock::acquire(sandbox.path(), Path::new(SOCKET)).unwrap_err();
@@ -305,17 +306,10 @@ mod tests {
         StateLock::acquire(sandbox.path(), Path::new(SOCKET)).unwrap();
     }
 
-    #[test]
-    #[ignore = "the child process of the_lock_dies_with_its_holder"]
-    fn holds_the_lock_until_killed() {
-        let mut line = String::new();
-        io::stdin().read_line(&mut line).unwrap();
-        if line.trim().is_empty() {
-            return;
-        }
-        let _lock = StateLock::acquire(Path::new(line.trim()), Path::new(SOCKET)).unwrap();
+    fn hold_until_killed(state: &Path) {
+        let _lock = StateLock::acquire(state, Path::new(SOCKET)).unwrap();
         println!("\nlocked");
         // Until the parent kills this process or goes away itself.
-        io::stdin().read_line(&mut line).unwrap();
+        io::stdin().read_line(&mut String::new()).unwrap();
     }
 }

@@ -17,6 +17,8 @@ mod random;
 mod seal;
 
 #[cfg(test)]
+mod child;
+#[cfg(test)]
 mod sample;
 #[cfg(test)]
 mod sandbox;

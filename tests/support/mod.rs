@@ -1,4 +1,9 @@
 //! What the tests stand on: the fake Identity Center, and what else a test needs around the agent.
 
+#![expect(
+    unreachable_pub,
+    reason = "what a module offers is `pub` here as everywhere, though nothing outside can reach it"
+)]
+
 pub mod fake;
 pub mod sandbox;
