@@ -68,6 +68,17 @@ fn the_table_of_codes_is_the_programs() {
 }
 
 #[test]
+fn the_exit_codes_in_the_readme_are_the_programs() {
+    let readme = document("README.md");
+    let table = readme.split("\n## Exit codes").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let documented: BTreeSet<u8> =
+        table.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
+    let source = document("src/exit.rs");
+    let in_source = source.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = ")?.1.parse().ok());
+    assert_eq!(documented, in_source.collect());
+}
+
+#[test]
 fn what_documents_link_to_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut missing = Vec::new();

@@ -9,8 +9,8 @@ use super::scene::Scene;
 
 /// A minute in which nobody asks anything.
 pub(crate) fn measure(scene: &Scene<'_>, report: &mut Report) {
-    // What the last callers have left to do is done by then.
-    pass(Duration::from_secs(10));
+    // By then the connections to the service, which are kept for a while after a call, have been let go.
+    pass(Duration::from_secs(45));
     let before = wake_ups(scene.agent.pid());
     pass(Duration::from_secs(60));
     let woken = wake_ups(scene.agent.pid()) - before;

@@ -5,7 +5,7 @@
 //! start. Server and callers are processes of their own.
 
 #[path = "../../tests/support/mod.rs"]
-#[expect(dead_code, unused_imports, unreachable_pub, reason = "the benchmarks use a part of what the tests stand on")]
+#[expect(dead_code, unused_imports, reason = "the benchmarks use a part of what the tests stand on")]
 mod support;
 
 mod bare;

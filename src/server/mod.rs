@@ -97,10 +97,11 @@ pub async fn serve(listener: UnixListener, handle: Handle, limits: Limits, shutd
                 }
             },
         }
-        if let Some(next) = house.next_sweep
-            && alarm.deadline() != next
-        {
-            alarm.as_mut().reset(next);
+        match house.next_sweep {
+            Some(next) if alarm.deadline() != next => alarm.as_mut().reset(next),
+            Some(_) => {}
+            // Not only unheard but unset, or it would wake an agent that nobody is connected to.
+            None => alarm.set(sleep_until(Instant::now())),
         }
     }
     drop(listener);
@@ -159,6 +160,9 @@ impl House {
         };
         // A connection closed by us has given up its seat already.
         self.seats.remove(&id);
+        if self.seats.is_empty() {
+            self.next_sweep = None;
+        }
     }
 
     /// Closes who is overdue and finds the next deadline.
