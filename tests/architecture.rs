@@ -151,9 +151,11 @@ fn every_file_begins_with_what_it_is() {
 fn a_file_can_be_read_in_one_sitting() {
     let files = ["src", "tests", "benches", "examples"].into_iter().flat_map(sources_below);
     let offenders: Vec<_> = files
-        .map(|file| (file.lines_before_tests(), file.path))
-        .filter(|(lines, _)| *lines > MOST_LINES)
-        .map(|(lines, path)| format!("{path} has {lines} lines"))
+        .map(|file| {
+            (file.lines_before_tests(), if file.is_for_tests() { MOST_LINES_OF_TESTS } else { MOST_LINES }, file.path)
+        })
+        .filter(|(lines, most, _)| lines > most)
+        .map(|(lines, most, path)| format!("{path} has {lines} lines of at most {most}"))
         .collect();
     assert_none(&offenders);
 }
@@ -211,6 +213,9 @@ fn assert_none(offenders: &[String]) {
 
 /// Lines before the tests.
 const MOST_LINES: usize = 500;
+
+/// Tests are read one at a time.
+const MOST_LINES_OF_TESTS: usize = 700;
 
 const UNSAFE: [&str; 1] = ["src/alarm.rs"];
 
