@@ -188,6 +188,7 @@ impl Tour<'_> {
             ("sso-agent status", "as above"),
             ("sso-agent credentials --format env", "for a shell"),
             ("curl --unix-socket \"$SSO_AGENT_SOCK\" http://sso-agent/v1/status", "the API"),
+            ("sso-agent login --force", "and approve it yourself, in your browser"),
             ("aws configure list", "your own AWS CLI: the keys come from \"custom-process\""),
             ("aws configure export-credentials", "the same, AWS CLI v2"),
         ] {

@@ -14,8 +14,11 @@ mod select;
 mod session;
 mod sign_in;
 mod sign_out;
+mod slot;
 mod state;
 mod status;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use event::{Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, WaiterId, Write};

@@ -1,17 +1,18 @@
 //! What the portal hands out: role credentials, kept and refreshed ahead; lists of accounts and roles, asked for anew.
 //!
 //! One slot per thing. Invariants: a slot has at most one call up, which belongs to the engine and not to a caller;
-//! what is valid is served even while a fresher set cannot be had; good is replaced only by better.
+//! what is valid is served even while a fresher set cannot be had; good is replaced only by better; what one place
+//! has handed out is never served for another.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::event::{PortalKey, Purpose, Turn, Waiter};
 use super::expiry::Expiry;
-use super::session::{Outlook, Session};
+use super::session::{Outlook, Session, leads_to, same_place};
+use super::slot::{PortalWaiter, Slot, Slots};
 use super::words;
-use crate::api::{AccountEntry, Accounts, Code, CredentialDocument, Problem, Response, RoleEntry, Roles, TargetStatus};
-use crate::identity_center::{Bound, ErrorName, RoleCredentials, ServiceError};
+use crate::api::{AccountEntry, Accounts, Code, Problem, Response, RoleEntry, Roles, TargetStatus};
+use crate::identity_center::{Bound, ErrorName, Origin, ServiceError};
 use crate::ids::Grant;
 use crate::schedule::{self, Backoff};
 use crate::secret::Secret;
@@ -21,12 +22,17 @@ use crate::upstream::{Answer, Call, Failure, Reply, Unclear};
 /// The slots of one session.
 #[derive(Debug, Default)]
 pub(super) struct Portal {
-    slots: BTreeMap<PortalKey, Slot>,
+    slots: Slots,
+    /// Where what is cached came from.
+    origin: Option<Origin>,
     era: u64,
+    /// Counts the access tokens of the session.
+    token: u64,
     flying: usize,
     /// After a failure that concerns every slot: throttled, or nothing can be sent.
     pause: Option<Pause>,
     backoff: Backoff,
+    last_failure: Option<Problem>,
     /// How often in a row a token the service had just issued was answered with 401.
     rejections: u32,
 }
@@ -38,34 +44,6 @@ struct Pause {
     not_sent: bool,
 }
 
-#[derive(Debug)]
-struct Slot {
-    cached: Option<Cached>,
-    flying: bool,
-    waiters: Vec<PortalWaiter>,
-    last_asked: Mono,
-    /// After a failure of this slot alone.
-    pause_until: Option<Mono>,
-    backoff: Backoff,
-    /// A definite no, and until when it is remembered.
-    refusal: Option<(Mono, Problem)>,
-    /// The call was repeated after a 401.
-    repeated: bool,
-    last_failure: Option<Problem>,
-}
-
-#[derive(Debug)]
-struct Cached {
-    credentials: RoleCredentials,
-    expiry: Expiry,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct PortalWaiter {
-    waiter: Waiter,
-    min_validity: Option<Duration>,
-}
-
 impl Portal {
     pub(super) fn someone_waits(&self) -> bool {
         self.slots.values().any(|slot| !slot.waiters.is_empty())
@@ -75,9 +53,15 @@ impl Portal {
         self.rejections
     }
 
+    /// Calls that are up were made with an access token that is not the session's any more.
+    pub(super) const fn token_changed(&mut self) {
+        self.token += 1;
+    }
+
     /// Calls under way are about something that is no longer true; what is cached stays.
     pub(super) fn new_era(&mut self) {
         self.era += 1;
+        self.token += 1;
         self.flying = 0;
         self.rejections = 0;
         self.forget_pauses();
@@ -91,9 +75,18 @@ impl Portal {
     /// The user signed out: what was cached goes.
     pub(super) fn forget_credentials(&mut self) {
         self.new_era();
+        self.origin = None;
         for slot in self.slots.values_mut() {
             slot.cached = None;
         }
+    }
+
+    /// The user signed in there: what another place has handed out goes.
+    pub(super) fn signed_in_at(&mut self, origin: &Origin) {
+        if self.origin.as_ref().is_some_and(|known| !same_place(known, origin)) {
+            self.forget_credentials();
+        }
+        self.new_era();
     }
 
     pub(super) fn forget_pauses(&mut self) {
@@ -106,14 +99,6 @@ impl Portal {
     pub(super) fn bound_patience(&mut self, deadline: Mono) {
         for waiting in self.slots.values_mut().flat_map(|slot| &mut slot.waiters) {
             waiting.waiter.deadline = waiting.waiter.deadline.min(deadline);
-        }
-    }
-
-    fn make_room(&mut self) {
-        while self.slots.len() >= MOST_SLOTS {
-            let idle = self.slots.iter().filter(|(_, slot)| !slot.flying && slot.waiters.is_empty());
-            let Some(oldest) = idle.min_by_key(|(_, slot)| slot.last_asked).map(|(key, _)| key.clone()) else { return };
-            self.slots.remove(&oldest);
         }
     }
 
@@ -134,7 +119,7 @@ impl Portal {
 }
 
 impl Session {
-    /// Role credentials that are there and good enough, without any further ado.
+    /// Role credentials that are there and good enough, without any further ado: nothing else is to be done for it.
     pub(super) fn warm_credentials(
         &mut self,
         grant: &Grant,
@@ -144,15 +129,16 @@ impl Session {
     ) -> Option<Response> {
         self.held_here().ok()?;
         let skew = self.skew;
-        // A key by value is needed for the look-up: the map is keyed by what the portal hands out.
-        let slot = self.portal.slots.get_mut(&PortalKey::Credentials(grant.clone()))?;
+        let slot = self.portal.slots.of_credentials(grant)?;
+        let still_warm = slot.is_warm(keep_warm, now);
+        let planned = slot.flying || slot.ahead_wait(keep_warm, now, skew).is_some();
         let cached = slot.cached.as_ref()?;
-        let still_warm = now.mono.since(slot.last_asked) < keep_warm;
-        if !still_warm || !cached.is_good_for(min_validity, now, skew) {
+        if !still_warm || !planned || !cached.is_good_for(min_validity, now, skew) {
             return None;
         }
+        let document = cached.document(grant);
         slot.last_asked = now.mono;
-        Some(document(grant, cached))
+        Some(document)
     }
 
     pub(super) fn ask_portal(
@@ -162,31 +148,20 @@ impl Session {
         min_validity: Option<Duration>,
         turn: &Turn<'_>,
     ) {
-        if !self.portal.slots.contains_key(&key) {
-            self.portal.make_room();
-        }
-        let slot = self.portal.slots.entry(key).or_insert_with(|| Slot::new(turn.now.mono));
+        let slot = self.portal.slots.obtain(key, turn.now);
         slot.last_asked = turn.now.mono;
         slot.waiters.push(PortalWaiter { waiter, min_validity });
     }
 
     /// Answers whoever can be answered, and starts the calls that are due and allowed.
     pub(super) fn settle_portal(&mut self, turn: &mut Turn<'_>) {
-        let keys: Vec<PortalKey> = self
-            .portal
-            .slots
-            .iter()
-            .filter(|(key, slot)| {
-                !slot.waiters.is_empty() || slot.wants_ahead(key, turn.keep_warm, turn.now, self.skew)
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in keys {
+        let (now, keep_warm, skew) = (turn.now, turn.keep_warm, self.skew);
+        let due = |slot: &Slot| !slot.waiters.is_empty() || slot.wants_ahead(keep_warm, now, skew);
+        for key in self.portal.slots.keys_of(due) {
             self.answer_slot(&key, turn);
             self.fly_for_slot(&key, turn);
         }
-        let (now, keep_warm, skew) = (turn.now, turn.keep_warm, self.skew);
-        self.portal.slots.retain(|_, slot| slot.is_worth_keeping(keep_warm, now, skew));
+        self.portal.slots.retain(|slot| slot.is_worth_keeping(keep_warm, now, skew));
     }
 
     fn answer_slot(&mut self, key: &PortalKey, turn: &mut Turn<'_>) {
@@ -208,6 +183,22 @@ impl Session {
         }
     }
 
+    /// What the slot holds and may still be served, as an answer.
+    fn valid_answer(&self, key: &PortalKey, slot: &Slot, now: Now) -> Option<Response> {
+        let PortalKey::Credentials(grant) = key else { return None };
+        slot.living(now, self.skew).map(|cached| cached.document(grant))
+    }
+
+    /// Why nothing that the session got before may be handed out: it is configured elsewhere now.
+    fn elsewhere(&self) -> Option<Box<Problem>> {
+        match (self.held_here(), &self.definition, &self.portal.origin) {
+            (Err(problem), _, _) if problem.code != Code::SignInRequired => Some(problem),
+            // Signed out, but what was handed out before lives on.
+            (Err(problem), Some(Ok(definition)), Some(origin)) if !leads_to(definition, origin) => Some(problem),
+            _ => None,
+        }
+    }
+
     fn slot_answer(
         &self,
         key: &PortalKey,
@@ -217,25 +208,16 @@ impl Session {
     ) -> Option<Result<Response, Problem>> {
         let now = turn.now;
         let slot = self.portal.slots.get(key)?;
-        // A session that is configured elsewhere now hands out nothing that it got before.
-        if let Err(problem) = self.held_here()
-            && problem.code != Code::SignInRequired
-        {
+        if let Some(problem) = self.elsewhere() {
             return Some(Err(*problem));
         }
-        let valid = slot.cached.as_ref().filter(|cached| !cached.expiry.remaining(now, self.skew).is_zero());
-        if let Some(cached) = valid
-            && cached.is_good_for(waiting.min_validity, now, self.skew)
-        {
-            return Some(Ok(self.cached_answer(key, cached)));
+        let valid = self.valid_answer(key, slot, now);
+        if slot.cached.as_ref().is_some_and(|cached| cached.is_good_for(waiting.min_validity, now, self.skew)) {
+            return valid.map(Ok);
         }
-        let or_valid = |problem: Problem| match valid {
-            Some(cached) => Some(Ok(self.cached_answer(key, cached))),
-            None => Some(Err(problem)),
-        };
-        if let Some((until, problem)) = &slot.refusal
-            && *until > now.mono
-        {
+        let has_none = valid.is_none();
+        let or_valid = |problem: Problem| Some(valid.map_or(Err(problem), Ok));
+        if let Some(problem) = slot.remembered_refusal(now) {
             return or_valid(problem.clone());
         }
         if slot.flying {
@@ -245,11 +227,13 @@ impl Session {
             Outlook::Never(problem) => or_valid(*problem),
             Outlook::Wait => None,
             Outlook::Ready => {
-                let pause = slot.pause_left(now).max(self.portal.pause_left(true, now));
-                if pause.is_zero() || (valid.is_none() && pause < patience) {
+                let (own, shared) = (slot.pause_left(now), self.portal.pause_left(true, now));
+                let pause = own.max(shared);
+                if pause.is_zero() || (has_none && pause < patience) {
                     return None;
                 }
-                let problem = slot.last_failure.clone().unwrap_or_else(|| words::timed_out(doing(key), &self.name));
+                let failure = if own < shared { &self.portal.last_failure } else { &slot.last_failure };
+                let problem = failure.clone().unwrap_or_else(|| words::timed_out(doing(key), &self.name));
                 or_valid(problem.retry_after(pause))
             }
         }
@@ -257,43 +241,34 @@ impl Session {
 
     fn slot_out_of_patience(&self, key: &PortalKey, turn: &Turn<'_>) -> Result<Response, Problem> {
         let slot = self.portal.slots.get(key);
-        let valid = slot
-            .and_then(|slot| slot.cached.as_ref())
-            .filter(|cached| !cached.expiry.remaining(turn.now, self.skew).is_zero());
-        if let Some(cached) = valid {
-            return Ok(self.cached_answer(key, cached));
+        if let Some(valid) = slot.and_then(|slot| self.valid_answer(key, slot, turn.now)) {
+            return Ok(valid);
         }
         if turn.stopping {
             return Err(words::shutting_down());
         }
-        let failure = slot.and_then(|slot| slot.last_failure.as_ref()).or_else(|| self.refreshing.last_failure());
+        let own = slot.and_then(|slot| slot.last_failure.as_ref());
+        let failure = own.or(self.portal.last_failure.as_ref()).or_else(|| self.refreshing.last_failure());
         Err(failure.cloned().unwrap_or_else(|| words::timed_out(doing(key), &self.name)))
-    }
-
-    fn cached_answer(&self, key: &PortalKey, cached: &Cached) -> Response {
-        match key {
-            PortalKey::Credentials(grant) => document(grant, cached),
-            // Lists are never cached.
-            PortalKey::Accounts | PortalKey::Roles(_) => Response::NoContent,
-        }
     }
 
     fn fly_for_slot(&mut self, key: &PortalKey, turn: &mut Turn<'_>) {
         let Some(slot) = self.portal.slots.get(key) else { return };
         let someone_waits = !slot.waiters.is_empty();
-        let wanted = someone_waits || slot.wants_ahead(key, turn.keep_warm, turn.now, self.skew);
-        let refused = slot.refusal.as_ref().is_some_and(|(until, _)| *until > turn.now.mono);
+        let wanted = someone_waits || slot.wants_ahead(turn.keep_warm, turn.now, self.skew);
+        let refused = slot.remembered_refusal(turn.now).is_some();
         let pause = slot.pause_left(turn.now).max(self.portal.pause_left(someone_waits, turn.now));
         if !wanted || slot.flying || refused || !pause.is_zero() || turn.stopping || !self.portal.has_a_free_place() {
             return;
         }
         let patience = slot.waiters.iter().map(|waiting| waiting.waiter.deadline.since(turn.now.mono)).max();
         let timeout = patience.unwrap_or_default().clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT);
-        let era = self.portal.era;
+        let (era, token) = (self.portal.era, self.portal.token);
         if self.call_portal(Purpose::Portal(key.clone()), era, timeout, turn, |token| call(key, token)) {
             self.portal.flying += 1;
             if let Some(slot) = self.portal.slots.get_mut(key) {
                 slot.flying = true;
+                slot.sent_with = token;
             }
         }
     }
@@ -308,14 +283,14 @@ impl Session {
             slot.flying = false;
         }
         match reply.result {
-            Ok(answer) => self.portal_brought(key, answer, turn),
+            Ok(answer) => self.portal_brought(key, answer, reply.started, turn),
             Err(Failure::Refused(error)) if error.name == ErrorName::Unauthorized => self.portal_rejected(key, turn),
             Err(Failure::Refused(error)) => self.portal_refused(key, &error, turn),
-            Err(failure) => self.portal_failed(key, &failure, turn),
+            Err(failure) => self.portal_failed(key, &failure, reply.started, turn),
         }
     }
 
-    fn portal_brought(&mut self, key: &PortalKey, answer: Answer, turn: &mut Turn<'_>) {
+    fn portal_brought(&mut self, key: &PortalKey, answer: Answer, started: Now, turn: &mut Turn<'_>) {
         let skew = self.skew;
         let Some(slot) = self.portal.slots.get_mut(key) else { return };
         let response = match (key, answer) {
@@ -323,24 +298,19 @@ impl Session {
                 let expiry = Expiry::at(credentials.expires_at, turn.now, skew, Duration::MAX);
                 if expiry.remaining(turn.now, skew).is_zero() {
                     let cause = Unclear::UnusableBody("the credentials were already over when they came".to_owned());
-                    self.portal_failed(key, &Failure::Unknown(cause), turn);
+                    self.portal_failed(key, &Failure::Unknown(cause), started, turn);
                     return;
                 }
-                let better = slot.cached.as_ref().is_none_or(|old| old.expiry.service <= credentials.expires_at);
+                let (access_key_id, expires_at) = (credentials.access_key_id.clone(), credentials.expires_at);
+                let better = slot.keep_better(credentials, expiry, turn.now, skew);
                 tracing::info!(
                     session = %crate::untrusted::shown(self.name.as_str()),
-                    access_key_id = credentials.access_key_id,
-                    expires_at = %credentials.expires_at,
+                    access_key_id,
+                    %expires_at,
                     better,
                     "role credentials are fresh"
                 );
-                if better {
-                    slot.cached = Some(Cached { credentials, expiry });
-                } else if let Some(old) = &mut slot.cached {
-                    // Counting from now, so that it is not asked for again at once.
-                    old.expiry =
-                        Expiry::at(old.credentials.expires_at, turn.now, skew, old.expiry.remaining(turn.now, skew));
-                }
+                self.portal.origin = self.holding.as_ref().map(|holding| holding.record.origin.clone());
                 None
             }
             (PortalKey::Accounts, Answer::Accounts(accounts)) => Some(Response::Accounts(Accounts {
@@ -361,15 +331,11 @@ impl Session {
             })),
             _ => {
                 let cause = Unclear::UnusableBody("the answer of another operation".to_owned());
-                self.portal_failed(key, &Failure::Unknown(cause), turn);
+                self.portal_failed(key, &Failure::Unknown(cause), started, turn);
                 return;
             }
         };
-        slot.backoff.reset();
-        slot.pause_until = None;
-        slot.refusal = None;
-        slot.repeated = false;
-        slot.last_failure = None;
+        slot.succeeded();
         if let Some(response) = response {
             for waiting in std::mem::take(&mut slot.waiters) {
                 turn.answer(waiting.waiter.id, Ok(response.clone()));
@@ -377,14 +343,23 @@ impl Session {
         }
         self.portal.backoff.reset();
         self.portal.pause = None;
+        self.portal.last_failure = None;
         self.portal.rejections = 0;
-        if self.refreshing.last_failure().is_none() {
+        // What is not saved stays a reason to look, and so does a refresh that failed.
+        let unsaved = self.last_error.as_ref().is_some_and(|error| error.code == Code::Storage);
+        if self.refreshing.last_failure().is_none() && !unsaved {
             self.last_error = None;
         }
     }
 
     /// 401: a fact about the token, whatever the clock says. Refresh once, ask once more.
     fn portal_rejected(&mut self, key: &PortalKey, turn: &mut Turn<'_>) {
+        let current = self.portal.token;
+        let Some(slot) = self.portal.slots.get_mut(key) else { return };
+        if slot.sent_with != current {
+            // A fact about a token that is not held any more: asked again with the one that is.
+            return;
+        }
         if let Some(holding) = &mut self.holding
             && !holding.rejected
         {
@@ -395,11 +370,10 @@ impl Session {
             holding.rejected = true;
             self.portal.rejections += 1;
         }
-        let problem = words::rejected(&self.name);
-        let Some(slot) = self.portal.slots.get_mut(key) else { return };
         if std::mem::replace(&mut slot.repeated, true) {
+            let problem = words::rejected(&self.name);
             slot.repeated = false;
-            slot.refusal = Some((turn.now.mono.after(schedule::REFUSAL_REMEMBERED), problem.clone()));
+            slot.refuse(problem.clone(), turn.now);
             self.note(&problem, turn.now);
         }
     }
@@ -416,27 +390,34 @@ impl Session {
         };
         tracing::warn!(code = %problem.code, "{problem}");
         if let Some(slot) = self.portal.slots.get_mut(key) {
-            slot.refusal = Some((turn.now.mono.after(schedule::REFUSAL_REMEMBERED), problem));
+            slot.refuse(problem, turn.now);
         }
     }
 
-    fn portal_failed(&mut self, key: &PortalKey, failure: &Failure, turn: &mut Turn<'_>) {
+    fn portal_failed(&mut self, key: &PortalKey, failure: &Failure, started: Now, turn: &mut Turn<'_>) {
         let Some(slot) = self.portal.slots.get_mut(key) else { return };
         let everybody = matches!(failure, Failure::NotSent(_) | Failure::NotProcessed { .. });
+        // Calls that were up together fail together: that is one failure, not eight.
+        let same_wave = self.portal.pause.filter(|pause| everybody && started.mono <= pause.since);
         let backoff = if everybody { &mut self.portal.backoff } else { &mut slot.backoff };
-        let mut pause = backoff.next(turn.dice);
+        let mut pause = match same_wave {
+            Some(known) => known.until.since(turn.now.mono),
+            None => backoff.next(turn.dice),
+        };
         if let Failure::NotProcessed { retry_after: Some(asked), .. } = failure {
             pause = pause.max((*asked).min(schedule::LONGEST_PAUSE));
         }
         let until = turn.now.mono.after(pause);
         let problem = words::failed(&self.name, doing(key), failure, Some(pause));
+        slot.last_failure = Some(problem.clone());
         if everybody {
             let not_sent = matches!(failure, Failure::NotSent(_));
-            self.portal.pause = Some(Pause { since: turn.now.mono, until, not_sent });
+            let since = same_wave.map_or(turn.now.mono, |known| known.since);
+            self.portal.pause = Some(Pause { since, until, not_sent });
+            self.portal.last_failure = Some(problem.clone());
         } else {
             slot.pause_until = Some(until);
         }
-        slot.last_failure = Some(problem.clone());
         tracing::warn!(code = %problem.code, pause_ms = pause.as_millis(), "{problem}");
         self.note(&problem, turn.now);
     }
@@ -444,110 +425,31 @@ impl Session {
     /// The pause until something is to be done for a slot that no event announces.
     pub(super) fn portal_wait(&self, keep_warm: Duration, stopping: bool, now: Now) -> Option<Duration> {
         let can_fly = !stopping && self.token(now).is_some() && self.portal.has_a_free_place();
-        self.portal
-            .slots
-            .iter()
-            .filter_map(|(key, slot)| {
-                let patience = slot.waiters.iter().map(|waiting| waiting.waiter.deadline.since(now.mono)).min();
-                let call = slot.ahead_wait(key, keep_warm, now, self.skew);
-                let call = if slot.waiters.is_empty() { call } else { Some(Duration::ZERO) };
-                let refusal = slot.refusal.as_ref().map_or(Duration::ZERO, |(until, _)| until.since(now.mono));
-                let pause =
-                    slot.pause_left(now).max(self.portal.pause_left(!slot.waiters.is_empty(), now)).max(refusal);
-                let call = call.filter(|_| can_fly && !slot.flying).map(|wait| wait.max(pause));
-                patience.into_iter().chain(call).min()
-            })
-            .min()
+        let waits = self.portal.slots.values().filter_map(|slot| {
+            let someone_waits = !slot.waiters.is_empty();
+            let patience = slot.waiters.iter().map(|waiting| waiting.waiter.deadline.since(now.mono)).min();
+            let call = if someone_waits { Some(Duration::ZERO) } else { slot.ahead_wait(keep_warm, now, self.skew) };
+            let pause =
+                slot.pause_left(now).max(self.portal.pause_left(someone_waits, now)).max(slot.refusal_left(now));
+            let call = call.filter(|_| can_fly && !slot.flying).map(|wait| wait.max(pause));
+            patience.into_iter().chain(call).min()
+        });
+        waits.min()
     }
 
     pub(super) fn target_statuses(&self, now: Now) -> impl Iterator<Item = (Grant, TargetStatus)> {
-        self.portal.slots.iter().filter_map(move |(key, slot)| match (key, &slot.cached) {
-            (PortalKey::Credentials(grant @ Grant::Role { account, role }), Some(cached))
-                if !cached.expiry.remaining(now, self.skew).is_zero() =>
-            {
-                let status = TargetStatus {
-                    session: self.name.to_string(),
-                    account: Some(account.clone()),
-                    role: Some(role.clone()),
-                    profile: None,
-                    expires_at: Some(cached.expiry.service),
-                };
-                Some((grant.clone(), status))
-            }
-            _ => None,
+        self.portal.slots.living(now, self.skew).map(|(grant, cached)| {
+            let Grant::Role { account, role } = grant;
+            let status = TargetStatus {
+                session: self.name.to_string(),
+                account: Some(account.clone()),
+                role: Some(role.clone()),
+                profile: None,
+                expires_at: Some(cached.expiry.service),
+            };
+            (grant.clone(), status)
         })
     }
-}
-
-impl Slot {
-    fn new(now: Mono) -> Self {
-        Self {
-            cached: None,
-            flying: false,
-            waiters: Vec::new(),
-            last_asked: now,
-            pause_until: None,
-            backoff: Backoff::default(),
-            refusal: None,
-            repeated: false,
-            last_failure: None,
-        }
-    }
-
-    fn pause_left(&self, now: Now) -> Duration {
-        self.pause_until.map_or(Duration::ZERO, |until| until.since(now.mono))
-    }
-
-    fn is_warm(&self, keep_warm: Duration, now: Now) -> bool {
-        now.mono.since(self.last_asked) < keep_warm
-    }
-
-    fn wants_ahead(&self, key: &PortalKey, keep_warm: Duration, now: Now, skew: super::expiry::Skew) -> bool {
-        self.ahead_wait(key, keep_warm, now, skew) == Some(Duration::ZERO)
-    }
-
-    /// The pause until credentials in use are refreshed ahead; `None` if they are not in use.
-    fn ahead_wait(
-        &self,
-        key: &PortalKey,
-        keep_warm: Duration,
-        now: Now,
-        skew: super::expiry::Skew,
-    ) -> Option<Duration> {
-        let cached = self.cached.as_ref().filter(|_| matches!(key, PortalKey::Credentials(_)))?;
-        let wait = cached.expiry.remaining(now, skew).saturating_sub(schedule::role_margin(cached.expiry.lifetime()));
-        // It must still be warm when it is due, not only now.
-        (now.mono.since(self.last_asked) + wait < keep_warm && !self.flying).then_some(wait)
-    }
-
-    fn is_worth_keeping(&self, keep_warm: Duration, now: Now, skew: super::expiry::Skew) -> bool {
-        let valid = self.cached.as_ref().is_some_and(|cached| !cached.expiry.remaining(now, skew).is_zero());
-        let remembered = self.refusal.as_ref().is_some_and(|(until, _)| *until > now.mono);
-        let paused = !self.pause_left(now).is_zero();
-        let in_use = self.cached.is_some() && self.is_warm(keep_warm, now);
-        self.flying || !self.waiters.is_empty() || valid || remembered || paused || in_use
-    }
-}
-
-impl Cached {
-    fn is_good_for(&self, min_validity: Option<Duration>, now: Now, skew: super::expiry::Skew) -> bool {
-        let remaining = self.expiry.remaining(now, skew);
-        let lifetime = self.expiry.lifetime();
-        let wanted = min_validity.unwrap_or_else(|| schedule::default_min_validity(lifetime)).min(lifetime * 2 / 3);
-        !remaining.is_zero() && (remaining > wanted || self.expiry.age(now) < lifetime / 3)
-    }
-}
-
-fn document(grant: &Grant, cached: &Cached) -> Response {
-    let Grant::Role { account, .. } = grant;
-    Response::Credentials(CredentialDocument {
-        version: 1,
-        access_key_id: cached.credentials.access_key_id.clone(),
-        secret_access_key: cached.credentials.secret_access_key.clone(),
-        session_token: cached.credentials.session_token.clone(),
-        expiration: cached.expiry.service,
-        account_id: Some(account.clone()),
-    })
 }
 
 /// What is special about Identity Center's portal.
@@ -578,6 +480,5 @@ fn what(key: &PortalKey) -> String {
 }
 
 const MOST_FLIGHTS: usize = 8;
-const MOST_SLOTS: usize = 1000;
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);

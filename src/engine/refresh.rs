@@ -101,6 +101,10 @@ impl Refreshing {
         if self.is_under_way() || holding.record.refused.is_some() || holding.record.tokens.refresh_token.is_none() {
             return None;
         }
+        if session.sign_in_is_saving() {
+            // These tokens are about to be replaced, and nothing of theirs may land on disk after the new ones.
+            return None;
+        }
         if holding.rejected && session.portal.rejections() > 1 && !wanted {
             // A token that was just refreshed was rejected too: more of the same helps nobody.
             return None;
@@ -132,14 +136,31 @@ impl Refreshing {
 
     /// Forgets pauses, not fates: the network or the configuration may be another now.
     pub(super) fn forget_pauses(&mut self) {
-        self.pause = None;
+        // With a fate unknown the pause is part of it: nothing that happens here says more about the token.
+        if !self.is_unknown() {
+            self.pause = None;
+        }
+    }
+
+    /// The disk has room again: the next mark may succeed.
+    pub(super) const fn disk_works(&mut self) {
+        self.unmarkable = false;
+    }
+
+    /// The tokens it was about are no longer held: whoever waits for the end of a refresh has seen it.
+    pub(super) fn abandon(&mut self) {
+        *self = Self { started: self.started, finished: self.started, ..Self::default() };
+    }
+
+    pub(super) const fn is_saving(&self) -> bool {
+        matches!(self.step, Step::Saving(_))
     }
 
     /// Why there is no token, for somebody who does not wait for the next attempt.
     pub(super) fn problem(&self, name: &SessionName, wait: Option<Duration>) -> Problem {
         let problem = self.last.clone().unwrap_or_else(|| match self.fate {
             Fate::Unknown(_) => fate_unknown(name),
-            Fate::Fresh => words::timed_out("the refresh of the access token", name),
+            Fate::Fresh => words::refreshed_lately(name),
         });
         match wait {
             Some(wait) => problem.retry_after(wait),
@@ -193,15 +214,23 @@ impl Session {
                 None => problem,
             }));
         }
+        let alive = !self.remaining(turn.now).is_zero();
         let gap = schedule::refresh_gap(holding.record.tokens.lifetime());
-        let sent_lately = self.refreshing.last_sent.is_some_and(|sent| turn.now.mono.since(sent) < gap);
-        if !self.remaining(turn.now).is_zero() && (sent_lately || holding.access.age(turn.now) < gap) {
+        let gap_left = self.refreshing.last_sent.map_or(Duration::ZERO, |sent| sent.after(gap).since(turn.now.mono));
+        if !gap_left.is_zero() && (!alive || self.refreshing.last.is_some()) {
+            // Nobody makes the service answer more often than once a minute: what it said lately is the answer.
+            return Err(Box::new(self.refreshing.problem(&self.name, Some(gap_left))));
+        }
+        if alive && (!gap_left.is_zero() || holding.access.age(turn.now) < gap) {
             return Ok(None);
         }
-        self.refreshing.forget_pauses();
+        if self.sign_in_is_saving() {
+            return Ok(None);
+        }
         if turn.stopping {
             return Err(Box::new(words::shutting_down()));
         }
+        self.refreshing.forget_pauses();
         self.start_refresh(true, turn);
         Ok(Some(self.refreshing.started))
     }
@@ -239,7 +268,7 @@ impl Session {
                 });
                 self.stored(Write::Tokens, Err(problem.clone()), turn.now);
                 self.refreshing.unmarkable = true;
-                if remaining > late {
+                if remaining > late || turn.stopping {
                     self.unmark(sending);
                     self.refreshing.pause_for(Duration::from_secs(30), false, turn.now);
                     self.refresh_failed(problem, turn.now);
@@ -247,12 +276,15 @@ impl Session {
                 }
             }
         }
-        let Ok((holding, definition)) = self.held_here() else {
-            // The configuration changed meanwhile. Nothing was sent.
-            let problem = words::timed_out("the refresh of the access token", &self.name);
-            self.unmark(sending);
-            self.refresh_failed(problem, turn.now);
-            return;
+        let (holding, definition) = match self.held_here() {
+            Ok(held) if !turn.stopping => held,
+            // The agent stops, or the configuration changed meanwhile. Nothing was sent.
+            other => {
+                let problem = other.err().map_or_else(words::shutting_down, |problem| *problem);
+                self.unmark_on_disk(sending, turn);
+                self.refresh_failed(problem, turn.now);
+                return;
+            }
         };
         let Some(refresh_token) = &holding.record.tokens.refresh_token else { return };
         let home = &holding.record.origin.oidc;
@@ -340,6 +372,7 @@ impl Session {
             "the access token is fresh"
         );
         self.holding = Some(*holding);
+        self.portal.token_changed();
         self.refreshing.fate = Fate::Fresh;
         self.refreshing.backoff.reset();
         self.refreshing.pause = None;

@@ -77,18 +77,16 @@ pub async fn run<U: Upstream>(
     let mut doors_closed = false;
     let mut event = Event::Tick;
     loop {
-        let is_question = matches!(event, Event::Asked(..));
         if matches!(event, Event::Stop) && !std::mem::replace(&mut stopping, true) {
             deadline.as_mut().reset(tokio::time::Instant::now() + LAST_DEADLINE);
         }
         let effects = state.handle(clock.now(), event);
-        // An answer from the warm cache changes no schedule: the alarm stays as it is.
-        let was_warm = is_question && matches!(effects.as_slice(), [Effect::Answer(_, Ok(Response::Credentials(_)))]);
         hands.carry_out(effects);
         if stopping && state.is_settled() && hands.waiters.is_empty() && hands.store.is_idle() {
             return ended;
         }
-        if !was_warm {
+        // An answer from the warm cache changes no schedule: the alarm stays as it is.
+        if !state.plan_holds() {
             alarm.set(state.next_wait(clock.now()).map(|wait| wait + TIMER_SLACK));
         }
         event = tokio::select! {

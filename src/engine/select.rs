@@ -1,23 +1,21 @@
 //! What a request means by its session or target.
 
+use std::borrow::Cow;
+
 use super::words;
 use crate::api::{Problem, SessionQuery, TargetQuery};
 use crate::aws_config::Catalog;
 use crate::ids::{Grant, SessionName, TargetId};
 
 /// The target a request means.
-pub(super) fn target_of(catalog: &Catalog, query: &TargetQuery) -> Result<TargetId, Box<Problem>> {
+pub(super) fn target_of<'a>(catalog: &'a Catalog, query: &TargetQuery) -> Result<Cow<'a, TargetId>, Box<Problem>> {
     let unselected = |error| Box::new(words::unselected(error));
     match query {
-        TargetQuery::Profile(name) => {
-            let target = catalog.target(name).map_err(unselected)?;
-            catalog.session(Some(&target.session)).map_err(unselected)?;
-            Ok(target.clone())
-        }
+        TargetQuery::Profile(name) => catalog.target(name).map(Cow::Borrowed).map_err(unselected),
         TargetQuery::Role { session, account, role } => {
             let definition = catalog.session(session.as_ref()).map_err(unselected)?;
             let grant = Grant::Role { account: account.clone(), role: role.clone() };
-            Ok(TargetId { session: definition.name.clone(), grant })
+            Ok(Cow::Owned(TargetId { session: definition.name.clone(), grant }))
         }
     }
 }

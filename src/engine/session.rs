@@ -43,6 +43,8 @@ pub(super) struct Session {
     pub(super) last_error: Option<LastError>,
     /// When a write failed: the next attempt.
     pub(super) save_again: Option<Mono>,
+    /// The token record could not be deleted.
+    pub(super) undeleted: bool,
 }
 
 /// Tokens, and what is known about them in this run.
@@ -108,6 +110,7 @@ impl Session {
             sign_out: Vec::new(),
             last_error: None,
             save_again: None,
+            undeleted: false,
         }
     }
 
@@ -143,7 +146,7 @@ impl Session {
         let Some(holding) = &self.holding else {
             return Err(Box::new(words::signed_out(&self.name, self.sign_in.is_pending())));
         };
-        if same_place(&holding.record.origin, &definition.origin()) {
+        if leads_to(definition, &holding.record.origin) {
             Ok((holding, definition))
         } else {
             Err(Box::new(words::moved(&self.name, &holding.record.origin, definition)))
@@ -261,7 +264,7 @@ impl Session {
                 Some(answer) => turn.answer(waiting.waiter.id, answer),
                 None if patience.is_zero() => {
                     let answer = self.out_of_patience(&waiting.wants, turn);
-                    turn.answer(waiting.waiter.id, Err(answer));
+                    turn.answer(waiting.waiter.id, answer);
                 }
                 None => self.token_waiters.push(waiting),
             }
@@ -278,18 +281,18 @@ impl Session {
             Wants::Refresh(number) => self
                 .refreshing
                 .outcome_of(*number)
+                .map(|outcome| outcome.and_then(|()| self.held_here().map(drop).map_err(|problem| *problem)))
                 .map(|outcome| outcome.map(|()| Response::Session(Box::new(self.status(turn.now))))),
         }
     }
 
-    fn out_of_patience(&self, wants: &Wants, turn: &Turn<'_>) -> Problem {
-        if turn.stopping {
-            return words::shutting_down();
-        }
-        // What keeps the caller waiting is a better answer than that it waited.
+    fn out_of_patience(&self, wants: &Wants, turn: &Turn<'_>) -> Result<Response, Problem> {
+        // What is valid is better than nothing, and what keeps the caller waiting than that it waited.
         match (wants, self.refreshing.last_failure()) {
-            (Wants::Token(_), Some(problem)) => problem.clone(),
-            _ => words::timed_out("the refresh of the access token", &self.name),
+            (Wants::Token(_), _) if self.token(turn.now).is_some() => self.token_response(turn.now),
+            _ if turn.stopping => Err(words::shutting_down()),
+            (Wants::Token(_), Some(problem)) => Err(problem.clone()),
+            _ => Err(words::timed_out("the refresh of the access token", &self.name)),
         }
     }
 
@@ -380,7 +383,13 @@ impl Session {
         if let Some(client) = self.client.clone().filter(|_| !self.client_saved) {
             self.save(Write::Client, Record::Client(client), turn);
         }
-        if let Some(record) = self.holding.as_ref().filter(|holding| !holding.saved).map(|holding| &holding.record) {
+        if std::mem::take(&mut self.undeleted) && self.holding.is_none() && !self.sign_in_is_saving() {
+            self.delete_tokens(turn);
+        }
+        // Newer tokens may be on their way to disk: these must not come after them.
+        let outdated = self.refreshing.is_saving() || self.sign_in_is_saving();
+        let unsaved = self.holding.as_ref().filter(|holding| !holding.saved && !outdated);
+        if let Some(record) = unsaved.map(|holding| &holding.record) {
             self.save(Write::Tokens, Record::Tokens(record.clone()), turn);
         }
     }
@@ -394,6 +403,9 @@ impl Session {
                 if let Some(holding) = &mut self.holding {
                     holding.saved = saved;
                 }
+                if saved {
+                    self.refreshing.disk_works();
+                }
             }
         }
         match outcome {
@@ -404,9 +416,13 @@ impl Session {
             }
             Err(problem) => {
                 self.note(&problem, now);
-                self.save_again = Some(now.mono.after(SAVE_AGAIN));
+                self.save_later(now);
             }
         }
+    }
+
+    pub(super) fn save_later(&mut self, now: Now) {
+        self.save_again = Some(now.mono.after(SAVE_AGAIN));
     }
 
     /// When something is to be done next for this session, as a pause from now.
@@ -437,6 +453,14 @@ pub(super) fn same_place(bound: &Origin, configured: &Origin) -> bool {
         && bound.region == configured.region
         && bound.oidc == configured.oidc
         && bound.portal == configured.portal
+}
+
+/// Whether the configuration leads to where a secret came from. [`same_place`] without a copy: every request asks.
+pub(super) fn leads_to(definition: &SessionDefinition, bound: &Origin) -> bool {
+    bound.start_url == definition.start_url
+        && bound.region == definition.region
+        && bound.oidc == definition.endpoints.oidc
+        && bound.portal == definition.endpoints.portal
 }
 
 pub(super) fn route(definition: &SessionDefinition, timeout: Duration) -> Route {

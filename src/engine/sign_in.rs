@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::event::{Effect, Flight, Purpose, Turn, Waiter, WaiterId, Write};
 use super::session::{Holding, Session, client_name, flow_word, route};
 use super::words;
-use crate::api::{Code, FlowChoice, LoginRequest, LoginState, LoginStatus, Problem, Response, StartedBy};
+use crate::api::{Code, FlowChoice, LoginRequest, LoginState, LoginStatus, Problem, Response, SessionState, StartedBy};
 use crate::identity_center::{Bound, ClientRegistration, DeviceAuthorization, ErrorName, Flow, Origin, TokenSet};
 use crate::schedule::Backoff;
 use crate::store::{Record, TokenRecord};
@@ -100,7 +100,7 @@ impl Session {
         match self.prepare_login(request, turn) {
             Err(problem) => turn.answer(waiter.id, Err(*problem)),
             Ok(Prepared::AlreadySignedIn) => {
-                let status = self.signed_in_status(turn.now);
+                let status = self.signed_in_status();
                 turn.answer(waiter.id, Ok(Response::Login { accepted: false, status: Box::new(status) }));
             }
             Ok(Prepared::Join) => self.add_starter(Starter { waiter, replaced: false, joined: true }, turn),
@@ -152,7 +152,7 @@ impl Session {
 
     fn may_a_program_start(&self, now: Now) -> Result<(), Box<Problem>> {
         let Some(client) = &self.client else { return Ok(()) };
-        let lately = client.program_sign_ins.iter().filter(|at| now.wall.since(**at) < PROGRAMS_PERIOD);
+        let lately = client.program_sign_ins.iter().filter(|at| is_lately(**at, now.wall));
         if lately.clone().count() < PROGRAMS_MOST {
             return Ok(());
         }
@@ -167,7 +167,7 @@ impl Session {
         if request.started_by == StartedBy::Program {
             let now = turn.now.wall;
             self.update_client(turn, |client| {
-                client.program_sign_ins.retain(|at| now.since(*at) < PROGRAMS_PERIOD);
+                client.program_sign_ins.retain(|at| is_lately(*at, now));
                 client.program_sign_ins.push(now);
             });
         }
@@ -227,6 +227,10 @@ impl Session {
     }
 
     fn sign_in_step(&mut self, step: Step, call: Call, turn: &mut Turn<'_>) {
+        if turn.stopping {
+            self.sign_in_failed(&words::shutting_down().session(&self.name), turn);
+            return;
+        }
         let Ok(definition) = self.usable() else { return };
         let route = route(definition, CALL_TIMEOUT);
         let Some(attempt) = &mut self.sign_in.attempt else { return };
@@ -265,19 +269,19 @@ impl Session {
                 attempt.registered_again = true;
                 let client_id = registration.client_id.clone();
                 tracing::warn!("the service does not know our client registration any more, registering again");
-                self.update_client(turn, |client| {
-                    client.registrations.retain(|registration| registration.client_id != client_id);
-                });
+                self.forget_registration(&client_id, turn);
                 self.register_or_authorize(turn);
             }
             (Step::Authorizing(registration), Ok(Answer::DeviceAuthorization(authorization))) => {
                 let lifetime = authorization.expires_in;
+                // A service that names no pause is not asked without one.
+                let interval = authorization.interval.max(SHORTEST_INTERVAL);
                 attempt.step = Step::Polling(Box::new(Polling {
                     registration: registration.clone(),
                     expires: reply.started.mono.after(lifetime),
                     expires_at: self.skew.to_service(reply.started.wall.after(lifetime)),
-                    interval: authorization.interval,
-                    next: turn.now.mono.after(authorization.interval),
+                    interval,
+                    next: turn.now.mono.after(interval),
                     flying: false,
                     backoff: Backoff::default(),
                     authorization,
@@ -295,6 +299,13 @@ impl Session {
             }
             (Step::Registering | Step::Authorizing(_) | Step::Saving(_), _) => {}
         }
+    }
+
+    /// The next sign-in registers anew.
+    fn forget_registration(&mut self, client_id: &str, turn: &mut Turn<'_>) {
+        self.update_client(turn, |client| {
+            client.registrations.retain(|registration| registration.client_id != client_id);
+        });
     }
 
     /// `--new-session`: the service has ended the old session, or could not be asked to.
@@ -337,10 +348,13 @@ impl Session {
                 if let Some(attempt) = &mut self.sign_in.attempt {
                     attempt.step = Step::Saving(holding);
                 }
+                // From here on no result about the old tokens may land on disk after the new ones.
+                self.era += 1;
+                self.refreshing.abandon();
                 self.save(Write::SignedIn, Record::Tokens(record), turn);
             }
             Err(Failure::Refused(error)) => match error.name {
-                ErrorName::AuthorizationPending => {}
+                ErrorName::AuthorizationPending => polling.backoff.reset(),
                 // The service asks for five seconds more, for good.
                 ErrorName::SlowDown => polling.slow_down(turn.now),
                 ErrorName::ExpiredToken => self.sign_in_failed(&expired(), turn),
@@ -349,6 +363,10 @@ impl Session {
                     self.sign_in_failed(&problem, turn);
                 }
                 _ => {
+                    let client_id = polling.registration.client_id.clone();
+                    if matches!(error.name, ErrorName::InvalidClient | ErrorName::UnauthorizedClient) {
+                        self.forget_registration(&client_id, turn);
+                    }
                     let failure = Failure::Refused(error);
                     let problem = words::failed(&self.name, "the sign-in", &failure, None);
                     self.sign_in_failed(&problem, turn);
@@ -357,8 +375,8 @@ impl Session {
             Err(Failure::NotProcessed { throttled: true, .. }) => polling.slow_down(turn.now),
             // Whatever else goes wrong, the code is good until it expires.
             Ok(_) | Err(_) => {
-                let pause = polling.backoff.next(turn.dice).max(polling.interval);
-                polling.next = turn.now.mono.after(pause.min(LONGEST_POLL_PAUSE));
+                let pause = polling.backoff.next(turn.dice).min(LONGEST_POLL_PAUSE);
+                polling.next = turn.now.mono.after(pause.max(polling.interval));
             }
         }
     }
@@ -370,14 +388,12 @@ impl Session {
             self.sign_in.attempt = Some(attempt);
             return;
         };
-        self.era += 1;
-        self.refreshing = super::refresh::Refreshing::default();
-        self.portal.new_era();
+        self.portal.signed_in_at(&attempt.origin);
         self.holding = Some(*holding);
         self.last_error = None;
         self.stored(Write::SignedIn, outcome, turn.now);
         tracing::info!(session = %crate::untrusted::shown(self.name.as_str()), "signed in");
-        let mut status = self.signed_in_status(turn.now);
+        let mut status = self.signed_in_status();
         status.flow = Some(flow_word(attempt.flow).to_owned());
         status.started_by = Some(attempt.started_by);
         status.started_at = Some(attempt.started.wall);
@@ -435,6 +451,11 @@ impl Session {
 
     /// Polls when it is time, gives up when the code has expired, and answers whose patience is over.
     pub(super) fn settle_sign_in(&mut self, turn: &mut Turn<'_>) {
+        self.poll_when_due(turn);
+        self.answer_the_impatient(turn);
+    }
+
+    fn poll_when_due(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.mono;
         if let Some(attempt) = &mut self.sign_in.attempt
             && let Step::Polling(polling) = &mut attempt.step
@@ -457,6 +478,10 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn answer_the_impatient(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now.mono;
         let impatient = |waiter: &Waiter| waiter.deadline <= now;
         let watchers: Vec<WaiterId> =
             self.sign_in.watchers.extract_if(.., |waiter| impatient(waiter)).map(|w| w.id).collect();
@@ -488,6 +513,13 @@ impl Session {
     }
 
     /// `DELETE …/login`. Tokens that are there already are not thrown away for it.
+    /// The user signs out: whatever the sign-in has come to, it is over, and so is what an earlier one came to.
+    pub(super) fn sign_in_ends_with_the_session(&mut self, turn: &mut Turn<'_>) {
+        self.sign_in.ended = None;
+        let problem = Problem::new(Code::SignInCancelled, "the user has signed out").session(&self.name);
+        self.sign_in_failed(&problem, turn);
+    }
+
     pub(super) fn cancel_sign_in(&mut self, number: Option<u64>, turn: &mut Turn<'_>) {
         let Some(attempt) = &self.sign_in.attempt else { return };
         if number.is_none_or(|number| number == attempt.number) && !matches!(attempt.step, Step::Saving(_)) {
@@ -512,13 +544,17 @@ impl Session {
     fn login_status(&self, now: Now) -> LoginStatus {
         match (&self.sign_in.attempt, &self.sign_in.ended) {
             (Some(attempt), _) => attempt_status(self.name.to_string(), attempt),
-            (None, Some(ended)) => ended.clone(),
-            (None, None) if !self.remaining(now).is_zero() => self.signed_in_status(now),
+            // Signed in once is not signed in for good.
+            (None, Some(ended)) if ended.state != LoginState::SignedIn || self.state(now) == SessionState::SignedIn => {
+                ended.clone()
+            }
+            (None, Some(_)) => LoginStatus { state: LoginState::Idle, ..blank_status(self.name.to_string()) },
+            (None, None) if !self.remaining(now).is_zero() => self.signed_in_status(),
             (None, None) => LoginStatus { state: LoginState::Idle, ..blank_status(self.name.to_string()) },
         }
     }
 
-    fn signed_in_status(&self, _now: Now) -> LoginStatus {
+    fn signed_in_status(&self) -> LoginStatus {
         LoginStatus {
             state: LoginState::SignedIn,
             expires_at: self.holding.as_ref().map(|holding| holding.access.service),
@@ -578,11 +614,17 @@ fn blank_status(session: String) -> LoginStatus {
     }
 }
 
+/// A time that a clock which was set back has left in the future is as meaningless as one long ago.
+fn is_lately(at: Timestamp, now: Timestamp) -> bool {
+    now.since(at) < PROGRAMS_PERIOD && at.since(now) < PROGRAMS_PERIOD
+}
+
 fn expired() -> Problem {
     Problem::new(Code::SignInExpired, "nobody approved the sign-in in time").hint("start it again")
 }
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 const LONGEST_POLL_PAUSE: Duration = Duration::from_secs(30);
 const JOINED_BY_PEOPLE: Duration = Duration::from_secs(120);

@@ -7,13 +7,13 @@ use super::session::{Session, SignOut, TokenWaiter, Wants};
 use super::words;
 use crate::api::{LoggedOut, Problem, Response};
 use crate::store::RecordKind;
-use crate::time::Mono;
+use crate::time::{Mono, Now};
 use crate::upstream::Call;
 
 impl Session {
     /// `DELETE /v1/sessions/{s}`.
     pub(super) fn logout(&mut self, waiter: Waiter, turn: &mut Turn<'_>) {
-        self.cancel_sign_in(None, turn);
+        self.sign_in_ends_with_the_session(turn);
         let era = self.era + 1;
         let asked =
             self.call_portal(Purpose::Logout, era, LOGOUT_TIMEOUT, turn, |access_token| Call::Logout { access_token });
@@ -26,10 +26,14 @@ impl Session {
     /// Tokens go from memory and disk.
     pub(super) fn forget_tokens(&mut self, turn: &mut Turn<'_>) {
         self.era += 1;
-        self.refreshing = super::refresh::Refreshing::default();
+        self.refreshing.abandon();
         self.holding = None;
         self.last_error = None;
         self.portal.new_era();
+        self.delete_tokens(turn);
+    }
+
+    pub(super) fn delete_tokens(&self, turn: &mut Turn<'_>) {
         let ticket = Ticket { session: self.name.clone(), era: self.era, write: Write::SignedOut };
         turn.effects.push(Effect::Delete(ticket, self.name.clone(), RecordKind::Tokens));
     }
@@ -42,7 +46,12 @@ impl Session {
     }
 
     /// The token record is gone from disk, or cannot be deleted.
-    pub(super) fn tokens_deleted(&mut self, era: u64, outcome: Result<(), Problem>) {
+    pub(super) fn tokens_deleted(&mut self, era: u64, outcome: Result<(), Problem>, now: Now) {
+        if let Err(problem) = &outcome {
+            self.undeleted = true;
+            self.save_later(now);
+            self.note(problem, now);
+        }
         for sign_out in self.sign_out.iter_mut().filter(|sign_out| sign_out.era == era) {
             sign_out.deleted = Some(outcome.clone());
         }

@@ -3,6 +3,7 @@
 //! Owns all sessions and the configuration. Invariants: [`State::handle`] is the only way in and does not wait; the time
 //! is what it is told; every question that came in gets exactly one [`Effect::Answer`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct State {
     pub(super) seen: Option<Status>,
     previous: Option<Now>,
     planned: Option<Mono>,
+    /// Nothing has happened since [`State::next_wait`] was asked that would change its answer.
+    plan_holds: bool,
     steps_judged: Option<Mono>,
     stopping: bool,
 }
@@ -64,6 +67,7 @@ impl State {
             seen: None,
             previous: None,
             planned: None,
+            plan_holds: false,
             steps_judged: None,
             stopping: false,
         };
@@ -97,8 +101,15 @@ impl State {
             Event::Tick => {}
             Event::Stop => self.stop(now),
         }
+        self.plan_holds = false;
         self.settle(now, &mut effects);
         effects
+    }
+
+    /// Whether what [`State::next_wait`] last said still holds; so it does after an answer from the warm cache.
+    #[must_use]
+    pub const fn plan_holds(&self) -> bool {
+        self.plan_holds
     }
 
     /// How long nothing is to be done, unless something happens.
@@ -109,6 +120,7 @@ impl State {
         let waiters = watchers.chain(self.reloads.iter().copied()).map(|waiter| waiter.deadline.since(now.mono));
         let wait = sessions.chain(waiters).min();
         self.planned = wait.map(|wait| now.mono.after(wait));
+        self.plan_holds = true;
         wait
     }
 
@@ -163,6 +175,7 @@ impl State {
             if (stepped || overslept) && !lately {
                 tracing::info!(wall_ms = wall, mono_ms = mono, overslept, "time has jumped: judging everything afresh");
                 self.steps_judged = Some(now.mono);
+                self.plan_holds = false;
                 self.forget_pauses();
             }
         }
@@ -217,7 +230,7 @@ impl State {
                 None
             }
             Request::Credentials { target, min_validity, timeout } => {
-                match target_of(&self.configuration.catalog, &target) {
+                match target_of(&self.configuration.catalog, &target).map(Cow::into_owned) {
                     Ok(TargetId { session, grant }) => {
                         let key = PortalKey::Credentials(grant);
                         self.ask_portal(waiter, &session, key, min_validity, timeout.unwrap_or(PATIENCE), now, effects)
@@ -331,7 +344,7 @@ impl State {
             let current = era == session.era;
             match write {
                 Write::Client => session.stored(write, outcome, now),
-                Write::SignedOut => session.tokens_deleted(era, outcome),
+                Write::SignedOut => session.tokens_deleted(era, outcome, now),
                 Write::Mark if current => session.refresh_marked(outcome, turn),
                 Write::Refreshed if current => session.refresh_saved(outcome, turn),
                 Write::SignedIn if current => session.sign_in_saved(outcome, turn),

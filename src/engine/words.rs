@@ -187,6 +187,12 @@ pub(super) fn timed_out(doing: &str, name: &SessionName) -> Problem {
     Problem::new(Code::Timeout, format!("{doing} for session {} took too long", shown(name.as_str()))).session(name)
 }
 
+/// The token is worth nothing although it was refreshed a moment ago.
+pub(super) fn refreshed_lately(name: &SessionName) -> Problem {
+    let detail = format!("the access token of session {} was refreshed a moment ago", shown(name.as_str()));
+    Problem::new(Code::Unavailable, detail).session(name).caused_by("the portal does not accept it")
+}
+
 pub(super) fn shutting_down() -> Problem {
     Problem::new(Code::ShuttingDown, "the agent is shutting down").retry_after(Duration::from_secs(1))
 }

@@ -103,6 +103,7 @@ impl Sandbox {
             ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
             ("TZ".to_owned(), "UTC".to_owned()),
             ("USER".to_owned(), "user".to_owned()),
+            ("SSO_AGENT_LOG".to_owned(), "trace".to_owned()),
         ];
         for (name, value) in &self.variables {
             environment.retain(|(known, _)| known != name);
@@ -150,7 +151,6 @@ impl Sandbox {
             .arg("run")
             .args(arguments)
             .env("NOTIFY_SOCKET", &notify)
-            .env("SSO_AGENT_LOG", "trace")
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()

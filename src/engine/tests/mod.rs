@@ -1,0 +1,595 @@
+//! The rules of the engine, played out on a bench: events and time go in, effects come out. No runtime, no sleeping.
+
+mod config;
+mod refresh;
+mod roles;
+mod shutdown;
+mod sign_in;
+mod time;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, State, Ticket, WaiterId, Write};
+use crate::api::{
+    Code, FlowChoice, LoginRequest, LoginStatus, Problem, Request, Response, SessionQuery, SessionStatus, StartedBy,
+    Status, TargetQuery, TokenKind,
+};
+use crate::aws_config::{Catalog, Place, Profile, SessionDefinition};
+use crate::identity_center::{
+    ClientRegistration, DeviceAuthorization, Endpoint, Endpoints, ErrorName, Flow, Origin, RoleCredentials,
+    ServiceError, TokenResponse, TokenSet,
+};
+use crate::ids::{Grant, SessionName, TargetId};
+use crate::secret::Secret;
+use crate::settings::Settings;
+use crate::store::{ClientRecord, Record, RecordKind, StoreError, TokenRecord};
+use crate::time::{Mono, Now, Timestamp};
+use crate::untrusted::Untrusted;
+use crate::upstream::{Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear};
+
+/// A state, the time it lives in, and everything it wanted done.
+struct Bench {
+    state: State,
+    wall: i64,
+    mono: Duration,
+    asked: u64,
+    /// Calls that have not been replied to.
+    calls: Vec<OpenCall>,
+    /// How many calls were ever made, by operation.
+    made: BTreeMap<&'static str, usize>,
+    /// Writes that have not been carried out; only while they are held.
+    writes: Vec<OpenWrite>,
+    hold_writes: bool,
+    fail_writes: bool,
+    /// What is on disk.
+    disk: BTreeMap<(SessionName, RecordKind), Record>,
+    waiting: BTreeSet<WaiterId>,
+    answers: BTreeMap<WaiterId, Result<Response, Problem>>,
+    reads: usize,
+    /// Everything in order, in short words.
+    log: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+struct OpenCall {
+    flight: Flight,
+    route: Route,
+    call: Call,
+    at: Now,
+}
+
+#[derive(Debug)]
+enum OpenWrite {
+    Save(Ticket, Box<Record>),
+    Delete(Ticket, SessionName, RecordKind),
+}
+
+impl Bench {
+    fn new(records: Vec<Record>) -> Self {
+        Self::configured(configuration(), records)
+    }
+
+    fn configured(configuration: Configuration, records: Vec<Record>) -> Self {
+        let now = Now { wall: Timestamp::from_millis(START), mono: Mono::from_start(Duration::from_secs(1000)) };
+        let disk = records.iter().map(|record| ((record.session().clone(), record.kind()), record.clone())).collect();
+        Self {
+            state: State::new(agent(), configuration, records, Vec::new(), now),
+            wall: START,
+            mono: Duration::from_secs(1000),
+            asked: 0,
+            calls: Vec::new(),
+            made: BTreeMap::new(),
+            writes: Vec::new(),
+            hold_writes: false,
+            fail_writes: false,
+            disk,
+            waiting: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            reads: 0,
+            log: Vec::new(),
+        }
+    }
+
+    /// Signed in just now, with an access token of an hour.
+    fn signed_in() -> Self {
+        Self::new(vec![Record::Tokens(tokens())])
+    }
+
+    /// The same house after a crash: what is on disk, and a clock that went on.
+    fn restart(&mut self) {
+        let records = self.disk.values().cloned().collect();
+        let mut next = Self::new(Vec::new());
+        (next.wall, next.mono) = (self.wall, self.mono);
+        next.disk = std::mem::take(&mut self.disk);
+        next.state = State::new(agent(), configuration(), records, Vec::new(), next.now());
+        next.made = std::mem::take(&mut self.made);
+        *self = next;
+    }
+
+    fn now(&self) -> Now {
+        Now { wall: Timestamp::from_millis(self.wall), mono: Mono::from_start(self.mono) }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let effects = self.state.handle(self.now(), event);
+        self.carry_out(effects);
+        while !self.hold_writes && !self.writes.is_empty() {
+            self.write_one();
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Call(flight, route, call) => {
+                    self.log.push(call.operation().to_owned());
+                    *self.made.entry(call.operation()).or_default() += 1;
+                    self.calls.push(OpenCall { flight, route, call, at: self.now() });
+                }
+                Effect::Save(ticket, record) => {
+                    self.log.push(format!("save {:?}", ticket.write));
+                    self.writes.push(OpenWrite::Save(ticket, record));
+                }
+                Effect::Delete(ticket, session, kind) => {
+                    self.log.push("delete".to_owned());
+                    self.writes.push(OpenWrite::Delete(ticket, session, kind));
+                }
+                Effect::Answer(waiter, answer) => {
+                    assert!(self.waiting.remove(&waiter), "answered twice or never asked: {waiter:?}");
+                    self.log.push("answer".to_owned());
+                    self.answers.insert(waiter, answer);
+                }
+                Effect::ReadConfiguration => self.reads += 1,
+            }
+        }
+    }
+
+    /// Carries out the oldest write.
+    fn write_one(&mut self) {
+        let write = self.writes.remove(0);
+        let outcome = if self.fail_writes { Err(disk_full()) } else { Ok(()) };
+        let ticket = match write {
+            OpenWrite::Save(ticket, record) => {
+                if outcome.is_ok() {
+                    self.disk.insert((record.session().clone(), record.kind()), *record);
+                }
+                ticket
+            }
+            OpenWrite::Delete(ticket, session, kind) => {
+                if outcome.is_ok() {
+                    self.disk.remove(&(session, kind));
+                }
+                ticket
+            }
+        };
+        let effects = self.state.handle(self.now(), Event::Stored(ticket, outcome));
+        self.carry_out(effects);
+    }
+
+    /// Lets held writes go.
+    fn release_writes(&mut self) {
+        self.hold_writes = false;
+        while !self.writes.is_empty() {
+            self.write_one();
+        }
+    }
+
+    fn next_wait(&mut self) -> Option<Duration> {
+        self.state.next_wait(self.now())
+    }
+
+    fn move_clocks(&mut self, by: Duration) {
+        // Whole milliseconds, as the wall clock is read.
+        let by = u64::try_from(by.as_micros().div_ceil(1000)).unwrap();
+        self.wall += i64::try_from(by).unwrap();
+        self.mono += Duration::from_millis(by);
+    }
+
+    /// Time passes, and the engine is woken whenever it asked for it.
+    fn advance(&mut self, by: Duration) {
+        let end = self.mono + by;
+        let mut idle_turns = 0;
+        while self.mono < end {
+            let left = end - self.mono;
+            match self.next_wait() {
+                Some(wait) if wait < left => {
+                    if wait.is_zero() {
+                        idle_turns += 1;
+                        assert!(idle_turns < 3, "the engine spins: {:?}", self.log);
+                    } else {
+                        idle_turns = 0;
+                    }
+                    self.move_clocks(wait);
+                    self.handle(Event::Tick);
+                }
+                _ => {
+                    self.move_clocks(left);
+                    self.handle(Event::Tick);
+                }
+            }
+        }
+    }
+
+    /// Until the engine's next deadline, and over it.
+    fn advance_to_next(&mut self) -> Duration {
+        let wait = self.next_wait().expect("something is scheduled");
+        self.move_clocks(wait);
+        self.handle(Event::Tick);
+        wait
+    }
+
+    /// The clocks jump, each by its own.
+    fn jump(&mut self, wall: i64, mono: Duration) {
+        self.wall += wall;
+        self.mono += mono;
+        self.handle(Event::Tick);
+    }
+
+    fn ask(&mut self, request: Request) -> WaiterId {
+        self.asked += 1;
+        let waiter = WaiterId(self.asked);
+        self.waiting.insert(waiter);
+        self.handle(Event::Asked(waiter, request));
+        waiter
+    }
+
+    fn ask_token(&mut self, min_validity: Duration) -> WaiterId {
+        self.ask(Request::Token { session: SessionQuery::Only, min_validity, kind: TokenKind::Access })
+    }
+
+    fn ask_refresh(&mut self, force: bool) -> WaiterId {
+        self.ask(Request::Refresh { session: SessionQuery::Only, force })
+    }
+
+    fn ask_role(&mut self, role: &str) -> WaiterId {
+        self.ask(credentials(role, None, None))
+    }
+
+    fn login(&mut self, login: LoginRequest) -> WaiterId {
+        self.ask(Request::Login { session: SessionQuery::Only, login })
+    }
+
+    fn logout(&mut self) -> WaiterId {
+        self.ask(Request::Logout { session: SessionQuery::Only })
+    }
+
+    fn status(&mut self) -> Status {
+        let waiter = self.ask(Request::Status { wait: Duration::ZERO, after: None });
+        match self.answers.remove(&waiter) {
+            Some(Ok(Response::Status(status))) => *status,
+            other => panic!("no status: {other:?}"),
+        }
+    }
+
+    fn session(&mut self) -> SessionStatus {
+        self.status().sessions.remove(0)
+    }
+
+    fn is_waiting(&self, waiter: WaiterId) -> bool {
+        self.waiting.contains(&waiter)
+    }
+
+    fn answer(&mut self, waiter: WaiterId) -> Result<Response, Problem> {
+        self.answers.remove(&waiter).unwrap_or_else(|| panic!("not answered: {waiter:?} {:?}", self.log))
+    }
+
+    fn problem(&mut self, waiter: WaiterId) -> Problem {
+        self.answer(waiter).expect_err("a problem")
+    }
+
+    fn access_token(&mut self, waiter: WaiterId) -> Secret {
+        match self.answer(waiter) {
+            Ok(Response::Token(token)) => token.access_token,
+            other => panic!("no token: {other:?}"),
+        }
+    }
+
+    fn access_key(&mut self, waiter: WaiterId) -> String {
+        match self.answer(waiter) {
+            Ok(Response::Credentials(document)) => document.access_key_id,
+            other => panic!("no credentials: {other:?}"),
+        }
+    }
+
+    fn login_status(&mut self, waiter: WaiterId) -> LoginStatus {
+        match self.answer(waiter) {
+            Ok(Response::Login { status, .. }) => *status,
+            other => panic!("no state of a sign-in: {other:?}"),
+        }
+    }
+
+    fn login_state(&mut self) -> LoginStatus {
+        let waiter = self.ask(Request::LoginState { session: SessionQuery::Only, wait: Duration::ZERO });
+        self.login_status(waiter)
+    }
+
+    fn made(&self, operation: &str) -> usize {
+        self.made.iter().find(|(name, _)| name.starts_with(operation)).map_or(0, |(_, made)| *made)
+    }
+
+    fn refreshes(&self) -> usize {
+        self.made("CreateToken (refresh token)")
+    }
+
+    fn role_calls(&self) -> usize {
+        self.made("GetRoleCredentials")
+    }
+
+    fn flying(&self, operation: &str) -> Vec<OpenCall> {
+        self.calls.iter().filter(|open| open.call.operation().starts_with(operation)).cloned().collect()
+    }
+
+    /// The only call of this operation that is up.
+    fn open(&self, operation: &str) -> OpenCall {
+        let mut open = self.flying(operation);
+        assert_eq!(open.len(), 1, "calls of {operation} up: {:?}", self.log);
+        open.remove(0)
+    }
+
+    fn reply_to(&mut self, open: &OpenCall, result: Result<Answer, Failure>) {
+        self.reply_with_date(open, result, None);
+    }
+
+    fn reply_with_date(&mut self, open: &OpenCall, result: Result<Answer, Failure>, date: Option<ServiceTime>) {
+        let index = self.calls.iter().position(|up| up.flight == open.flight).expect("the call is up");
+        let open = self.calls.remove(index);
+        let reply = Reply { result, started: open.at, service_time: date };
+        self.handle(Event::Finished(open.flight, reply));
+    }
+
+    fn reply(&mut self, operation: &str, result: Result<Answer, Failure>) {
+        let open = self.open(operation);
+        self.reply_to(&open, result);
+    }
+
+    fn reply_refresh(&mut self, result: Result<Answer, Failure>) {
+        self.reply("CreateToken (refresh token)", result);
+    }
+
+    /// Until the refresh token is presented.
+    fn advance_to_refresh(&mut self) {
+        for _ in 0..50 {
+            if !self.flying("CreateToken (refresh token)").is_empty() {
+                return;
+            }
+            self.advance_to_next();
+        }
+        panic!("no refresh: {:?}", self.log);
+    }
+
+    /// Whether the refresh that is up presents this token, to the place it came from.
+    fn presents(&self, refresh_token: &str) -> bool {
+        match &self.open("CreateToken (refresh token)").call {
+            Call::CreateTokenFromRefreshToken { refresh_token: bound, .. } => {
+                bound.for_sending_to(&oidc()).ok() == Some(&secret(refresh_token))
+            }
+            _ => false,
+        }
+    }
+
+    fn tokens_on_disk(&self) -> Option<&TokenRecord> {
+        match self.disk.get(&(corp(), RecordKind::Tokens)) {
+            Some(Record::Tokens(record)) => Some(record),
+            _ => None,
+        }
+    }
+
+    fn client_on_disk(&self) -> Option<&ClientRecord> {
+        match self.disk.get(&(corp(), RecordKind::Client)) {
+            Some(Record::Client(record)) => Some(record),
+            _ => None,
+        }
+    }
+
+    fn remaining(&self) -> Duration {
+        self.state.sessions[&corp()].remaining(self.now())
+    }
+
+    fn reconfigure(&mut self, configuration: Configuration) {
+        let waiter = self.ask(Request::Reload);
+        self.handle(Event::ConfigurationRead(Ok(configuration)));
+        assert!(matches!(self.answer(waiter), Ok(Response::Reloaded(_))));
+    }
+}
+
+fn agent() -> Agent {
+    Agent {
+        version: "0.0.0",
+        pid: 1,
+        socket: "/run/agent.sock".to_owned(),
+        client_name: "sso-agent user@host".to_owned(),
+        key_kind: "file",
+        time_zone: jiff::tz::TimeZone::UTC,
+        seed: 7,
+    }
+}
+
+fn corp() -> SessionName {
+    "corp".parse().unwrap()
+}
+
+fn oidc() -> Endpoint {
+    "https://oidc.eu-west-1.amazonaws.com".parse().unwrap()
+}
+
+fn portal() -> Endpoint {
+    "https://portal.sso.eu-west-1.amazonaws.com".parse().unwrap()
+}
+
+fn place() -> Place {
+    Place { file: "/home/user/.aws/config".into(), line: 1 }
+}
+
+fn definition() -> SessionDefinition {
+    SessionDefinition {
+        name: corp(),
+        start_url: "https://corp.awsapps.com/start".to_owned(),
+        region: "eu-west-1".parse().unwrap(),
+        scopes: vec!["sso:account:access".to_owned()],
+        endpoints: Endpoints { oidc: oidc(), portal: portal() },
+        endpoints_from: "the region".to_owned(),
+        ca_bundle: None,
+        place: place(),
+    }
+}
+
+fn origin() -> Origin {
+    definition().origin()
+}
+
+fn grant(role: &str) -> Grant {
+    Grant::Role { account: "111122223333".parse().unwrap(), role: role.parse().unwrap() }
+}
+
+fn configuration_of(definition: SessionDefinition) -> Configuration {
+    let mut catalog = Catalog::default();
+    let target = TargetId { session: corp(), grant: grant("Dev") };
+    let dev = Profile {
+        name: "dev".parse().unwrap(),
+        target: Some(target),
+        session: corp(),
+        through_shim: false,
+        place: place(),
+    };
+    catalog.sessions.insert(corp(), Ok(definition));
+    catalog.profiles.insert(dev.name.clone(), Ok(dev));
+    Configuration { catalog, settings: Settings::default() }
+}
+
+fn configuration() -> Configuration {
+    configuration_of(definition())
+}
+
+/// The same session, led to another place by an environment variable.
+fn elsewhere() -> Configuration {
+    let endpoints =
+        Endpoints { oidc: "http://localhost:4566".parse().unwrap(), portal: "http://localhost:4566".parse().unwrap() };
+    configuration_of(SessionDefinition { endpoints, endpoints_from: "AWS_ENDPOINT_URL".to_owned(), ..definition() })
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
+}
+
+fn registration() -> ClientRegistration {
+    ClientRegistration {
+        client_id: "client-1".to_owned(),
+        client_secret: secret("client-secret"),
+        issued_at: Timestamp::from_millis(START),
+        expires_at: Timestamp::from_millis(START).after(90 * DAY),
+        scopes: vec!["sso:account:access".to_owned()],
+        flow: Flow::Device,
+    }
+}
+
+/// As they are on disk after a sign-in at the start of the bench's time.
+fn tokens() -> TokenRecord {
+    let issued_at = Timestamp::from_millis(START);
+    TokenRecord {
+        session: corp(),
+        origin: origin(),
+        tokens: TokenSet {
+            access_token: secret("access-1"),
+            token_type: "Bearer".to_owned(),
+            issued_at,
+            expires_at: issued_at.after(HOUR),
+            refresh_token: Some(secret("refresh-1")),
+            registration: registration(),
+        },
+        signed_in_at: issued_at,
+        refresh_sent_at: None,
+        refused: None,
+    }
+}
+
+fn client() -> ClientRecord {
+    ClientRecord {
+        session: corp(),
+        origin: origin(),
+        registrations: vec![registration()],
+        longest_session: Duration::ZERO,
+        program_sign_ins: Vec::new(),
+    }
+}
+
+fn fresh(number: u32) -> Result<Answer, Failure> {
+    Ok(Answer::Token(TokenResponse {
+        access_token: secret(&format!("access-{number}")),
+        token_type: "Bearer".to_owned(),
+        expires_in: HOUR,
+        refresh_token: Some(secret(&format!("refresh-{number}"))),
+    }))
+}
+
+fn service_error(name: ErrorName, status: u16) -> ServiceError {
+    ServiceError { name, status, message: Untrusted::new("the service's words") }
+}
+
+fn refused(name: ErrorName) -> Result<Answer, Failure> {
+    Err(Failure::Refused(service_error(name, 400)))
+}
+
+fn unauthorized() -> Result<Answer, Failure> {
+    Err(Failure::Refused(service_error(ErrorName::Unauthorized, 401)))
+}
+
+fn not_sent() -> Result<Answer, Failure> {
+    Err(Failure::NotSent(NotSent::Connect("refused".to_owned())))
+}
+
+fn throttled(retry_after: Option<Duration>) -> Result<Answer, Failure> {
+    Err(Failure::NotProcessed { status: 429, throttled: true, retry_after })
+}
+
+fn lost() -> Result<Answer, Failure> {
+    Err(Failure::Unknown(Unclear::Broken("reset".to_owned())))
+}
+
+fn role_keys(id: &str, expires_at: Timestamp) -> Result<Answer, Failure> {
+    Ok(Answer::RoleCredentials(RoleCredentials {
+        access_key_id: id.to_owned(),
+        secret_access_key: secret("role-secret"),
+        session_token: secret("role-session"),
+        expires_at,
+    }))
+}
+
+fn device() -> Result<Answer, Failure> {
+    Ok(Answer::DeviceAuthorization(DeviceAuthorization {
+        device_code: secret("device-code"),
+        user_code: Untrusted::new("ABCD-EFGH"),
+        verification_uri: Untrusted::new("https://device.sso.eu-west-1.amazonaws.com/"),
+        verification_uri_complete: Untrusted::new("https://device.sso.eu-west-1.amazonaws.com/?user_code=ABCD-EFGH"),
+        expires_in: Duration::from_secs(600),
+        interval: Duration::from_secs(1),
+    }))
+}
+
+fn credentials(role: &str, min_validity: Option<Duration>, timeout: Option<Duration>) -> Request {
+    let target =
+        TargetQuery::Role { session: None, account: "111122223333".parse().unwrap(), role: role.parse().unwrap() };
+    Request::Credentials { target, min_validity, timeout }
+}
+
+fn by(started_by: StartedBy) -> LoginRequest {
+    LoginRequest { flow: FlowChoice::Device, started_by, ..LoginRequest::default() }
+}
+
+fn disk_full() -> StoreError {
+    StoreError::Io {
+        doing: "write",
+        path: "/state/record".into(),
+        source: std::io::Error::from(std::io::ErrorKind::StorageFull),
+    }
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const START: i64 = 1_700_000_000_000;
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
