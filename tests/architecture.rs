@@ -151,9 +151,11 @@ fn every_file_begins_with_what_it_is() {
 fn a_file_can_be_read_in_one_sitting() {
     let files = ["src", "tests", "benches", "examples"].into_iter().flat_map(sources_below);
     let offenders: Vec<_> = files
-        .map(|file| (file.lines_before_tests(), file.path))
-        .filter(|(lines, _)| *lines > MOST_LINES)
-        .map(|(lines, path)| format!("{path} has {lines} lines"))
+        .map(|file| {
+            (file.lines_before_tests(), if file.is_for_tests() { MOST_LINES_OF_TESTS } else { MOST_LINES }, file.path)
+        })
+        .filter(|(lines, most, _)| lines > most)
+        .map(|(lines, most, path)| format!("{path} has {lines} lines of at most {most}"))
         .collect();
     assert_none(&offenders);
 }
@@ -212,16 +214,23 @@ fn assert_none(offenders: &[String]) {
 /// Lines before the tests.
 const MOST_LINES: usize = 500;
 
+/// Tests are read one at a time.
+const MOST_LINES_OF_TESTS: usize = 700;
+
 const UNSAFE: [&str; 1] = ["src/alarm.rs"];
 
 /// Where a secret leaves its wrapper in product code, and how often.
-const EXPOSING: [(&str, usize); 9] = [
+const EXPOSING: [(&str, usize); 11] = [
+    // Into the answer to whom asked for it.
+    ("src/api/response.rs", 4),
     // What people asked the command line for.
     ("src/cli/context.rs", 3),
     ("src/cli/credentials.rs", 4),
     ("src/cli/token.rs", 1),
     // What came over the socket, once both of its ends were checked.
     ("src/client/wire.rs", 1),
+    // The answer, on its way to the socket.
+    ("src/server/convert.rs", 1),
     ("src/shim.rs", 1),
     // The key to the sealed records: its name is made from it, and it seals.
     ("src/store/key_record.rs", 1),

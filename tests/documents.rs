@@ -68,14 +68,25 @@ fn the_table_of_codes_is_the_programs() {
 }
 
 #[test]
-fn the_exit_codes_in_the_readme_are_the_programs() {
-    let readme = document("README.md");
-    let table = readme.split("\n## Exit codes").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
-    let documented: BTreeSet<u8> =
-        table.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
+fn the_readmes_exit_codes_are_the_programs() {
+    let text = document("README.md");
+    let table = text.split("\n## Exit codes").nth(1).expect("there is a chapter on exit codes");
+    let table = table.split("\n## ").next().unwrap_or_default();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next()?.parse::<u8>().ok());
     let source = document("src/exit.rs");
-    let in_source = source.lines().filter_map(|line| line.trim().strip_suffix(',')?.split_once(" = ")?.1.parse().ok());
-    assert_eq!(documented, in_source.collect());
+    let codes =
+        source.lines().filter_map(|line| line.trim().split_once(" = ")?.1.strip_suffix(',')?.parse::<u8>().ok());
+    assert_eq!(rows.collect::<Vec<_>>(), codes.collect::<Vec<_>>());
+}
+
+#[test]
+fn the_readmes_settings_are_accepted() {
+    let text = document("README.md");
+    let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!blocks.is_empty(), "there is an example of config.toml");
+    for block in blocks {
+        sso_agent::settings::Settings::parse(block).unwrap();
+    }
 }
 
 #[test]

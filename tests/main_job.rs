@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::fake::{FakeConfig, FakeIdentityCenter, Operation};
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{CORP, Sandbox};
 
 #[test]
 fn a_person_signs_in_once_and_credentials_flow() {
@@ -49,4 +49,28 @@ fn a_crash_does_not_cost_the_sign_in() {
     assert_eq!(service.count(Operation::CreateTokenDeviceCode), service.calls(Operation::CreateTokenDeviceCode).len());
     assert_eq!(service.count(Operation::StartDeviceAuthorization), 1);
     drop(agent);
+}
+
+#[test]
+fn an_answer_laid_out_is_taken_away_by_whatever_happens() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let sandbox = Sandbox::with_session(service.url());
+    let agent = sandbox.start_agent();
+    agent.sign_in(&service);
+    let credentials = "/v1/credentials?profile=dev";
+    let first = agent.get(credentials);
+    assert_eq!(agent.get(credentials), first);
+    assert_eq!(agent.get(credentials), first);
+    let (status, body) = agent.request("DELETE", "/v1/sessions/corp", "");
+    assert_eq!((status, &body["revoked"]), (200, &serde_json::Value::Bool(true)));
+    let (status, body) = agent.request("GET", credentials, "");
+    assert_eq!((status, body["code"].as_str()), (401, Some("sign_in_required")));
+
+    agent.sign_in(&service);
+    let again = agent.get(credentials);
+    assert_ne!(again, first, "a sign-out empties the cache");
+    assert_eq!(agent.get(credentials), again);
+    sandbox.write_config(&CORP.replace("ReadOnly", "Administrator"));
+    assert_eq!(agent.request("POST", "/v1/reload", "").0, 200);
+    assert_ne!(agent.get(credentials), again, "the profile means another role now");
 }

@@ -102,7 +102,7 @@ pub enum SessionQuery {
 }
 
 /// What credentials are asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetQuery {
     /// What this profile names.
     Profile(ProfileName),

@@ -47,14 +47,17 @@ impl Handle {
         (Self { questions: sender, shelf: Arc::clone(&shelf) }, Questions { questions: receiver, shelf })
     }
 
+    /// The answer to a `GET` of this path and query, if the engine has laid it out.
+    #[must_use]
+    pub fn ready(&self, path_and_query: &str) -> Option<Response> {
+        self.shelf.find(path_and_query)
+    }
+
     /// Asks, and waits for the answer. Every question is answered: the engine bounds its waiting.
     ///
     /// # Errors
     /// The problem the engine answered with; `busy` if too many questions wait; `shutting_down` if it is gone.
     pub async fn ask(&self, request: Request) -> Result<Response, Problem> {
-        if let Some(answer) = self.shelf.find(&request) {
-            return Ok(answer);
-        }
         let (answer, answered) = oneshot::channel();
         self.questions.try_send(Question { request, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Problem::new(Code::Busy, "too many requests wait for the agent"),

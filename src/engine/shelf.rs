@@ -1,7 +1,8 @@
-//! Answers that hold until something happens: role credentials, laid out by the engine for whoever asks the same again.
+//! Answers that hold until something happens: role credentials, laid out by the engine for whoever asks the same again
+//! in the same words.
 //!
-//! Owns: finding such an answer, and when it is over. Refuses to know what makes an answer good: the engine says for how
-//! long it is. Invariant: whatever happens in the engine (a sign-out, a reload, a fresher set, a clock that was set) empties
+//! Owns: finding such an answer, and when it is over. Refuses to know what was asked and what makes an answer good: the
+//! engine says for how long it is. Invariant: whatever happens in the engine (a sign-out, a reload, a fresher set, a clock that was set) empties
 //! the shelf before anything else is answered, and an answer older than its time by either clock is not given.
 
 use std::collections::HashMap;
@@ -9,23 +10,21 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::api::{Request, Response, TargetQuery};
+use crate::api::Response;
 use crate::clock::Clock;
 use crate::time::Now;
 
 /// The answers that hold, and the clock they are judged by.
 pub(super) struct Shelf {
     clock: Arc<dyn Clock>,
-    answers: Mutex<HashMap<TargetQuery, Answer>>,
+    answers: Mutex<HashMap<String, Answer>>,
 }
 
 /// An answer on its way to the shelf.
 #[derive(Debug, Clone)]
 pub struct Shelved {
-    /// The question's target, as it was put.
-    pub target: TargetQuery,
-    /// The remaining validity that was asked for.
-    pub min_validity: Option<Duration>,
+    /// The question's path and query, as [`crate::api::Request::encode`] writes it and our own clients put it.
+    pub question: String,
     /// The answer.
     pub answer: Response,
     /// For how long from now the answer is the same.
@@ -33,7 +32,6 @@ pub struct Shelved {
 }
 
 struct Answer {
-    min_validity: Option<Duration>,
     answer: Response,
     /// By either clock, whichever comes first.
     until: Now,
@@ -44,23 +42,22 @@ impl Shelf {
         Self { clock, answers: Mutex::default() }
     }
 
-    /// The answer to this question, if it lies here.
-    pub(super) fn find(&self, request: &Request) -> Option<Response> {
-        let Request::Credentials { target, min_validity, .. } = request else { return None };
+    /// The answer to a `GET` of this path and query, if it lies here.
+    pub(super) fn find(&self, question: &str) -> Option<Response> {
         let answers = self.answers();
-        let found = answers.get(target).filter(|found| found.min_validity == *min_validity)?;
+        let found = answers.get(question)?;
         let now = self.clock.now();
         (now.wall < found.until.wall && now.mono < found.until.mono).then(|| found.answer.clone())
     }
 
     pub(super) fn put(&self, shelved: Shelved, now: Now) {
-        let Shelved { target, min_validity, answer, good_for } = shelved;
+        let Shelved { question, answer, good_for } = shelved;
         let until = Now { wall: now.wall.after(good_for), mono: now.mono.after(good_for) };
         let mut answers = self.answers();
         if answers.len() >= MOST_ANSWERS {
             answers.clear();
         }
-        answers.insert(target, Answer { min_validity, answer, until });
+        answers.insert(question, Answer { answer, until });
     }
 
     pub(super) fn clear(&self) {
@@ -68,7 +65,7 @@ impl Shelf {
     }
 
     /// A panic while it was held can have left nothing half done: every change is one call of the map's.
-    fn answers(&self) -> MutexGuard<'_, HashMap<TargetQuery, Answer>> {
+    fn answers(&self) -> MutexGuard<'_, HashMap<String, Answer>> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -100,17 +97,14 @@ mod tests {
         Now { wall: Timestamp::from_secs(wall), mono: Mono::from_start(Duration::from_secs(mono)) }
     }
 
-    fn question(min_validity: Option<Duration>) -> Request {
-        let target = TargetQuery::Profile("dev".parse().unwrap());
-        Request::Credentials { target, min_validity, timeout: Some(Duration::from_secs(29)) }
-    }
+    const QUESTION: &str = "/v1/credentials?profile=dev&timeout=29";
 
     fn shelf() -> (Shelf, Arc<Hands>) {
         let hands = Arc::new(Hands(Mutex::new(at(1000, 10))));
         let shelf = Shelf::new(Arc::clone(&hands) as Arc<dyn Clock>);
         let answer = Response::EncodedCredentials(Arc::new(SecretBytes::new(b"{}".to_vec())));
-        let target = TargetQuery::Profile("dev".parse().unwrap());
-        shelf.put(Shelved { target, min_validity: None, answer, good_for: Duration::from_secs(5) }, at(1000, 10));
+        let question = QUESTION.to_owned();
+        shelf.put(Shelved { question, answer, good_for: Duration::from_secs(5) }, at(1000, 10));
         (shelf, hands)
     }
 
@@ -119,21 +113,21 @@ mod tests {
         let (shelf, hands) = shelf();
         for (now, found) in [(at(1000, 10), true), (at(1004, 14), true), (at(1005, 14), false), (at(900, 15), false)] {
             *hands.0.lock().unwrap() = now;
-            assert_eq!(shelf.find(&question(None)).is_some(), found, "{now:?}");
+            assert_eq!(shelf.find(QUESTION).is_some(), found, "{now:?}");
         }
     }
 
     #[test]
     fn another_question_has_no_answer_here() {
         let (shelf, _) = shelf();
-        assert!(shelf.find(&question(Some(Duration::from_secs(60)))).is_none());
-        assert!(shelf.find(&Request::Health).is_none());
+        assert!(shelf.find("/v1/credentials?profile=dev&min_validity=60&timeout=29").is_none());
+        assert!(shelf.find("/v1/health").is_none());
     }
 
     #[test]
     fn whatever_happens_empties_the_shelf() {
         let (shelf, _) = shelf();
         shelf.clear();
-        assert!(shelf.find(&question(None)).is_none());
+        assert!(shelf.find(QUESTION).is_none());
     }
 }

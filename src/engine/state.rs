@@ -236,8 +236,8 @@ impl State {
         let answer = Response::encoded(&warm.document).ok()?;
         // Not for long: the engine must hear now and then that they are still asked for.
         let good_for = warm.good_for.min(keep_warm / 4).min(LONGEST_ON_THE_SHELF);
-        let (target, min_validity) = (target.clone(), *min_validity);
-        effects.push(Effect::Shelve(Shelved { target, min_validity, answer: answer.clone(), good_for }));
+        let question = request.encode().path_and_query;
+        effects.push(Effect::Shelve(Shelved { question, answer: answer.clone(), good_for }));
         Some((answer, warm.planned))
     }
 

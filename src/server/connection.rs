@@ -56,9 +56,12 @@ pub(super) async fn converse(stream: UnixStream, seat: Arc<Seat>) {
 
 async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<Answer, std::convert::Infallible> {
     let begun = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
-    let (route, outcome) = match read(seat, &mut request).await {
-        Ok(asked) => (convert::route(&asked), ask(seat, asked).await),
-        Err(problem) => ("none", Err(problem)),
+    let (route, outcome) = match laid_out(seat, &request) {
+        Some(response) => ("credentials", Ok(response)),
+        None => match read(seat, &mut request).await {
+            Ok(asked) => (convert::route(&asked), ask(seat, asked).await),
+            Err(problem) => ("none", Err(problem)),
+        },
     };
     seat.enter(Phase::Answering);
     let answer = convert::answer(outcome, seat.room.is_leaving());
@@ -67,6 +70,14 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
         tracing::debug!(method = %shown(request.method().as_str()), route, status = answer.status().as_u16(), ?elapsed, "answered");
     }
     Ok(answer)
+}
+
+/// The path of almost every request: the engine has laid the answer out, and nobody needs to read the question.
+fn laid_out(seat: &Seat, request: &hyper::Request<Incoming>) -> Option<Response> {
+    if request.method() != http::Method::GET || !request.body().is_end_stream() {
+        return None;
+    }
+    seat.room.handle.ready(request.uri().path_and_query()?.as_str())
 }
 
 async fn read(seat: &Seat, request: &mut hyper::Request<Incoming>) -> Result<Request, Problem> {
