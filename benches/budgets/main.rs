@@ -12,6 +12,7 @@ mod bare;
 mod idle;
 mod load;
 mod memory;
+mod neighbours;
 mod process;
 mod report;
 mod scene;
@@ -44,10 +45,13 @@ fn measure(words: &[&str]) -> ExitCode {
     let named: Vec<&str> = words.iter().copied().filter(|word| !word.starts_with('-')).collect();
     let wanted = |name: &str| named.is_empty() || named.contains(&name);
     let mut report = Report::default();
-    if ["shim", "stampede", "warm", "memory", "idle"].into_iter().any(wanted) {
+    if ["shim", "neighbours", "stampede", "warm", "memory", "idle"].into_iter().any(wanted) {
         Scene::with(|scene| {
             if wanted("shim") {
                 shim::measure(scene, &mut report);
+            }
+            if wanted("neighbours") {
+                neighbours::measure(scene, &mut report);
             }
             if wanted("stampede") {
                 stampede::measure(scene, &mut report);

@@ -53,7 +53,7 @@ impl Report {
     /// A line of the table.
     pub(crate) fn line(&mut self, what: &str, unit: &str, ours: f64, reference: Option<f64>, budget: Budget) {
         if self.lines == 0 {
-            println!("{:<46} {:>12} {:>12} {:>7}  {:<9} verdict", "what", "ours", "reference", "ratio", "budget");
+            println!("{:<53} {:>12} {:>12} {:>7}  {:<9} verdict", "what", "ours", "reference", "ratio", "budget");
         }
         self.lines += 1;
         let ratio = reference.map_or(f64::NAN, |reference| ours / reference);
@@ -68,9 +68,13 @@ impl Report {
         let digits = if ours.abs() < 100.0 && ours.fract() != 0.0 { 2 } else { 0 };
         let value = |value: f64| format!("{value:.digits$} {unit}");
         let reference = reference.map_or("-".to_owned(), value);
-        let ratio = if ratio.is_nan() { "-".to_owned() } else { format!("{ratio:.2}") };
+        let ratio = match ratio {
+            ratio if ratio.is_nan() => "-".to_owned(),
+            ratio if ratio < 0.1 => format!("{ratio:.3}"),
+            ratio => format!("{ratio:.2}"),
+        };
         let budget = budget.to_string();
-        println!("{what:<46} {:>12} {reference:>12} {ratio:>7}  {budget:<9} {verdict}", value(ours));
+        println!("{what:<53} {:>12} {reference:>12} {ratio:>7}  {budget:<9} {verdict}", value(ours));
     }
 
     /// Whether all budgets are met.
