@@ -125,10 +125,11 @@ impl LockError {
         match self {
             Self::Directory(error) => error.hint(),
             Self::Taken { holder: Some(holder), .. } => format!(
-                "use the agent that is running: set SSO_AGENT_SOCK to {}; or stop it: sso-agent stop",
-                crate::untrusted::shown(&holder.socket.to_string_lossy())
+                "use the agent that is running: set SSO_AGENT_SOCK to {}; or end it there: kill {}",
+                crate::untrusted::shown(&holder.socket.to_string_lossy()),
+                holder.pid
             ),
-            Self::Taken { holder: None, .. } => "stop the other agent: sso-agent stop".to_owned(),
+            Self::Taken { holder: None, .. } => "end the other agent first".to_owned(),
             Self::Unsupported { .. } => {
                 "set SSO_AGENT_STATE_DIR to a directory on a local file system, for instance below /var/tmp or your \
                  home"
@@ -168,7 +169,8 @@ impl std::error::Error for LockError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Directory(error) => error.source(),
-            Self::Io { source, .. } => Some(source),
+            // Its text is part of ours.
+            Self::Io { source, .. } => source.source(),
             Self::Taken { .. } | Self::Unsupported { .. } | Self::NotOurs { .. } => None,
         }
     }
