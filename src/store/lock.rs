@@ -216,12 +216,26 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::process::Stdio;
 
+    use super::super::StoreError;
     use super::super::child;
     use super::super::sandbox::Sandbox;
     use super::*;
     use crate::holder::{HolderError, current_holder, read_holder};
 
     const SOCKET: &str = "/run/user/1000/sso-agent/agent.sock";
+
+    #[test]
+    fn what_the_system_said_is_said_once() {
+        let said = || io::Error::from(Errno::NOSPC);
+        let path = || PathBuf::from("/state/lock");
+        let lock = LockError::Io { doing: "write", path: path(), source: said() };
+        let directory = DirectoryError::Io { doing: "write", path: path(), source: said() };
+        let store = StoreError::Io { doing: "write", path: path(), source: said() };
+        for error in [&lock as &dyn std::error::Error, &directory, &store] {
+            assert_eq!(error.to_string(), "cannot write /state/lock: No space left on device (os error 28)");
+            assert!(error.source().is_none());
+        }
+    }
 
     #[test]
     fn the_second_agent_is_told_who_holds_the_lock() {
