@@ -52,6 +52,12 @@ pub(super) fn legacy(
     files: &Files,
 ) -> Result<SessionName, Rejected> {
     let reject = |at, message| Rejected { place: files.place(at), message };
+    // A session goes by its name everywhere, and a password must not.
+    if start_url.text.contains('@')
+        && let Err(problem) = check_start_url(start_url.text)
+    {
+        return Err(reject(start_url.at, format!("sso_start_url of [profile {}]: {problem}", shown(profile))));
+    }
     let name: SessionName = start_url.text.parse().map_err(|error| reject(start_url.at, format!("{error}")))?;
     let written = draft(&format!("[profile {}]", shown(profile)), section, files).map(|written| Draft {
         at: start_url.at,
@@ -182,6 +188,16 @@ mod tests {
         assert!(error.starts_with("/config:1: [sso-session s] has no sso_start_url"), "{error}");
         let error = session(&format!("{URL}sso_region = EU West")).unwrap_err();
         assert!(error.starts_with("/config:3: sso_region of [sso-session s] is not a valid region"), "{error}");
+    }
+
+    #[test]
+    fn a_password_in_the_start_url_of_a_legacy_profile_is_no_session_name() {
+        let keys = "sso_region = eu-west-1\nsso_account_id = 111122223333\nsso_role_name = Dev\n";
+        let text = format!("[profile old]\nsso_start_url = https://u:hunter2@a.example/start\n{keys}");
+        let catalog = Catalog::of(&text, &[]);
+        assert!(catalog.sessions.is_empty() && !format!("{catalog:?}").contains("hunter2"), "{catalog:?}");
+        let error = catalog.target_of("old").unwrap_err();
+        assert!(error.starts_with("/config:2: ") && error.contains("password does not belong"), "{error}");
     }
 
     #[test]

@@ -284,7 +284,7 @@ fn remedy(code: Code, session: &str) -> Option<String> {
     let command = |verb: &str| Some(format!("sso-agent {verb} {}", shell_word(session.as_ref())));
     match code {
         Code::SignInRequired | Code::SignInDenied | Code::SignInExpired | Code::SignInCancelled => command("login"),
-        Code::Unavailable | Code::Timeout => Some("check the network and the proxy settings of the agent".to_owned()),
+        Code::Unavailable | Code::Timeout => Some("check the network".to_owned()),
         Code::InvalidConfig | Code::UnknownSession | Code::UnknownProfile => {
             Some("correct the configuration, then: sso-agent reload".to_owned())
         }

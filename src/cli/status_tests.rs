@@ -66,7 +66,7 @@ lab      signed in   8 h 12 min left (until 20:12)  -                  not renew
 old one  ended       -                              -
 new      signed out  -                              -
 lab: the portal cannot be reached (2 min ago); the agent tries again in 3 min (12:03)
-lab: hint: check the network and the proxy settings of the agent
+lab: hint: check the network
 old one: session ended at 11:00; it began at 03:00 (1 h ago)
 old one: hint: sso-agent login 'old one'
 new: hint: sso-agent login new

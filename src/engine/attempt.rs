@@ -124,11 +124,12 @@ impl Session {
                 self.sign_in_step(Step::Authorizing(registration), call, turn);
             }
             (Step::Authorizing(registration), Err(Failure::Refused(error)))
-                if error.name == ErrorName::InvalidClient && !attempt.registered_again =>
+                if matches!(error.name, ErrorName::InvalidClient | ErrorName::UnauthorizedClient)
+                    && !attempt.registered_again =>
             {
                 attempt.registered_again = true;
                 let client_id = registration.client_id.clone();
-                tracing::warn!("the service does not know our client registration any more, registering again");
+                tracing::warn!("the service does not accept our client registration any more, registering again");
                 self.forget_registration(&client_id, turn);
                 self.register_or_authorize(turn);
             }

@@ -71,6 +71,15 @@ impl Session {
         Ok(Some(self.refreshing.started))
     }
 
+    /// The settings name another margin: it counts for the tokens at hand too.
+    pub(super) fn plan_by_settings(&mut self, turn: &mut Turn<'_>) {
+        let Some(holding) = &self.holding else { return };
+        let margin = self.base_margin(holding.record.tokens.lifetime());
+        if let Some(holding) = &mut self.holding {
+            holding.refresh_at = schedule::with_jitter(margin, turn.dice);
+        }
+    }
+
     fn start_refresh(&mut self, wanted: bool, turn: &mut Turn<'_>) {
         let remaining = self.remaining(turn.now);
         let sent_at = self.skew.to_service(turn.now.wall);
@@ -106,7 +115,8 @@ impl Session {
                 self.refreshing.unmarkable = true;
                 if remaining > late || turn.stopping {
                     self.unmark(sending);
-                    self.refreshing.pause_for(Duration::from_secs(30), false, turn.now);
+                    let until_late = remaining.saturating_sub(late);
+                    self.refreshing.pause_for(until_late.min(MARK_AGAIN), false, turn.now);
                     self.refresh_failed(problem, turn.now);
                     return;
                 }
@@ -305,3 +315,5 @@ impl Session {
 
 /// A refresh may take longer than any other call: giving up early would only make its fate unknown.
 const REFRESH_TIMEOUT: Duration = Duration::from_secs(60);
+/// After a mark that could not be saved, unless it gets late before.
+const MARK_AGAIN: Duration = Duration::from_secs(30);

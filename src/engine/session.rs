@@ -426,6 +426,11 @@ impl Session {
         self.save_again = Some(now.mono.after(SAVE_AGAIN));
     }
 
+    /// What could not be saved has no later time to be tried again.
+    pub(super) fn save_at_the_end(&mut self, now: Now) {
+        self.save_again = self.save_again.map(|_| now.mono);
+    }
+
     /// When something is to be done next for this session, as a pause from now.
     pub(super) fn next_wait(&self, keep_warm: Duration, stopping: bool, now: Now) -> Option<Duration> {
         let wanted = self.someone_needs_a_token(now);

@@ -93,7 +93,10 @@ impl Session {
         let renewable = self.held_here().is_ok_and(|(holding, _)| {
             holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none() && !holding.rejected
         });
-        if renewable && !request.force && !request.new_session {
+        // The token is over and another sign-in is the only thing a person can do about why there is no fresh one.
+        let refused = self.refreshing.last_failure().is_some_and(|problem| problem.code == Code::Refused);
+        let stuck = self.remaining(turn.now).is_zero() && (refused || self.refreshing.is_unknown());
+        if renewable && !stuck && !request.force && !request.new_session {
             return Ok(Prepared::AlreadySignedIn);
         }
         if let Some(attempt) = &self.sign_in.attempt {

@@ -298,15 +298,26 @@ impl State {
                 state.with_session(&name, now, effects, |session, turn| session.cancel_sign_in(attempt, turn));
                 Some(Ok(Response::NoContent))
             }),
-            Request::Logout { session } => self.with_query(&session, |state, name| {
+            Request::Logout { session } => {
                 let waiter = Waiter { id: waiter, deadline: now.mono.after(PATIENCE) };
-                state.with_session(&name, now, effects, |session, turn| session.logout(waiter, turn));
-                None
-            }),
+                let mut logout = |state: &mut Self, name: SessionName| {
+                    state.with_session(&name, now, effects, |session, turn| session.logout(waiter, turn));
+                    None
+                };
+                match session {
+                    // What is held can be let go, whatever the configuration says now.
+                    SessionQuery::Named(name) if self.holds_tokens_of(&name) => logout(self, name),
+                    other => self.with_query(&other, logout),
+                }
+            }
         };
         if let Some(answer) = immediate {
             effects.push(Effect::Answer(waiter, answer));
         }
+    }
+
+    fn holds_tokens_of(&self, name: &SessionName) -> bool {
+        self.sessions.get(name).is_some_and(|session| session.holding.is_some())
     }
 
     /// Finds out which session is meant, and goes on with that.
@@ -424,7 +435,10 @@ impl State {
             let settings = self.configuration.settings.sessions.get(&name).cloned().unwrap_or_default();
             self.sessions.entry(name.clone()).or_insert_with(|| Session::new(name.clone()));
             self.with_session(&name, now, effects, |session, turn| {
-                session.settings = settings;
+                if std::mem::replace(&mut session.settings, settings).refresh_margin != session.settings.refresh_margin
+                {
+                    session.plan_by_settings(turn);
+                }
                 let origin = |definition: &Option<Result<crate::aws_config::SessionDefinition, _>>| {
                     definition.as_ref().and_then(|d| d.as_ref().ok().map(crate::aws_config::SessionDefinition::origin))
                 };
@@ -459,6 +473,7 @@ impl State {
         let drained = now.mono.after(DRAIN);
         for session in self.sessions.values_mut() {
             session.bound_patience(drained);
+            session.save_at_the_end(now);
         }
         let reloads = self.reloads.iter_mut().chain(&mut self.late_reloads);
         for waiter in self.watchers.iter_mut().map(|watcher| &mut watcher.waiter).chain(reloads) {

@@ -92,6 +92,7 @@ impl State {
         };
         self.sessions
             .values()
+            .filter(|session| session.definition.is_some())
             .flat_map(|session| session.target_statuses(now).map(move |(grant, status)| (&session.name, grant, status)))
             .map(|(session, grant, status)| TargetStatus { profile: profile_of(session, &grant), ..status })
             .collect()

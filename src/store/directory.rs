@@ -153,7 +153,8 @@ impl fmt::Display for DirectoryError {
 impl std::error::Error for DirectoryError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
+            // Its text is part of ours.
+            Self::Io { source, .. } => source.source(),
             Self::NotADirectory { .. } | Self::NotOurs { .. } | Self::Exposed { .. } => None,
         }
     }

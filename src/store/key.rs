@@ -240,7 +240,8 @@ impl fmt::Display for KeyError {
 impl std::error::Error for KeyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
+            // Its text is part of ours.
+            Self::Io { source, .. } => source.source(),
             Self::Keep(source) => Some(source),
             Self::Damaged { .. } | Self::Exposed { .. } => None,
         }

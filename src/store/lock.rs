@@ -125,10 +125,11 @@ impl LockError {
         match self {
             Self::Directory(error) => error.hint(),
             Self::Taken { holder: Some(holder), .. } => format!(
-                "use the agent that is running: set SSO_AGENT_SOCK to {}; or stop it: sso-agent stop",
-                crate::untrusted::shown(&holder.socket.to_string_lossy())
+                "use the agent that is running: set SSO_AGENT_SOCK to {}; or end it there: kill {}",
+                crate::untrusted::shown(&holder.socket.to_string_lossy()),
+                holder.pid
             ),
-            Self::Taken { holder: None, .. } => "stop the other agent: sso-agent stop".to_owned(),
+            Self::Taken { holder: None, .. } => "end the other agent first".to_owned(),
             Self::Unsupported { .. } => {
                 "set SSO_AGENT_STATE_DIR to a directory on a local file system, for instance below /var/tmp or your \
                  home"
@@ -168,7 +169,8 @@ impl std::error::Error for LockError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Directory(error) => error.source(),
-            Self::Io { source, .. } => Some(source),
+            // Its text is part of ours.
+            Self::Io { source, .. } => source.source(),
             Self::Taken { .. } | Self::Unsupported { .. } | Self::NotOurs { .. } => None,
         }
     }
@@ -214,12 +216,26 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
     use std::process::Stdio;
 
+    use super::super::StoreError;
     use super::super::child;
     use super::super::sandbox::Sandbox;
     use super::*;
     use crate::holder::{HolderError, current_holder, read_holder};
 
     const SOCKET: &str = "/run/user/1000/sso-agent/agent.sock";
+
+    #[test]
+    fn what_the_system_said_is_said_once() {
+        let said = || io::Error::from(Errno::NOSPC);
+        let path = || PathBuf::from("/state/lock");
+        let lock = LockError::Io { doing: "write", path: path(), source: said() };
+        let directory = DirectoryError::Io { doing: "write", path: path(), source: said() };
+        let store = StoreError::Io { doing: "write", path: path(), source: said() };
+        for error in [&lock as &dyn std::error::Error, &directory, &store] {
+            assert_eq!(error.to_string(), "cannot write /state/lock: No space left on device (os error 28)");
+            assert!(error.source().is_none());
+        }
+    }
 
     #[test]
     fn the_second_agent_is_told_who_holds_the_lock() {

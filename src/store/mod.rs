@@ -220,7 +220,8 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io { source, .. } => Some(source),
+            // Its text is part of ours.
+            Self::Io { source, .. } => source.source(),
             Self::Encode(source) => Some(source),
             Self::Foreign { .. } | Self::Newer { .. } | Self::Crypto => None,
         }

@@ -157,7 +157,12 @@ impl Sandbox {
             .expect("the agent can be started");
         let agent = Agent { sandbox: self, child };
         let mut message = [0; 256];
-        let length = manager.recv(&mut message).unwrap_or_else(|error| panic!("not ready: {error}\n{}", self.log()));
+        let length = loop {
+            match manager.recv(&mut message) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                received => break received.unwrap_or_else(|error| panic!("not ready: {error}\n{}", self.log())),
+            }
+        };
         assert_eq!(&message[..length], b"READY=1");
         agent
     }

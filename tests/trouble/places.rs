@@ -170,6 +170,7 @@ fn a_second_agent_on_one_state_directory_names_the_first() {
         let stderr = sandbox.run_in_vain(arguments).failed_with(4);
         assert!(stderr.contains(&agent.pid().to_string()), "{stderr}");
         assert!(stderr.contains(sandbox.socket().to_str().unwrap()), "{stderr}");
+        assert!(stderr.contains(&format!("kill {}", agent.pid())), "{stderr}");
     }
     assert!(!elsewhere.exists());
     assert_eq!(agent.get("/v1/status")["pid"], agent.pid());

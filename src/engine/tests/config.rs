@@ -147,7 +147,11 @@ fn a_change_between_the_mark_and_the_call_sends_nothing_and_takes_the_mark_back(
 #[test]
 fn a_session_that_is_gone_from_the_configuration_keeps_its_tokens() {
     let mut bench = Bench::signed_in();
+    bench.ask_role("Dev");
+    let until = bench.now().wall.after(HOUR);
+    bench.reply("GetRoleCredentials", role_keys("KEY1", until));
     bench.reconfigure(Configuration::default());
+    assert!(bench.status().targets.is_empty(), "what is not served is not shown");
     let waiter = bench.ask(Request::Token {
         session: SessionQuery::Named(corp()),
         min_validity: Duration::ZERO,
@@ -159,6 +163,29 @@ fn a_session_that_is_gone_from_the_configuration_keeps_its_tokens() {
     bench.reconfigure(configuration());
     let waiter = bench.ask_token(Duration::ZERO);
     assert_eq!(bench.access_token(waiter), secret("access-1"));
+}
+
+#[test]
+fn a_session_that_is_gone_from_the_configuration_can_still_be_signed_out() {
+    let mut bench = Bench::signed_in();
+    bench.reconfigure(Configuration::default());
+    let waiter = bench.ask(Request::Logout { session: SessionQuery::Named(corp()) });
+    let answer = bench.answer(waiter);
+    assert!(matches!(answer, Ok(Response::LoggedOut(out)) if !out.revoked), "{answer:?}");
+    assert_eq!((bench.tokens_on_disk(), bench.calls.len()), (None, 0));
+    let waiter = bench.ask(Request::Logout { session: SessionQuery::Named(corp()) });
+    assert_eq!(bench.problem(waiter).code, Code::UnknownSession);
+}
+
+#[test]
+fn another_margin_counts_from_the_reload_on() {
+    let mut bench = Bench::signed_in();
+    let mut configuration = configuration();
+    let settings = SessionSettings { refresh_margin: Some(10 * MINUTE), ..SessionSettings::default() };
+    configuration.settings.sessions.insert(corp(), settings);
+    bench.reconfigure(configuration);
+    bench.advance_to_refresh();
+    assert!(bench.remaining() <= 10 * MINUTE, "{:?}", bench.remaining());
 }
 
 #[test]

@@ -23,7 +23,7 @@ use crate::identity_center::{
 };
 use crate::ids::{Grant, SessionName, TargetId};
 use crate::secret::Secret;
-use crate::settings::Settings;
+use crate::settings::{SessionSettings, Settings};
 use crate::store::{ClientRecord, Record, RecordKind, StoreError, TokenRecord};
 use crate::time::{Mono, Now, Timestamp};
 use crate::untrusted::Untrusted;

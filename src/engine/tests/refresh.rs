@@ -347,6 +347,16 @@ fn without_a_mark_on_disk_the_refresh_waits_until_it_is_late() {
 }
 
 #[test]
+fn without_a_mark_on_disk_a_short_token_too_is_refreshed_before_it_is_over() {
+    let mut record = tokens();
+    record.tokens.expires_at = record.tokens.issued_at.after(seconds(40));
+    let mut bench = Bench::new(vec![Record::Tokens(record)]);
+    bench.fail_writes = true;
+    bench.advance_to_refresh();
+    assert!(!bench.remaining().is_zero());
+}
+
+#[test]
 fn a_disk_that_has_room_again_ends_the_waiting_for_late() {
     let mut bench = Bench::signed_in();
     bench.fail_writes = true;

@@ -98,6 +98,19 @@ fn a_sign_out_is_waited_for_but_no_longer_than_anybody() {
 }
 
 #[test]
+fn what_could_not_be_saved_is_tried_once_more_at_the_end() {
+    let mut bench = Bench::signed_in();
+    bench.advance_to_refresh();
+    bench.fail_writes = true;
+    bench.reply_refresh(fresh(2));
+    assert!(!bench.session().saved);
+    bench.fail_writes = false;
+    bench.handle(Event::Stop);
+    assert!(bench.state.is_settled());
+    assert_eq!(bench.tokens_on_disk().unwrap().tokens.refresh_token, Some(secret("refresh-2")));
+}
+
+#[test]
 fn what_is_valid_is_served_to_the_last() {
     let mut bench = Bench::signed_in();
     bench.advance_to_refresh();

@@ -178,6 +178,17 @@ fn a_client_the_service_has_forgotten_is_registered_again_once() {
 }
 
 #[test]
+fn a_client_that_may_not_sign_in_any_more_is_registered_again_too() {
+    let mut bench = Bench::new(vec![Record::Client(client())]);
+    let waiter = bench.login(by(StartedBy::Cli));
+    bench.reply("StartDeviceAuthorization", refused(ErrorName::UnauthorizedClient));
+    let second = ClientRegistration { client_id: "client-2".to_owned(), ..registration() };
+    bench.reply("RegisterClient", Ok(Answer::Registered(second)));
+    bench.reply("StartDeviceAuthorization", device());
+    assert_eq!(bench.login_status(waiter).state, LoginState::Pending);
+}
+
+#[test]
 fn a_client_that_is_refused_while_polling_is_not_used_for_the_next_sign_in() {
     let (mut bench, _) = polling();
     advance_to_poll(&mut bench);
@@ -240,6 +251,28 @@ fn who_is_signed_in_and_renewable_is_not_signed_in_again() {
     assert!(bench.calls.is_empty());
     bench.login(LoginRequest { force: true, ..by(StartedBy::Cli) });
     assert_eq!(bench.calls.len(), 1);
+}
+
+#[test]
+fn who_has_no_token_and_is_refused_a_fresh_one_can_sign_in_again() {
+    for (failure, starts) in [
+        (refused(ErrorName::UnauthorizedClient), true),
+        (lost(), true),
+        // That ends by itself.
+        (not_sent(), false),
+    ] {
+        let mut bench = Bench::signed_in();
+        bench.advance_to_refresh();
+        bench.reply_refresh(failure.clone());
+        while !bench.remaining().is_zero() {
+            bench.advance_to_next();
+            if !bench.flying("CreateToken (refresh token)").is_empty() {
+                bench.reply_refresh(failure.clone());
+            }
+        }
+        bench.login(by(StartedBy::Cli));
+        assert_eq!(bench.made("RegisterClient") == 1, starts, "{failure:?}");
+    }
 }
 
 #[test]
