@@ -101,6 +101,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         Ended::Stopped => Ok(()),
         Ended::Displaced => Err(AgentError::Displaced),
         Ended::GaveUp => Err(AgentError::GaveUp),
+        Ended::Unsaved => Err(AgentError::Unsaved),
     }
 }
 
@@ -213,6 +214,8 @@ pub enum AgentError {
     Displaced,
     /// Something was not saved in time at the end.
     GaveUp,
+    /// Something could not be saved.
+    Unsaved,
 }
 
 impl AgentError {
@@ -224,7 +227,7 @@ impl AgentError {
             Self::Path(error) => error.exit(),
             Self::Lock(_) | Self::Listen(_) | Self::Displaced => Exit::NoAgent,
             Self::Source(_) => Exit::Configuration,
-            Self::Open(_) | Self::Store(_) | Self::GaveUp => Exit::Storage,
+            Self::Open(_) | Self::Store(_) | Self::GaveUp | Self::Unsaved => Exit::Storage,
             Self::Randomness | Self::Runtime(_) => Exit::Internal,
         }
     }
@@ -255,6 +258,9 @@ impl fmt::Display for AgentError {
             Self::Runtime(_) => formatter.write_str("the system refused something the agent needs to run"),
             Self::Displaced => formatter.write_str("the socket was removed or replaced while the agent ran"),
             Self::GaveUp => formatter.write_str("a refresh or a write did not end in time"),
+            Self::Unsaved => {
+                formatter.write_str("not everything could be saved: who is signed in now may not be after a start")
+            }
         }
     }
 }
@@ -271,7 +277,7 @@ impl std::error::Error for AgentError {
             Self::Open(error) => error.source(),
             Self::Store(error) => error.source(),
             Self::Listen(error) => error.source(),
-            Self::Randomness | Self::Displaced | Self::GaveUp => None,
+            Self::Randomness | Self::Displaced | Self::GaveUp | Self::Unsaved => None,
         }
     }
 }

@@ -245,9 +245,12 @@ impl File<'_> {
         match value.get_ref().as_str() {
             Some("auto") => Ok(None),
             Some("device") => Ok(Some(Flow::Device)),
-            Some("browser") => Ok(Some(Flow::Browser)),
+            Some("browser") => {
+                let instead = "write \"device\" or \"auto\"";
+                Err(self.error(value.span(), Problem::NotYet { key: "flow", value: "browser", instead }))
+            }
             _ => {
-                let problem = Problem::Value { key: "flow", expected: "\"auto\", \"device\" or \"browser\"" };
+                let problem = Problem::Value { key: "flow", expected: "\"auto\" or \"device\"" };
                 Err(self.error(value.span(), problem))
             }
         }
@@ -352,5 +355,7 @@ mod tests {
             let error = error(&format!("[storage]\nkey = \"{kind}\""));
             assert!(error.contains("does not have") && error.contains(kind), "{error}");
         }
+        let error = error("[session.a]\nflow = \"browser\"");
+        assert!(error.contains("does not have") && error.contains("browser"), "{error}");
     }
 }

@@ -196,6 +196,8 @@ pub struct SessionStatus {
     pub next_refresh_at: Option<Timestamp>,
     /// Whether there is a refresh token.
     pub renewable: bool,
+    /// When the client registration expires that the refresh token depends on: no refresh after that.
+    pub renewable_until: Option<Timestamp>,
     /// Whether what is in memory is on disk.
     pub saved: bool,
     pub last_error: Option<LastError>,

@@ -185,7 +185,7 @@ impl Page<'_> {
                 Cell::painted(&state, paint),
                 Cell::new(&session.access_token_expires_at.map_or("-".to_owned(), |time| self.life(time))),
                 Cell::new(&session.next_refresh_at.map_or("-".to_owned(), |time| self.ahead(time))),
-                Cell::new(&notes(session)),
+                Cell::new(&self.notes(session)),
             ]);
         }
         let mut text = table.render(self.colour);
@@ -193,6 +193,21 @@ impl Page<'_> {
             self.trouble(session, &mut text);
         }
         text
+    }
+
+    fn notes(&self, session: &SessionStatus) -> String {
+        let signed_in = matches!(session.state, SessionState::SignedIn | SessionState::Ending);
+        let mut notes = Vec::new();
+        if signed_in && !session.renewable {
+            notes.push("not renewable".to_owned());
+        }
+        if let Some(end) = session.renewable_until.filter(|end| end.since(self.now) < SOON) {
+            notes.push(format!("renewable until {} only", words::clock_time(end, self.now, self.zone)));
+        }
+        if !session.saved {
+            notes.push("not saved".to_owned());
+        }
+        notes.join(", ")
     }
 
     fn state(&self, session: &SessionStatus) -> (String, Paint) {
@@ -268,17 +283,8 @@ impl Page<'_> {
     }
 }
 
-fn notes(session: &SessionStatus) -> String {
-    let signed_in = matches!(session.state, SessionState::SignedIn | SessionState::Ending);
-    let mut notes = Vec::new();
-    if signed_in && !session.renewable {
-        notes.push("not renewable");
-    }
-    if !session.saved {
-        notes.push("not saved");
-    }
-    notes.join(", ")
-}
+/// A client registration that ends so soon may end before the session does: signing in again renews both.
+const SOON: Duration = Duration::from_secs(24 * 3600);
 
 fn remedy(code: Code, session: &str) -> Option<String> {
     let command = |verb: &str| Some(format!("sso-agent {verb} {}", shell_word(session.as_ref())));

@@ -45,6 +45,7 @@ fn the_table_says_who_is_signed_in_until_when_and_what_helps() {
         "at": "2026-11-22T11:00:00Z", "retry_at": null});
     let sessions = [
         signed_in("corp"),
+        session("brief", "signed_in", json!({"renewable": true, "renewable_until": "2026-11-23T09:00:00Z"})),
         session(
             "lab",
             "signed_in",
@@ -62,6 +63,7 @@ fn the_table_says_who_is_signed_in_until_when_and_what_helps() {
         "\
 SESSION  STATE       ACCESS TOKEN                   NEXT REFRESH       NOTES
 corp     signed in   59 min left (until 12:59)      in 39 min (12:39)
+brief    signed in   -                              -                  renewable until 2026-11-23 09:00 only
 lab      signed in   8 h 12 min left (until 20:12)  -                  not renewable, not saved
 old one  ended       -                              -
 new      signed out  -                              -

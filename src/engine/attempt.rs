@@ -67,11 +67,13 @@ impl Session {
         let (flow, scopes, start_url) = (attempt.flow, definition.scopes.clone(), definition.start_url.clone());
         let known = self.client.as_ref().filter(|client| super::session::same_place(&client.origin, &attempt.origin));
         let longest = self.client.as_ref().map_or(Duration::ZERO, |client| client.longest_session);
+        // When it expires is a time of the service's clock.
+        let now = self.skew.to_service(turn.now.wall);
         let registration = known.and_then(|client| {
             client
                 .registrations
                 .iter()
-                .find(|known| known.flow == flow && known.serves_a_sign_in(turn.now.wall, &scopes, longest))
+                .find(|known| known.flow == flow && known.serves_a_sign_in(now, &scopes, longest))
         });
         match registration.cloned() {
             Some(registration) => {

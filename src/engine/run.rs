@@ -52,6 +52,8 @@ pub enum Ended {
     Stopped,
     /// It was told to, and something would not end in time.
     GaveUp,
+    /// It was told to, and the disk did not take everything.
+    Unsaved,
     /// Its place was taken: the socket is gone or somebody else's.
     Displaced,
 }
@@ -90,7 +92,7 @@ pub async fn run<U: Upstream>(
         }
         hands.carry_out(effects, &questions.shelf, now);
         if stopping && state.is_settled() && hands.waiters.is_empty() && hands.store.is_idle() {
-            return ended;
+            return if state.is_saved() { ended } else { Ended::Unsaved };
         }
         // An answer from the warm cache changes no schedule: the alarm stays as it is.
         if !state.plan_holds() {

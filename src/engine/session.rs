@@ -324,6 +324,11 @@ impl Session {
         }
     }
 
+    /// Whether what is in memory is on disk.
+    pub(super) fn is_saved(&self) -> bool {
+        self.holding.as_ref().is_none_or(|holding| holding.saved) && self.client_saved
+    }
+
     pub(super) fn status(&self, now: Now) -> SessionStatus {
         let definition = self.definition.as_ref().and_then(|definition| definition.as_ref().ok());
         let origin = self.holding.as_ref().map(|holding| &holding.record.origin);
@@ -352,10 +357,13 @@ impl Session {
                 .refreshing
                 .wait_for_attempt(self, false, now)
                 .map(|wait| self.skew.to_service(now.wall.after(wait))),
+            renewable_until: holding
+                .filter(|holding| holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none())
+                .map(|holding| holding.record.tokens.registration.expires_at),
             renewable: holding.is_some_and(|holding| {
                 holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none()
             }),
-            saved: holding.is_none_or(|holding| holding.saved) && self.client_saved,
+            saved: self.is_saved(),
             last_error,
             registrations: self
                 .client

@@ -82,9 +82,8 @@ impl State {
         state.configure(configuration, now, &mut effects);
         for record in records {
             let name = record.session().clone();
-            let mut session = state.sessions.remove(&name).unwrap_or_else(|| Session::new(name.clone()));
-            session.load(record, &mut state.turn(now, &mut effects));
-            state.sessions.insert(name, session);
+            let (sessions, mut turn) = state.parts(now, &mut effects);
+            sessions.entry(name.clone()).or_insert_with(|| Session::new(name)).load(record, &mut turn);
         }
         state
     }
@@ -146,15 +145,27 @@ impl State {
             })
     }
 
-    fn turn<'a>(&'a mut self, now: Now, effects: &'a mut Vec<Effect>) -> Turn<'a> {
-        Turn {
+    /// Whether everything that should survive the agent is on disk.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        self.sessions.values().all(Session::is_saved)
+    }
+
+    /// The sessions, and a turn to work on them with.
+    fn parts<'a>(
+        &'a mut self,
+        now: Now,
+        effects: &'a mut Vec<Effect>,
+    ) -> (&'a mut BTreeMap<SessionName, Session>, Turn<'a>) {
+        let turn = Turn {
             now,
             effects,
             dice: &mut self.dice,
             agent: &self.agent,
             keep_warm: self.configuration.settings.keep_warm,
             stopping: self.stopping,
-        }
+        };
+        (&mut self.sessions, turn)
     }
 
     /// Does something with a session and a turn at once.
@@ -165,16 +176,8 @@ impl State {
         effects: &mut Vec<Effect>,
         work: impl FnOnce(&mut Session, &mut Turn<'_>) -> R,
     ) -> Option<R> {
-        let session = self.sessions.get_mut(name)?;
-        let mut turn = Turn {
-            now,
-            effects,
-            dice: &mut self.dice,
-            agent: &self.agent,
-            keep_warm: self.configuration.settings.keep_warm,
-            stopping: self.stopping,
-        };
-        Some(work(session, &mut turn))
+        let (sessions, mut turn) = self.parts(now, effects);
+        Some(work(sessions.get_mut(name)?, &mut turn))
     }
 
     /// After a suspend or a step of the wall clock, pauses mean nothing any more.
@@ -203,15 +206,8 @@ impl State {
     }
 
     fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let mut turn = Turn {
-            now,
-            effects,
-            dice: &mut self.dice,
-            agent: &self.agent,
-            keep_warm: self.configuration.settings.keep_warm,
-            stopping: self.stopping,
-        };
-        for session in self.sessions.values_mut() {
+        let (sessions, mut turn) = self.parts(now, effects);
+        for session in sessions.values_mut() {
             session.settle(&mut turn);
         }
         if self.planned.is_some_and(|planned| planned <= now.mono) {

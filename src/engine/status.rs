@@ -56,10 +56,7 @@ impl State {
             revision: 0,
             socket: self.agent.socket.clone(),
             locked: false,
-            storage: StorageStatus {
-                key: self.agent.key_kind.to_owned(),
-                saved: self.sessions.values().all(|session| session.status(now).saved),
-            },
+            storage: StorageStatus { key: self.agent.key_kind.to_owned(), saved: self.is_saved() },
             sessions: self
                 .sessions
                 .values()
