@@ -236,7 +236,7 @@ impl AgentError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Path(error) => error.hint(),
+            // A path's own line ends with what helps.
             Self::Lock(error) => Some(error.hint()),
             Self::Open(error) => Some(error.hint()),
             _ => None,

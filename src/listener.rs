@@ -98,7 +98,8 @@ impl fmt::Display for ListenError {
 impl std::error::Error for ListenError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Path(error) => Some(error),
+            // It is shown as it is, so what is below it comes next.
+            Self::Path(error) => error.source(),
             Self::Taken { .. } => None,
         }
     }

@@ -251,8 +251,14 @@ impl PathError {
             Self::NotADirectory { path } | Self::NotASocket { path } => {
                 Some(format!("look what it is, and move it away: mv {0} {0}.old", shell_word(path)))
             }
-            Self::NotOurs { owner: 0, path } if path.parent().is_none_or(|parent| parent.parent().is_none()) => {
-                Some("use a directory of your own with mode 0700".to_owned())
+            // Places of the system must not be bent to fit us, whoever asks.
+            Self::NotOurs { owner: 0, path } if !path.parent().is_some_and(is_our_directory) => {
+                Some(OWN_DIRECTORY.to_owned())
+            }
+            Self::OpenToOthers { path, mode }
+                if mode & STICKY != 0 || path.parent().is_none_or(|parent| parent.parent().is_none()) =>
+            {
+                Some(OWN_DIRECTORY.to_owned())
             }
             Self::NotOurs { path, .. } => {
                 Some(format!("if it should be yours: sudo chown {} {}", our_uid(), shell_word(path)))
@@ -359,6 +365,8 @@ fn absolute(what: &'static str, path: &Path) -> Result<PathBuf, PathError> {
     if path.is_absolute() { Ok(path.to_owned()) } else { Err(PathError::Relative { what, path: path.to_owned() }) }
 }
 
+const OWN_DIRECTORY: &str = "use a directory of your own with mode 0700";
+const STICKY: u32 = 0o1000;
 const NAME: &str = "sso-agent";
 const SOCKET: &str = "agent.sock";
 /// The agent binds a temporary name beside the socket, `.` and up to six hexadecimal digits longer.
@@ -452,6 +460,21 @@ mod tests {
         let error = make_private_directory(&open).unwrap_err();
         assert!(matches!(error, PathError::OpenToOthers { mode: 0o755, .. }));
         assert!(error.to_string().contains("chmod 700 '") && error.to_string().contains(r"it'\''s open'"), "{error}");
+    }
+
+    #[test]
+    fn nobody_is_advised_to_change_a_directory_of_the_system() {
+        let open = |path: &str, mode| PathError::OpenToOthers { path: path.into(), mode };
+        let roots = |path: &str| PathError::NotOurs { path: path.into(), owner: 0 };
+        for error in [open("/tmp", 0o1777), open("/var/tmp", 0o1777), open("/", 0o755), open("/etc", 0o755)] {
+            assert_eq!(error.hint().as_deref(), Some(OWN_DIRECTORY), "{error}");
+        }
+        if our_uid() != 0 {
+            assert_eq!(roots("/var/run").hint().as_deref(), Some(OWN_DIRECTORY));
+        }
+        let dir = Scratch::new();
+        let made_by_sudo = roots(dir.path().join("sso-agent").to_str().unwrap());
+        assert!(made_by_sudo.hint().unwrap().contains("sudo chown"), "{made_by_sudo}");
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub struct Locations {
     pub aws_credentials: PathBuf,
     /// `config.toml`.
     pub settings: PathBuf,
+    /// Whether somebody named that file. One that was named and is not there is a mistake: with the defaults in its
+    /// place, secrets that were to stay in memory would be written to disk.
+    pub settings_named: bool,
 }
 
 impl Locations {
@@ -50,7 +53,8 @@ impl Locations {
             Some(path) => Ok(expanded(path, env)),
             None => home().map(|home| home.join(".aws").join(name)),
         };
-        let settings = match (settings.map(Path::as_os_str).or(env.get_os("SSO_AGENT_CONFIG")), xdg_config(env)) {
+        let named = settings.map(Path::as_os_str).or(env.get_os("SSO_AGENT_CONFIG"));
+        let settings = match (named, xdg_config(env)) {
             (Some(path), _) => PathBuf::from(path),
             (None, Some(directory)) => directory.join(SETTINGS),
             (None, None) => home()?.join(".config").join(SETTINGS),
@@ -59,6 +63,7 @@ impl Locations {
             aws_config: aws("AWS_CONFIG_FILE", "config")?,
             aws_credentials: aws("AWS_SHARED_CREDENTIALS_FILE", "credentials")?,
             settings,
+            settings_named: named.is_some(),
         })
     }
 }
@@ -79,11 +84,17 @@ pub fn read(locations: &Locations) -> Result<(Sources, Settings), SourceError> {
         Ok(Some(SourceFile { path: path.to_owned(), bytes: content(path, file)? }))
     };
     let sources = Sources { config: aws(&locations.aws_config)?, credentials: aws(&locations.aws_credentials)? };
-    Ok((sources, read_settings(&locations.settings)?))
+    Ok((sources, read_settings(&locations.settings, locations.settings_named)?))
 }
 
-fn read_settings(path: &Path) -> Result<Settings, SourceError> {
-    let Some(file) = open(path)? else { return Ok(Settings::default()) };
+fn read_settings(path: &Path, named: bool) -> Result<Settings, SourceError> {
+    let file = match open(path)? {
+        Some(file) => file,
+        None if named => {
+            return Err(SourceError::Read { path: path.to_owned(), source: rustix::io::Errno::NOENT.into() });
+        }
+        None => return Ok(Settings::default()),
+    };
     check_owner(path, &file)?;
     let text = String::from_utf8(content(path, file)?).map_err(|_| SourceError::NotText { path: path.to_owned() })?;
     match Settings::parse(&text) {
@@ -299,6 +310,7 @@ mod tests {
                 aws_config: path("config"),
                 aws_credentials: path("credentials"),
                 settings: path("config.toml"),
+                settings_named: false,
             }
         }
 
@@ -362,6 +374,18 @@ mod tests {
         assert_eq!((sources, settings), (Sources::default(), Settings::default()));
         let nothing = Locations { aws_config: "/dev/null".into(), ..directory.locations() };
         assert_eq!(read(&nothing).unwrap().0.config.unwrap().bytes, b"");
+    }
+
+    #[test]
+    fn settings_that_somebody_named_must_be_there() {
+        let by_option = Locations::from_env(&env(&[("HOME", "/h")]), Some(Path::new("/nonexistent/c"))).unwrap();
+        let variables = [("HOME", "/h"), ("SSO_AGENT_CONFIG", "/nonexistent/c")];
+        for named in [by_option, Locations::from_env(&env(&variables), None).unwrap()] {
+            let error = read(&named).unwrap_err();
+            assert_eq!(error.to_string(), "/nonexistent/c cannot be read");
+        }
+        let usual = Locations::from_env(&env(&[("HOME", "/nonexistent")]), None).unwrap();
+        assert!(read(&usual).is_ok());
     }
 
     #[test]

@@ -294,8 +294,15 @@ pub struct LoginStatus {
 /// `DELETE /v1/sessions/{s}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoggedOut {
+    /// Whether there was anything to end; agents before this member only answer where there was.
+    #[serde(default = "yes")]
+    pub was_signed_in: bool,
     /// Whether the portal confirmed that the session is over there too.
     pub revoked: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// `GET …/accounts`.

@@ -170,6 +170,8 @@ fn logout_says_whether_the_portal_knows() {
     let (outcome, _) = run("logout", [Answer::Body(json!({"revoked": false}))]);
     assert!(outcome.stderr.contains("the portal did not confirm"), "{}", outcome.stderr);
     assert_eq!(outcome.exit(), Exit::Success);
+    let (outcome, _) = run("logout corp", [Answer::Body(json!({"was_signed_in": false, "revoked": false}))]);
+    assert_eq!(outcome.stderr, "nobody was signed in to corp\n");
     let (outcome, _) = run("logout --json", [Answer::Body(json!({"revoked": false}))]);
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("{\"revoked\":false}\n", ""));
 }

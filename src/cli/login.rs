@@ -149,6 +149,11 @@ fn sign_in(options: &Options, context: &mut Context<'_>) -> Result<LoginStatus, 
     let shown_to_user = if context.interrupted() { Ok(()) } else { present(options, &begun, context) };
     let done = match shown_to_user {
         Ok(()) => pending.wait(context),
+        // A reader that has gone away is no error elsewhere; here nobody is signed in.
+        Err(Failure::Output(error)) => {
+            let reason = format!("the event cannot be written ({error})");
+            Err(Stop::GiveUp(pending.stopped(Code::SignInCancelled, &reason)))
+        }
         Err(failure) => Err(Stop::GiveUp(failure)),
     };
     context.progress_done();

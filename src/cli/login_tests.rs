@@ -254,3 +254,24 @@ fn the_wait_goes_on_by_name_whatever_the_profile_comes_to_mean() {
     let corp = SessionQuery::Named("corp".parse().unwrap());
     assert_eq!(asked[1], Request::LoginState { session: corp, wait: Duration::from_secs(5) });
 }
+
+#[test]
+fn a_script_that_hangs_up_before_the_code_is_told_that_nobody_is_signed_in() {
+    struct Closed;
+    impl std::io::Write for Closed {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let world = World::new([
+        pending(json!({})),
+        Answer::Body(json!({})),
+        Answer::Body(login_state("failed", json!({"code": "sign_in_cancelled"}))),
+    ]);
+    let failure = world.run_into("login --json", &mut Closed, &mut Vec::new()).unwrap_err();
+    assert_eq!(failure.exit(), Exit::SignInRequired);
+    assert_eq!(cancels(&world), [Some(7)]);
+}

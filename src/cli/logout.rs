@@ -81,8 +81,12 @@ fn of_all(json: bool, context: &mut Context<'_>) -> Result<(), Failure> {
 }
 
 fn tell(session: Option<&SessionName>, done: LoggedOut, context: &mut Context<'_>) {
-    let of = session.map(|name| format!(" of {}", shown(name.as_str()))).unwrap_or_default();
-    context.say(&format!("signed out{of}"));
+    let with_name = |word: &str| session.map(|name| format!(" {word} {}", shown(name.as_str()))).unwrap_or_default();
+    if !done.was_signed_in {
+        context.say(&format!("nobody was signed in{}", with_name("to")));
+        return;
+    }
+    context.say(&format!("signed out{}", with_name("of")));
     if !done.revoked {
         context.say("warning: the portal did not confirm it; over there the session may live until it ends by itself");
     }

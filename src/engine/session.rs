@@ -79,6 +79,7 @@ pub(super) enum Wants {
 pub(super) struct SignOut {
     pub(super) waiter: Waiter,
     pub(super) era: u64,
+    pub(super) was_signed_in: bool,
     pub(super) revoked: Option<bool>,
     pub(super) deleted: Option<Result<(), Problem>>,
 }

@@ -17,9 +17,11 @@ impl Session {
         let era = self.era + 1;
         let asked =
             self.call_portal(Purpose::Logout, era, LOGOUT_TIMEOUT, turn, |access_token| Call::Logout { access_token });
+        let was_signed_in = self.holding.is_some();
         self.forget_tokens(turn);
         self.portal.forget_credentials();
-        self.sign_out.push(SignOut { waiter, era, revoked: if asked { None } else { Some(false) }, deleted: None });
+        let revoked = if asked { None } else { Some(false) };
+        self.sign_out.push(SignOut { waiter, era, was_signed_in, revoked, deleted: None });
         tracing::info!(session = %crate::untrusted::shown(self.name.as_str()), portal_asked = asked, "signing out");
     }
 
@@ -64,9 +66,12 @@ impl Session {
             (sign_out.revoked.is_some() && sign_out.deleted.is_some()) || sign_out.waiter.deadline <= now
         };
         let done: Vec<SignOut> = self.sign_out.extract_if(.., complete).collect();
-        for SignOut { waiter, revoked, deleted, .. } in done {
+        for SignOut { waiter, was_signed_in, revoked, deleted, .. } in done {
             let answer = match deleted {
-                Some(Ok(())) => Ok(Response::LoggedOut(LoggedOut { revoked: revoked.unwrap_or(false) })),
+                Some(Ok(())) => {
+                    let revoked = revoked.unwrap_or(false);
+                    Ok(Response::LoggedOut(LoggedOut { was_signed_in, revoked }))
+                }
                 Some(Err(problem)) => Err(problem),
                 None => Err(words::timed_out("the sign-out", &self.name)),
             };

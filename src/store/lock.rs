@@ -125,11 +125,11 @@ impl LockError {
         match self {
             Self::Directory(error) => error.hint(),
             Self::Taken { holder: Some(holder), .. } => format!(
-                "use the agent that is running: set SSO_AGENT_SOCK to {}; or end it there: kill {}",
+                "use the agent that is running: set SSO_AGENT_SOCK to {}; or stop it: kill {}",
                 crate::untrusted::shown(&holder.socket.to_string_lossy()),
                 holder.pid
             ),
-            Self::Taken { holder: None, .. } => "end the other agent first".to_owned(),
+            Self::Taken { holder: None, .. } => "stop the other agent".to_owned(),
             Self::Unsupported { .. } => {
                 "set SSO_AGENT_STATE_DIR to a directory on a local file system, for instance below /var/tmp or your \
                  home"
