@@ -14,8 +14,11 @@ fn logout_revokes_and_forgets_and_keeps_the_registration() {
     let _agent = sandbox.start_agent();
     approved_login(&sandbox, &service, &["--no-browser"]).expect_success();
     assert_eq!(sandbox.shim(&["--profile", "dev"]).json()["Version"], 1);
-    assert_eq!(sandbox.cli(&["logout", "--json"]).json(), serde_json::json!({ "revoked": true }));
+    let answer = sandbox.cli(&["logout", "--json"]).json();
+    assert_eq!(answer, serde_json::json!({ "was_signed_in": true, "revoked": true }));
     assert_eq!(service.count(Operation::Logout), 1);
+    let again = sandbox.cli(&["logout"]);
+    assert_eq!((again.code, again.stderr.as_str()), (Some(0), "nobody was signed in\n"));
     sandbox.shim(&["--profile", "dev"]).failed_with(3);
 
     // Without a network only the local half can be done, and that is said.
