@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
@@ -115,12 +115,22 @@ impl From<PathError> for ListenError {
 fn make_way(path: &Path) -> Result<(), ListenError> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => Err(PathError::NotASocket { path: path.to_owned() }.into()),
-        // In a directory of ours alone this waits for nobody but ourselves.
-        Ok(_) if UnixStream::connect(path).is_ok() => Err(ListenError::Taken { path: path.to_owned() }),
+        Ok(_) if somebody_listens(path) => Err(ListenError::Taken { path: path.to_owned() }),
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(PathError::io("inspect", path, error).into()),
     }
+}
+
+/// Without waiting: an agent that is too busy to accept listens all the same.
+fn somebody_listens(path: &Path) -> bool {
+    use rustix::io::Errno;
+    let connected = SocketAddrUnix::new(path).and_then(|address| {
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        rustix::net::connect(&socket, &address)
+    });
+    matches!(connected, Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS))
 }
 
 fn bind_and_rename(temporary: &Path, path: &Path) -> Result<(UnixListener, Place), ListenError> {
@@ -165,6 +175,8 @@ const BACKLOG: i32 = 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+
     use super::*;
     use crate::scratch::Scratch;
 
@@ -195,6 +207,17 @@ mod tests {
         assert!(!place.still_ours() && replacement.still_ours());
         drop(place);
         assert!(replacement.still_ours(), "whoever was replaced must not remove its successor's socket");
+    }
+
+    #[test]
+    fn an_agent_too_busy_to_accept_is_not_replaced_and_not_waited_for() {
+        let dir = Scratch::new();
+        let path = dir.path().join("agent.sock");
+        let busy = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&busy, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&busy, 0).unwrap();
+        let _waiting = UnixStream::connect(&path).unwrap();
+        assert!(matches!(make_way(&path), Err(ListenError::Taken { .. })));
     }
 
     #[test]

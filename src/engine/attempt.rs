@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::event::{Effect, Flight, Purpose, Turn, Waiter, Write};
-use super::session::{Holding, Session, client_name, route};
+use super::session::{Holding, Session, route};
 use super::words;
 use crate::api::{Code, Problem, StartedBy};
 use crate::identity_center::{Bound, ClientRegistration, DeviceAuthorization, ErrorName, Flow, Origin, TokenSet};
@@ -82,7 +82,7 @@ impl Session {
                 self.sign_in_step(Step::Authorizing(registration), call, turn);
             }
             None => {
-                let call = Call::RegisterClient { client_name: client_name(turn.agent), scopes, flow };
+                let call = Call::RegisterClient { client_name: turn.agent.client_name.clone(), scopes, flow };
                 self.sign_in_step(Step::Registering, call, turn);
             }
         }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::event::{Agent, Effect, Flight, Purpose, Ticket, Turn, Waiter, Write};
+use super::event::{Effect, Flight, Purpose, Ticket, Turn, Waiter, Write};
 use super::expiry::{Expiry, Skew};
 use super::portal::Portal;
 use super::refreshing::Refreshing;
@@ -487,11 +487,6 @@ pub(super) const fn flow_word(flow: Flow) -> &'static str {
         Flow::Device => "device",
         Flow::Browser => "browser",
     }
-}
-
-/// The agent's own name for itself, where a session has no other.
-pub(super) fn client_name(agent: &Agent) -> String {
-    agent.client_name.clone()
 }
 
 const SAVE_AGAIN: Duration = Duration::from_secs(30);

@@ -268,7 +268,6 @@ impl Session {
         }
     }
 
-    /// `DELETE …/login`. Tokens that are there already are not thrown away for it.
     /// The user signs out: whatever the sign-in has come to, it is over, and so is what an earlier one came to.
     pub(super) fn sign_in_ends_with_the_session(&mut self, turn: &mut Turn<'_>) {
         self.sign_in.ended = None;
@@ -276,9 +275,10 @@ impl Session {
         self.sign_in_failed(&problem, turn);
     }
 
+    /// `DELETE …/login`. Tokens that are there already are not thrown away for it.
     pub(super) fn cancel_sign_in(&mut self, number: Option<u64>, turn: &mut Turn<'_>) {
         let Some(attempt) = &self.sign_in.attempt else { return };
-        if number.is_none_or(|number| number == attempt.number) && !matches!(attempt.step, Step::Saving(_)) {
+        if number.is_none_or(|number| number == attempt.number) && !self.sign_in_is_saving() {
             let problem = Problem::new(Code::SignInCancelled, "the sign-in was cancelled").session(&self.name);
             self.sign_in_failed(&problem, turn);
         }
@@ -286,8 +286,7 @@ impl Session {
 
     /// The configuration of the session changed: an attempt for what it was before is pointless.
     pub(super) fn abandon_sign_in(&mut self, turn: &mut Turn<'_>) {
-        let saving = self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)));
-        if !saving {
+        if !self.sign_in_is_saving() {
             let detail = "the configuration of the session has changed during the sign-in";
             self.sign_in_failed(&Problem::new(Code::SignInCancelled, detail).session(&self.name), turn);
         }
