@@ -197,10 +197,16 @@ impl Tour<'_> {
         voice.say("\nCalls to AWS itself fail: the credentials are fake. Ctrl-C ends the demo.\n")?;
         given();
         let mut status = self.status(None)?;
+        let mut known = only_session(&status)?.access_token_expires_at;
+        // The reader may sign out and in again: whatever becomes of the session is told, and is no failure.
         loop {
-            let after = self.next_expiry(status)?;
-            voice.say(&format!("{}  renewed, until {}", clock_time(now()), clock_time(after)))?;
-            status = self.status(None)?;
+            status = self.status(Some(status.revision))?;
+            let expires_at = only_session(&status)?.access_token_expires_at;
+            if std::mem::replace(&mut known, expires_at) != expires_at {
+                let news =
+                    expires_at.map_or("signed out".to_owned(), |end| format!("renewed, until {}", clock_time(end)));
+                voice.say(&format!("{}  {news}", clock_time(now())))?;
+            }
         }
     }
 
