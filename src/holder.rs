@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -58,26 +58,6 @@ pub fn read_holder(state_dir: &Path) -> Result<Option<Holder>, HolderError> {
     open(&path)?.map_or(Ok(None), |file| read(file, path))
 }
 
-/// Reads who holds the lock of a state directory now; `None` if nobody does. What is to be done to a process because
-/// of its number alone must begin here. To ask means to hold the lock for a moment: not for polling while an agent
-/// starts.
-///
-/// # Errors
-/// As [`read_holder`]; also where it is held and nobody is named.
-pub fn current_holder(state_dir: &Path) -> Result<Option<Holder>, HolderError> {
-    let path = state_dir.join(LOCK_FILE);
-    let Some(file) = open(&path)? else { return Ok(None) };
-    match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared)) {
-        Ok(()) => {
-            // Not left to the end of `file`: a child that is just being started may have a copy of it.
-            let _ = rustix::fs::flock(&file, FlockOperation::Unlock);
-            Ok(None)
-        }
-        Err(Errno::WOULDBLOCK) => read(file, path.clone())?.map(Some).ok_or(HolderError::Nameless { path }),
-        Err(error) => Err(HolderError::Io { path, source: error.into() }),
-    }
-}
-
 /// Why the holder is not known.
 #[derive(Debug)]
 pub enum HolderError {
@@ -90,11 +70,6 @@ pub enum HolderError {
     },
     /// The lock file is not a plain file of ours that only we can write.
     NotOurs {
-        /// The lock file.
-        path: PathBuf,
-    },
-    /// The lock is held, and its holder has not written its name yet.
-    Nameless {
         /// The lock file.
         path: PathBuf,
     },
@@ -114,7 +89,7 @@ impl fmt::Display for HolderError {
             Self::NotOurs { path } => {
                 write!(formatter, "{} is not a plain file of yours that only you can write", path.display())
             }
-            Self::Nameless { path } | Self::Malformed { path, .. } => {
+            Self::Malformed { path, .. } => {
                 write!(formatter, "{} does not name the agent that holds it", path.display())
             }
         }
@@ -126,7 +101,7 @@ impl std::error::Error for HolderError {
         match self {
             Self::Io { source, .. } => Some(source),
             Self::Malformed { source, .. } => Some(source),
-            Self::NotOurs { .. } | Self::Nameless { .. } => None,
+            Self::NotOurs { .. } => None,
         }
     }
 }

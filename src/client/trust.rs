@@ -4,16 +4,13 @@
 //! it runs as us (or as root, where the path was named explicitly).
 
 use std::fmt;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
-use serde::Deserialize;
 
 use super::deadline::Deadline;
 use super::error::{Absence, ClientError, Failure};
@@ -99,22 +96,10 @@ pub(super) fn connect(socket: &SocketPath, deadline: &Deadline) -> Result<UnixSt
     Ok(stream)
 }
 
-/// The socket of the agent that holds the lock on this state directory, if the lock file is one we may believe. The
-/// file stays behind when its agent dies, so what it names is tried and not presumed.
+/// The socket of the agent that took the lock on this state directory last, if the lock file is one we may believe. It
+/// stays behind when its agent dies, so what it names is tried and not presumed.
 pub(super) fn socket_of_lock_holder(state_dir: &Path) -> Option<SocketPath> {
-    #[derive(Deserialize)]
-    struct Holder {
-        socket: PathBuf,
-    }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = std::fs::File::from(rustix::fs::open(state_dir.join("lock"), flags, Mode::empty()).ok()?);
-    let metadata = file.metadata().ok()?;
-    if !metadata.is_file() || metadata.uid() != our_uid() || metadata.mode() & 0o022 != 0 {
-        return None;
-    }
-    let mut text = Vec::new();
-    file.take(MOST_LOCK_BYTES).read_to_end(&mut text).ok()?;
-    let holder: Holder = serde_json::from_slice(&text).ok()?;
+    let holder = crate::holder::read_holder(state_dir).ok()??;
     SocketPath::implied(&holder.socket).ok()
 }
 
@@ -152,4 +137,3 @@ fn check_peer(_stream: &UnixStream, _socket: &SocketPath) -> Result<(), ClientEr
 }
 
 const QUEUE_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
-const MOST_LOCK_BYTES: u64 = 16 * 1024;

@@ -39,7 +39,7 @@ pub use self::key::{Answer, InvalidKeyId, KeyBytes, KeyError, KeyFile, KeyId, Ke
 pub use self::lock::{LockError, StateLock};
 pub use self::memory::MemoryStore;
 pub use self::open::{OpenError, open};
-pub use crate::holder::{Holder, HolderError, current_holder, read_holder};
+pub use crate::holder::{Holder, HolderError, read_holder};
 
 /// One thing that is saved, replaced and deleted as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
