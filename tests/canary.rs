@@ -56,10 +56,7 @@ impl Seen {
 
 #[test]
 fn no_secret_is_found_where_it_does_not_belong() {
-    let service = FakeIdentityCenter::start(FakeConfig {
-        access_token_lifetime: Duration::from_secs(6),
-        ..FakeConfig::default()
-    });
+    let service = FakeIdentityCenter::start(FakeConfig::with_tokens_of(Duration::from_secs(6)));
     let mut sandbox = Sandbox::with_session(service.url());
     let temporary = sandbox.root().join("tmp");
     std::fs::create_dir(&temporary).unwrap();

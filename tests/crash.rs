@@ -18,10 +18,7 @@ fn service() -> FakeIdentityCenter {
 
 #[test]
 fn killed_after_each_refresh_it_never_needs_the_user() {
-    let service = FakeIdentityCenter::start(FakeConfig {
-        access_token_lifetime: Duration::from_secs(6),
-        ..FakeConfig::default()
-    });
+    let service = FakeIdentityCenter::start(FakeConfig::with_tokens_of(Duration::from_secs(6)));
     let sandbox = Sandbox::with_session(service.url());
     let mut agent = sandbox.start_agent();
     agent.sign_in(&service);

@@ -24,10 +24,7 @@ fn a_person_signs_in_once_and_credentials_flow() {
 
 #[test]
 fn the_agent_refreshes_on_its_own_before_the_token_expires() {
-    let service = FakeIdentityCenter::start(FakeConfig {
-        access_token_lifetime: Duration::from_secs(6),
-        ..FakeConfig::default()
-    });
+    let service = FakeIdentityCenter::start(FakeConfig::with_tokens_of(Duration::from_secs(6)));
     let sandbox = Sandbox::with_session(service.url());
     let agent = sandbox.start_agent();
     agent.sign_in(&service);
@@ -46,8 +43,7 @@ fn a_crash_does_not_cost_the_sign_in() {
     let agent = sandbox.start_agent();
     let document = sandbox.shim(&["--profile", "dev"]).json();
     assert_eq!(document["Version"], 1);
-    assert_eq!(service.count(Operation::CreateTokenDeviceCode), service.calls(Operation::CreateTokenDeviceCode).len());
-    assert_eq!(service.count(Operation::StartDeviceAuthorization), 1);
+    assert_eq!(service.count(Operation::StartDeviceAuthorization), 1, "nobody had to sign in again");
     drop(agent);
 }
 

@@ -50,10 +50,7 @@ fn fifty_shims_on_a_cold_target_cost_one_call() {
 
 #[test]
 fn fifty_shims_on_an_expired_access_token_cost_one_refresh() {
-    let service = FakeIdentityCenter::start(FakeConfig {
-        access_token_lifetime: Duration::from_secs(6),
-        ..FakeConfig::default()
-    });
+    let service = FakeIdentityCenter::start(FakeConfig::with_tokens_of(Duration::from_secs(6)));
     let sandbox = Sandbox::with_session(service.url());
     let agent = sandbox.start_agent();
     agent.sign_in(&service);

@@ -4,7 +4,7 @@
 //! is what it is told; every question that came in gets exactly one [`Effect::Answer`].
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::event::{
@@ -424,7 +424,8 @@ impl State {
             tracing::warn!("a change of [storage] takes effect when the agent is started again");
         }
         self.configuration = configuration;
-        let names: Vec<SessionName> =
+        // Each once, though most are in both.
+        let names: BTreeSet<SessionName> =
             self.configuration.catalog.sessions.keys().chain(self.sessions.keys()).cloned().collect();
         for name in names {
             let definition = self.configuration.catalog.sessions.get(&name).cloned();

@@ -171,10 +171,7 @@ fn a_refresh_by_hand_is_made_at_most_once_a_minute() {
 
 #[test]
 fn a_session_that_is_ended_over_there_says_between_which_times() {
-    let service = FakeIdentityCenter::start(FakeConfig {
-        access_token_lifetime: Duration::from_secs(6),
-        ..FakeConfig::default()
-    });
+    let service = FakeIdentityCenter::start(FakeConfig::with_tokens_of(Duration::from_secs(6)));
     let sandbox = Sandbox::with_session(service.url());
     let agent = sandbox.start_agent();
     agent.sign_in(&service);

@@ -49,10 +49,7 @@ fn callers_that_wait_are_answered_and_the_socket_is_gone() {
 
 #[test]
 fn a_refresh_under_way_is_finished_and_saved_before_the_end() {
-    let service = FakeIdentityCenter::start(FakeConfig {
-        access_token_lifetime: Duration::from_secs(6),
-        ..FakeConfig::default()
-    });
+    let service = FakeIdentityCenter::start(FakeConfig::with_tokens_of(Duration::from_secs(6)));
     let sandbox = Sandbox::with_session(service.url());
     let agent = sandbox.start_agent();
     agent.sign_in(&service);

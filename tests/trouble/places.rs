@@ -275,10 +275,7 @@ fn a_runtime_directory_that_is_not_ours_counts_as_unset() {
 
 #[test]
 fn an_agent_whose_socket_is_taken_away_saves_and_ends() {
-    let service = FakeIdentityCenter::start(FakeConfig {
-        access_token_lifetime: Duration::from_secs(6),
-        ..FakeConfig::default()
-    });
+    let service = FakeIdentityCenter::start(FakeConfig::with_tokens_of(Duration::from_secs(6)));
     let sandbox = Sandbox::with_session(service.url());
     for replaced in [false, true] {
         let agent = sandbox.start_agent();

@@ -87,6 +87,13 @@ pub struct FakeConfig {
     pub transport: Transport,
 }
 
+impl FakeConfig {
+    /// The usual service, whose access tokens live this long.
+    pub fn with_tokens_of(access_token_lifetime: Duration) -> Self {
+        Self { access_token_lifetime, ..Self::default() }
+    }
+}
+
 impl Default for FakeConfig {
     fn default() -> Self {
         Self {
