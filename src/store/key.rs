@@ -47,6 +47,11 @@ pub enum Answer {
         /// What to unlock, for people.
         remedy: String,
     },
+    /// There is no such place on this machine.
+    Nowhere {
+        /// What is missing, for people.
+        why: String,
+    },
 }
 
 /// The key itself; wiped when dropped.

@@ -67,7 +67,9 @@ pub(super) fn obtain(
 ) -> Result<SealingKey, OpenError> {
     let kind = source.kind();
     match (source.read().map_err(OpenError::Key)?, recorded) {
-        (Answer::NotYet { remedy }, _) => Err(OpenError::KeyNotAvailable { kind, remedy }),
+        (Answer::NotYet { remedy } | Answer::Nowhere { why: remedy }, _) => {
+            Err(OpenError::KeyNotAvailable { kind, remedy })
+        }
         (Answer::Found(key), Some(record)) if record.fits(&key) => Ok(SealingKey::new(record.key_id, &key)),
         (Answer::Found(_), Some(_)) => Err(OpenError::WrongKey { kind, state: state.path().to_owned() }),
         (Answer::Found(_), None) if sealed > 0 => {
