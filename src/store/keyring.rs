@@ -53,8 +53,8 @@ pub(super) struct Keyring {
 
 impl Keyring {
     /// The keyring that this environment leads to; nothing is asked yet.
-    pub(super) fn new(prompting: Prompting, env: &Env) -> Self {
-        Self { place: Place::new(prompting, env) }
+    pub(super) fn new(env: &Env, prompting: Prompting) -> Self {
+        Self { place: Place::new(env, prompting) }
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(prompting: Prompting, _: &Env) -> Self {
+    pub(super) fn new(_: &Env, prompting: Prompting) -> Self {
         Self { prompting }
     }
 

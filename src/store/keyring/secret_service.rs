@@ -26,7 +26,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(prompting: Prompting, env: &Env) -> Self {
+    pub(super) fn new(env: &Env, prompting: Prompting) -> Self {
         Self {
             prompting,
             address: env.get_os("DBUS_SESSION_BUS_ADDRESS").map(OsString::from),

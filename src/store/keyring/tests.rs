@@ -25,7 +25,7 @@ fn in_a_process_of_its_own_the_keyring_is_asked() {
     let Some(question) = told() else { return };
     let (verb, prompting) = question.split_once(' ').unwrap();
     let prompting = if prompting == "prompting" { Prompting::Allowed } else { Prompting::Forbidden };
-    let mut keyring = Keyring::new(prompting, &Env::of_process());
+    let mut keyring = Keyring::new(&Env::of_process(), prompting);
     let said = match verb {
         "read" => keyring.read(&id()).map(|answer| match answer {
             Answer::Found(key) => format!("found {}", *key.to_text()),
