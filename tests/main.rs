@@ -16,6 +16,8 @@ mod fake_identity_center;
 #[cfg(test)]
 mod gapless;
 #[cfg(test)]
+mod keyring;
+#[cfg(test)]
 mod main_job;
 #[cfg(test)]
 mod origin;

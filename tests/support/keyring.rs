@@ -78,11 +78,6 @@ impl Keyring {
         address_of(&self.root.join("bus"))
     }
 
-    /// The directory that holds the bus, as `$XDG_RUNTIME_DIR` does.
-    pub fn runtime_dir(&self) -> &Path {
-        &self.root
-    }
-
     /// Whether the default collection is locked; `None` where there is none.
     pub fn is_locked(&self) -> Option<bool> {
         let (path,): (dbus::Path<'static>,) =
@@ -101,10 +96,7 @@ impl Keyring {
 
     /// Unlocks the default collection with its password, as a login on the desktop does.
     pub fn unlock(&self) {
-        let plain = Variant(Box::new(String::new()) as Box<dyn RefArg>);
-        let (_, session): (Variant<Box<dyn RefArg>>, dbus::Path<'static>) =
-            self.call(SERVICE, "org.freedesktop.Secret.Service", "OpenSession", ("plain", plain));
-        let password = (session, Vec::<u8>::new(), PASSWORD.as_bytes().to_vec(), "text/plain");
+        let password = (self.plain_session(), Vec::<u8>::new(), PASSWORD.as_bytes().to_vec(), "text/plain");
         let interface = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface";
         let () = self.call(SERVICE, interface, "UnlockWithMasterPassword", (dbus::Path::from(LOGIN), password));
         assert_eq!(self.is_locked(), Some(false));
@@ -184,27 +176,36 @@ impl Keyring {
 
     /// Puts an item into the open default collection, beside what is there.
     pub fn put(&self, account: &str, content: &str) {
-        let plain = Variant(Box::new(String::new()) as Box<dyn RefArg>);
-        let (_, session): (Variant<Box<dyn RefArg>>, dbus::Path<'static>) =
-            self.call(SERVICE, "org.freedesktop.Secret.Service", "OpenSession", ("plain", plain));
         let attributes: HashMap<String, String> =
             [("service", "sso-agent"), ("username", account)].map(|(name, value)| (name.into(), value.into())).into();
         let properties = PropMap::from([(
             "org.freedesktop.Secret.Item.Attributes".to_owned(),
             Variant(Box::new(attributes) as Box<dyn RefArg>),
         )]);
-        let secret = (session, Vec::<u8>::new(), content.as_bytes().to_vec(), "text/plain");
+        let secret = (self.plain_session(), Vec::<u8>::new(), content.as_bytes().to_vec(), "text/plain");
         let (item, _): (dbus::Path<'static>, dbus::Path<'static>) =
             self.call(LOGIN, "org.freedesktop.Secret.Collection", "CreateItem", (properties, secret, false));
         assert_ne!(&*item, "/", "the collection is open");
     }
 
-    /// Deletes the agent's items, as a user with a keyring editor may.
-    pub fn delete_items(&self) {
-        for item in self.items() {
-            let (_,): (dbus::Path<'static>,) = self.call(&item, "org.freedesktop.Secret.Item", "Delete", ());
-        }
+    /// Takes the agent's only item out, as a user with a keyring editor may: its account and its content.
+    pub fn take_item(&self) -> (String, String) {
+        let items = self.items();
+        let [item] = items.as_slice() else { panic!("there is one: {items:?}") };
+        let account = self.attributes(item)["username"].clone();
+        let ((_, _, content, _),): ((dbus::Path<'static>, Vec<u8>, Vec<u8>, String),) =
+            self.call(item, "org.freedesktop.Secret.Item", "GetSecret", (self.plain_session(),));
+        let (_,): (dbus::Path<'static>,) = self.call(item, "org.freedesktop.Secret.Item", "Delete", ());
         assert_eq!(self.items().len(), 0);
+        (account, String::from_utf8(content).expect("keys are kept as text"))
+    }
+
+    /// A conversation in the clear, which the tests' own secrets need no more than.
+    fn plain_session(&self) -> dbus::Path<'static> {
+        let nothing = Variant(Box::new(String::new()) as Box<dyn RefArg>);
+        let (_, session): (Variant<Box<dyn RefArg>>, dbus::Path<'static>) =
+            self.call(SERVICE, "org.freedesktop.Secret.Service", "OpenSession", ("plain", nothing));
+        session
     }
 
     fn start(&mut self, unlocked: bool) {
