@@ -45,6 +45,8 @@ pub(super) struct Session {
     pub(super) save_again: Option<Mono>,
     /// The token record could not be deleted.
     pub(super) undeleted: bool,
+    /// A sign-in is stored and cannot be read, for this reason.
+    pub(super) sealed: Option<Box<Problem>>,
 }
 
 /// Tokens, and what is known about them in this run.
@@ -112,14 +114,15 @@ impl Session {
             last_error: None,
             save_again: None,
             undeleted: false,
+            sealed: None,
         }
     }
 
     /// Takes a record found at start.
     pub(super) fn load(&mut self, record: Record, turn: &mut Turn<'_>) {
         match record {
-            Record::Client(client) => self.client = Some(client),
-            Record::Tokens(record) => {
+            Record::Client(client) => self.merge_client(client),
+            Record::Tokens(record) if self.wants_stored_tokens() => {
                 let lifetime = record.tokens.lifetime();
                 let age = turn.now.wall.since(self.skew.to_ours(record.tokens.issued_at));
                 let access = Expiry::at(record.tokens.expires_at, turn.now, self.skew, lifetime).aged(age);
@@ -127,6 +130,7 @@ impl Session {
                 let refresh_at = schedule::with_jitter(self.base_margin(lifetime), turn.dice);
                 self.holding = Some(Holding { record, access, rejected: false, saved: true, refresh_at });
             }
+            Record::Tokens(_) => {}
         }
     }
 
@@ -146,7 +150,9 @@ impl Session {
     pub(super) fn held_here(&self) -> Result<(&Holding, &SessionDefinition), Box<Problem>> {
         let definition = self.usable()?;
         let Some(holding) = &self.holding else {
-            return Err(Box::new(words::signed_out(&self.name, self.sign_in.is_pending())));
+            let pending = self.sign_in.is_pending();
+            let sealed = self.sealed.clone().filter(|_| !pending);
+            return Err(sealed.unwrap_or_else(|| Box::new(words::signed_out(&self.name, pending))));
         };
         if leads_to(definition, &holding.record.origin) {
             Ok((holding, definition))
@@ -314,7 +320,11 @@ impl Session {
     pub(super) fn state(&self, now: Now) -> SessionState {
         let alive = !self.remaining(now).is_zero();
         let Some(holding) = &self.holding else {
-            return if self.sign_in.is_pending() { SessionState::Pending } else { SessionState::SignedOut };
+            return match (self.sign_in.is_pending(), &self.sealed) {
+                (true, _) => SessionState::Pending,
+                (false, Some(_)) => SessionState::Sealed,
+                (false, None) => SessionState::SignedOut,
+            };
         };
         let renewable = holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none();
         match (alive, renewable, holding.record.refused.is_some()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::event::{Effect, Waiter, WaiterId};
 use super::state::State;
-use crate::api::{Code, Problem, Response, Status, StorageStatus, TargetStatus, WarningEntry};
+use crate::api::{Code, Problem, Response, Status, TargetStatus, WarningEntry};
 use crate::ids::{Grant, ProfileName, SessionName};
 use crate::time::{Now, Timestamp};
 
@@ -56,7 +56,7 @@ impl State {
             revision: 0,
             socket: self.agent.socket.clone(),
             locked: false,
-            storage: StorageStatus { key: self.agent.key_kind.to_owned(), saved: self.is_saved() },
+            storage: self.storage_status(),
             sessions: self
                 .sessions
                 .values()

@@ -32,8 +32,7 @@ use zeroize::Zeroizing;
 use self::keychain::Place;
 #[cfg(not(target_os = "macos"))]
 use self::secret_service::Place;
-use super::key::{KeyBytes, KeyId};
-use super::key_place::{Answer, KeyError, KeyPlace, KeySource};
+use super::key::{Answer, KeyBytes, KeyError, KeyId, KeyPlace, KeySource};
 use crate::env::Env;
 
 /// Whether a locked keyring may ask the user for its password.
@@ -82,7 +81,7 @@ impl KeySource for Keyring {
         self.place.put(&id.to_string(), LABEL, key.to_text().as_bytes()).map_err(failed)?;
         // A keyring that keeps nothing, or something else, would cost every sign-in at the next start.
         match self.read(id)? {
-            Answer::Found(kept) if *kept.to_text() == *key.to_text() => Ok(()),
+            Answer::Found(kept) if kept == *key => Ok(()),
             _ => Err(failed(KeyringError::NotKept)),
         }
     }
@@ -109,7 +108,7 @@ fn key_in(contents: &[Zeroizing<Vec<u8>>]) -> Result<Option<KeyBytes>, KeyError>
         let key = KeyBytes::from_text(content).ok_or_else(|| failed(KeyringError::Damaged))?;
         match &only {
             // A copy, as an import of an old keyring may leave behind.
-            Some(known) if *known.to_text() == *key.to_text() => {}
+            Some(known) if *known == key => {}
             Some(_) => return Err(failed(KeyringError::Ambiguous)),
             None => only = Some(key),
         }

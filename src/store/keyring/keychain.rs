@@ -35,8 +35,8 @@ impl Place {
                 // Locked, dismissed, refused to this program, or anything else: nobody knows.
                 _ => Look::NotYet {
                     remedy: format!(
-                        "unlock the login keychain, for example by `security unlock-keychain` ({error}), then run: \
-                         sso-agent reload"
+                        "unlock the login keychain: run: sso-agent storage unlock, or `security unlock-keychain` \
+                         ({error})"
                     ),
                 },
             },

@@ -151,8 +151,8 @@ fn holds_bus(runtime_dir: &Path) -> bool {
 
 fn locked() -> Look {
     Look::NotYet {
-        remedy: "unlock the login keyring, on a desktop with \"Passwords and Keys\", elsewhere by \
-                 `gnome-keyring-daemon --replace --unlock` (it reads the password), then run: sso-agent reload"
+        remedy: "unlock the login keyring: on a desktop run: sso-agent storage unlock, which shows its prompt; \
+                 elsewhere `gnome-keyring-daemon --replace --unlock`, which reads the password"
             .to_owned(),
     }
 }
@@ -179,7 +179,7 @@ fn unclear(error: &Error) -> Look {
 fn trouble(error: &Error) -> Look {
     let said = error.to_string();
     let said = shown(&said);
-    Look::NotYet { remedy: format!("see why the keyring does not answer ({said}), then run: sso-agent reload") }
+    Look::NotYet { remedy: format!("see why the keyring does not answer ({said}); it is asked again by itself") }
 }
 
 fn refused(error: Error) -> KeyringError {

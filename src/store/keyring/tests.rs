@@ -37,7 +37,7 @@ fn in_a_process_of_its_own_the_keyring_is_asked() {
         text => keyring.create(&id(), &KeyBytes::from_text(text.as_bytes()).unwrap()).map(|()| "kept".to_owned()),
     };
     let said = said.unwrap_or_else(|error| {
-        let KeyError::Place { kind: KeyPlace::Keyring, source } = error;
+        let KeyError::Place { kind: KeyPlace::Keyring, source } = error else { panic!("{error}") };
         format!("failed: {source}")
     });
     println!("{SAYS}{said}");
@@ -92,7 +92,7 @@ fn a_locked_keyring_is_not_empty_and_nobody_is_asked_where_prompting_is_forbidde
         keyring.restart(false);
         for question in ["read quietly", "remove quietly", &format!("{} quietly", *key)] {
             let said = ask(&keyring, question);
-            assert!(said.contains("unlock the login keyring") && said.contains("sso-agent reload"), "{said}");
+            assert!(said.contains("unlock the login keyring") && said.contains("sso-agent storage unlock"), "{said}");
         }
         assert!(!keyring.has_prompter());
         keyring.unlock();
@@ -224,8 +224,8 @@ fn copies_of_one_key_are_one_and_different_keys_are_none() {
     };
     assert!(key_in(&[]).unwrap().is_none());
     assert_eq!(*key_in(&texts(&[&key, &key])).unwrap().unwrap().to_text(), *key.to_text());
-    let KeyError::Place { source, .. } = key_in(&texts(&[&key, &other])).unwrap_err();
-    assert!(source.to_string().contains("different keys"));
+    let error = key_in(&texts(&[&key, &other])).unwrap_err();
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("different keys"));
 }
 
 fn ask(keyring: &harness::Keyring, question: &str) -> String {
