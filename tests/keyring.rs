@@ -60,8 +60,6 @@ fn assert_sealed(sandbox: &Sandbox, agent: &Agent<'_>, remedy: &str) {
     assert!(problem["retry_after"].as_u64().is_some(), "{problem}");
     let shim = sandbox.shim(&["--profile", "p0", "--timeout", "1"]);
     assert_eq!((shim.code, shim.stdout.as_str()), (Some(9), ""), "{shim:?}");
-    let status = sandbox.cli(&["status"]);
-    assert!(format!("{}{}", status.stdout, status.stderr).contains(remedy), "{status:?}");
 }
 
 /// `s1` is signed in to and served although nothing can be saved.

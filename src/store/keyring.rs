@@ -117,7 +117,7 @@ fn key_in(contents: &[Zeroizing<Vec<u8>>]) -> Result<Option<KeyBytes>, KeyError>
 }
 
 fn failed(error: KeyringError) -> KeyError {
-    KeyError::Place { kind: KeyPlace::Keyring, source: Box::new(error) }
+    KeyError::Place { kind: KeyPlace::Keyring, remedy: error.remedy(), source: Box::new(error) }
 }
 
 /// Why the keyring does not give, keep or remove a key.
@@ -143,15 +143,30 @@ enum KeyringError {
     },
 }
 
+impl KeyringError {
+    fn remedy(&self) -> String {
+        match self {
+            Self::Damaged | Self::Ambiguous => {
+                "put the key back from a backup of the keyring; or delete the item, and see: sso-agent status"
+                    .to_owned()
+            }
+            Self::Closed { why } => why.clone(),
+            Self::Occupied | Self::NotKept | Self::Refused { .. } => {
+                "check that the keyring works, or choose another place: storage.key in config.toml".to_owned()
+            }
+        }
+    }
+}
+
 impl fmt::Display for KeyringError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Damaged => write!(formatter, "the item of {SERVICE} in the keyring is damaged"),
-            Self::Ambiguous => write!(formatter, "several items of {SERVICE} in the keyring hold different keys"),
-            Self::Occupied => write!(formatter, "the keyring holds a key of this name already"),
-            Self::Closed { why } => write!(formatter, "the keyring is not open: {why}"),
-            Self::NotKept => write!(formatter, "the keyring took the key and did not keep it"),
-            Self::Refused { why } => write!(formatter, "the keyring refused: {why}"),
+            Self::Damaged => write!(formatter, "its item of {SERVICE} is damaged"),
+            Self::Ambiguous => write!(formatter, "several items of {SERVICE} hold different keys"),
+            Self::Occupied => formatter.write_str("it holds a key of this name already"),
+            Self::Closed { .. } => formatter.write_str("it is not open"),
+            Self::NotKept => formatter.write_str("it took the key and did not keep it"),
+            Self::Refused { why } => write!(formatter, "it said: {why}"),
         }
     }
 }

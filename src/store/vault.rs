@@ -108,6 +108,11 @@ impl Vault {
         StoreError::KeyNotAvailable { message, hint }
     }
 
+    /// Where the key is, if that was decided.
+    fn decided(&self) -> Option<super::KeyPlace> {
+        KeyRecord::read(&self.state).ok().flatten()?.place(&self.state).ok()
+    }
+
     /// The sessions whose tokens are sealed, as far as the headers say; those are not authenticated without the key.
     fn sealed_sessions(&self) -> BTreeSet<SessionName> {
         let Ok(Some(records)) = self.records() else { return BTreeSet::new() };
@@ -152,7 +157,7 @@ impl Store for Vault {
         match &self.door {
             Door::Open(unsealed) => Protection { key: unsealed.disk.place().as_str(), awaited: None },
             Door::Closed { why, .. } => Protection {
-                key: why.place().map_or(self.wanted.as_str(), super::KeyPlace::as_str),
+                key: why.place().or_else(|| self.decided()).map_or(self.wanted.as_str(), super::KeyPlace::as_str),
                 awaited: Some(Awaited { message: why.to_string(), hint: why.hint(), sealed: self.sealed_sessions() }),
             },
         }

@@ -24,7 +24,7 @@ fn a_keyring_that_is_away_at_the_start_is_awaited_and_not_replaced() {
     keyring.kill();
     let before = stored(&sandbox);
     let agent = sandbox.start_agent();
-    assert_sealed(&sandbox, &agent, "keyring");
+    assert_sealed(&sandbox, &agent, "start it");
     assert_memory_only(&sandbox, &agent, &service);
     assert_eq!(stored(&sandbox), before, "no key file, no other record");
     keyring.restart(true);
@@ -42,7 +42,7 @@ fn a_bus_that_never_answers_hangs_neither_start_nor_stop() {
     let before = stored(&sandbox);
     let agent = sandbox.start_agent();
     wedge.wait_for_victim();
-    assert_sealed(&sandbox, &agent, "keyring");
+    assert_sealed(&sandbox, &agent, "answer its prompt");
     assert!(agent.stop().success());
     // With something in memory that cannot be saved it ends as well, and says so.
     let agent = sandbox.start_agent();
@@ -95,6 +95,8 @@ fn another_key_in_its_place_opens_nothing_and_damages_nothing() {
         let agent = sandbox.start_agent();
         let (status, problem) = agent.request("GET", "/v1/token?session=s0", "");
         assert_eq!((status, &problem["code"]), (507, &"storage".into()), "{problem}");
+        let storage = &agent.get("/v1/status")["storage"];
+        assert_eq!((&storage["key"], &storage["available"]), (&"keyring".into(), &false.into()), "{storage}");
         assert_eq!(stored(&sandbox), before, "nothing is set aside");
         assert!(agent.stop().success());
         assert_eq!(keyring.take_item(), (account.clone(), wrong.to_owned()));

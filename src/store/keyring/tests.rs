@@ -36,10 +36,7 @@ fn in_a_process_of_its_own_the_keyring_is_asked() {
         "remove" => keyring.remove(&id()).map(|()| "removed".to_owned()),
         text => keyring.create(&id(), &KeyBytes::from_text(text.as_bytes()).unwrap()).map(|()| "kept".to_owned()),
     };
-    let said = said.unwrap_or_else(|error| {
-        let KeyError::Place { kind: KeyPlace::Keyring, source } = error else { panic!("{error}") };
-        format!("failed: {source}")
-    });
+    let said = said.unwrap_or_else(|error| format!("{error}; {}", error.hint()));
     println!("{SAYS}{said}");
 }
 
@@ -65,7 +62,8 @@ fn a_key_is_never_replaced() {
     let key = KeyBytes::random().unwrap().to_text();
     keyring.put(ID, &key);
     let other = KeyBytes::random().unwrap().to_text();
-    assert_eq!(ask(&keyring, &format!("{} quietly", *other)), "failed: the keyring holds a key of this name already");
+    let said = ask(&keyring, &format!("{} quietly", *other));
+    assert!(said.starts_with("the keyring failed: it holds a key of this name already; "), "{said}");
     assert_eq!(ask(&keyring, "read quietly"), format!("found {}", *key));
     assert_eq!(keyring.items().len(), 1);
 }
@@ -74,9 +72,10 @@ fn a_key_is_never_replaced() {
 fn an_item_that_holds_no_key_is_damaged_and_not_absent() {
     let keyring = harness::Keyring::unlocked();
     keyring.put(ID, "no key");
-    assert_eq!(ask(&keyring, "read quietly"), "failed: the item of sso-agent in the keyring is damaged");
+    let said = ask(&keyring, "read quietly");
+    assert!(said.starts_with("the keyring failed: its item of sso-agent is damaged; put the key back"), "{said}");
     let key = KeyBytes::random().unwrap().to_text();
-    assert!(ask(&keyring, &format!("{} quietly", *key)).starts_with("failed: "));
+    assert!(ask(&keyring, &format!("{} quietly", *key)).starts_with("the keyring failed: "));
     assert_eq!(keyring.items().len(), 1);
 }
 
@@ -225,7 +224,7 @@ fn copies_of_one_key_are_one_and_different_keys_are_none() {
     assert!(key_in(&[]).unwrap().is_none());
     assert_eq!(*key_in(&texts(&[&key, &key])).unwrap().unwrap().to_text(), *key.to_text());
     let error = key_in(&texts(&[&key, &other])).unwrap_err();
-    assert!(std::error::Error::source(&error).unwrap().to_string().contains("different keys"));
+    assert!(error.to_string().contains("different keys"));
 }
 
 fn ask(keyring: &harness::Keyring, question: &str) -> String {
