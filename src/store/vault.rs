@@ -212,8 +212,6 @@ impl Store for Vault {
         match (order, &mut self.door) {
             (Manage::Unlock { .. }, Door::Open(_)) => Ok(None),
             (Manage::Unlock { passphrase }, Door::Closed { asking, .. }) => {
-                // What was answered before is not the answer to this.
-                drop(asking.newest());
                 let deadline = if passphrase.is_some() { DEADLINE_OF_DERIVATION } else { DEADLINE };
                 asking.again(Asked { by_a_person: true, passphrase });
                 let answer = asking.answer_within(deadline).unwrap_or(Err(OpenError::NoAnswer));
