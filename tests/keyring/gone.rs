@@ -35,6 +35,23 @@ fn a_keyring_that_is_away_at_the_start_is_awaited_and_not_replaced() {
 }
 
 #[test]
+fn a_keyring_that_hangs_at_the_start_is_awaited_and_not_replaced() {
+    let (service, keyring, sandbox) = with_a_past();
+    keyring.freeze();
+    let before = stored(&sandbox);
+    let agent = sandbox.start_agent();
+    let storage = &agent.get("/v1/status")["storage"];
+    assert_eq!((&storage["key"], &storage["available"]), (&"keyring".into(), &false.into()), "{storage}");
+    assert_memory_only(&sandbox, &agent, &service);
+    assert_eq!(stored(&sandbox), before);
+    keyring.thaw();
+    wait_until_saved(&agent);
+    assert_eq!(stored(&sandbox)["key.json"], before["key.json"]);
+    assert_eq!(keyring.items().len(), 1);
+    assert_both_survive(&sandbox, agent);
+}
+
+#[test]
 fn a_bus_that_never_answers_hangs_neither_start_nor_stop() {
     let (service, _keyring, mut sandbox) = with_a_past();
     let wedge = Wedge::new();

@@ -22,21 +22,22 @@ fn the_key_goes_into_the_keyring_and_nowhere_else() {
     assert_eq!(key_record(&sandbox), record);
     assert_eq!(keyring.items(), items);
     assert!(sandbox.cli(&["status"]).expect_success().contains("keyring"));
+    let (_, key) = keyring.take_item();
+    assert!(!sandbox.log().contains(&key), "the log holds the key");
 }
 
 #[test]
 fn an_agent_that_has_its_key_leaves_nothing_running_for_it() {
-    let (_service, keyring, sandbox) = with_a_past();
     let threads = |agent: &Agent<'_>| {
+        // Whoever answers has started whatever it starts.
         agent.get("/v1/health");
         std::fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap().count()
     };
+    let (service, _keyring, sandbox) = with_a_past();
+    let with_file = home(&service, "autolaunch:");
+    let usual = threads(&with_file.start_agent());
     let agent = sandbox.start_agent();
-    for t in std::fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap() {
-        println!("{}", std::fs::read_to_string(t.unwrap().path().join("comm")).unwrap());
-    }
-    assert_eq!(threads(&agent), 1);
-    assert_eq!(keyring.items().len(), 1);
+    assert!((0..100).any(|_| threads(&agent) == usual), "{} threads, usual are {usual}", threads(&agent));
 }
 
 #[test]

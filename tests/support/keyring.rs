@@ -110,6 +110,16 @@ impl Keyring {
         self.wait_for_name(SECRETS, false);
     }
 
+    /// Stops it in its tracks: it stays on the bus and answers nobody.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Ends the keyring and starts it again, open or locked.
     pub fn restart(&mut self, unlocked: bool) {
         if self.daemon.is_some() {
@@ -160,6 +170,24 @@ impl Keyring {
         self.has_name(PROMPTER)
     }
 
+    /// Returns when the next program that connects to the bus has gone again: whoever asks silently asks and goes.
+    pub fn wait_for_visitor(&self) {
+        let (names, came) = std::sync::mpsc::channel();
+        let rule = MatchRule::new_signal(BUS, "NameOwnerChanged");
+        let callback = move |(name, before, _): (String, String, String), _: &Connection, _: &dbus::Message| {
+            !(before.is_empty() && name.starts_with(':')) || names.send(name).is_ok()
+        };
+        let token = self.connection.add_match(rule, callback).expect("the bus answers");
+        let visitor = loop {
+            match came.try_recv() {
+                Ok(name) => break name,
+                Err(_) => assert!(self.connection.process(PATIENCE).expect("the bus answers"), "nobody came"),
+            }
+        };
+        self.connection.remove_match(token).expect("the bus answers");
+        self.wait_for_name(&visitor, false);
+    }
+
     /// The agent's items.
     pub fn items(&self) -> Vec<dbus::Path<'static>> {
         let wanted: HashMap<&str, &str> = HashMap::from([("service", "sso-agent")]);
@@ -206,6 +234,11 @@ impl Keyring {
         let (_, session): (Variant<Box<dyn RefArg>>, dbus::Path<'static>) =
             self.call(SERVICE, "org.freedesktop.Secret.Service", "OpenSession", ("plain", nothing));
         session
+    }
+
+    fn signal(&self, signal: Signal) {
+        let daemon = self.daemon.as_ref().expect("it runs");
+        rustix::process::kill_process(Pid::from_child(daemon), signal).expect("it is ours");
     }
 
     fn start(&mut self, unlocked: bool) {
