@@ -65,6 +65,18 @@ impl Keyring {
         keyring
     }
 
+    /// As [`Keyring::locked`], but with an empty password, as people have who log in without one.
+    pub fn locked_without_a_password() -> Self {
+        let mut keyring = Self::unlocked();
+        let session = keyring.plain_session();
+        let secret = |password: &str| (session.clone(), Vec::<u8>::new(), password.as_bytes().to_vec(), "text/plain");
+        let arguments = (dbus::Path::from(LOGIN), secret(PASSWORD), secret(""));
+        let () = keyring.call(SERVICE, INTERNAL, "ChangeWithMasterPassword", arguments);
+        keyring.restart(false);
+        assert_eq!(keyring.is_locked(), Some(true));
+        keyring
+    }
+
     /// A keyring in which no collection was ever made.
     pub fn without_collection() -> Self {
         let mut keyring = Self::absent();
@@ -97,8 +109,7 @@ impl Keyring {
     /// Unlocks the default collection with its password, as a login on the desktop does.
     pub fn unlock(&self) {
         let password = (self.plain_session(), Vec::<u8>::new(), PASSWORD.as_bytes().to_vec(), "text/plain");
-        let interface = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface";
-        let () = self.call(SERVICE, interface, "UnlockWithMasterPassword", (dbus::Path::from(LOGIN), password));
+        let () = self.call(SERVICE, INTERNAL, "UnlockWithMasterPassword", (dbus::Path::from(LOGIN), password));
         assert_eq!(self.is_locked(), Some(false));
     }
 
@@ -389,6 +400,7 @@ const BUS: &str = "org.freedesktop.DBus";
 const SECRETS: &str = "org.freedesktop.secrets";
 const PROMPTER: &str = "org.gnome.keyring.SystemPrompter";
 const SERVICE: &str = "/org/freedesktop/secrets";
+const INTERNAL: &str = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface";
 const LOGIN: &str = "/org/freedesktop/secrets/collection/login";
 const PASSWORD: &str = "a password of the test's own";
 const PATIENCE: Duration = Duration::from_secs(30);

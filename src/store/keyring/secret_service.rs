@@ -39,12 +39,20 @@ impl Place {
         if !self.has_bus() {
             return Look::Nowhere { why: "there is no session bus (D-Bus), and so no keyring".to_owned() };
         }
-        self.open(account, |service| {
+        let service = match SecretService::connect(EncryptionType::Dh) {
+            Ok(service) => service,
+            Err(error) => return not_reached(&error),
+        };
+        let seen = self.open(&service, account, || {
             let found = service.search_items(attributes(account))?;
+            if found.unlocked.is_empty() && !found.locked.is_empty() {
+                return Ok(locked());
+            }
             let contents = found.unlocked.iter().map(|item| Ok(Zeroizing::new(item.get_secret()?)));
             Ok(Look::Open { contents: contents.collect::<Result<_, Error>>()? })
-        })
-        .unwrap_or_else(|error| unclear(&error))
+        });
+        // One that was there and has gone is no proof of anything.
+        seen.unwrap_or_else(|error| trouble(&error))
     }
 
     /// Adds an item to the default collection.
@@ -61,7 +69,8 @@ impl Place {
         if !self.has_bus() {
             return Err(KeyringError::Closed { why: "there is no session bus (D-Bus)".to_owned() });
         }
-        let removed = self.open(account, |service| {
+        let service = SecretService::connect(EncryptionType::Dh).map_err(refused)?;
+        let removed = self.open(&service, account, || {
             for item in service.search_items(attributes(account))?.unlocked {
                 item.delete()?;
             }
@@ -76,15 +85,19 @@ impl Place {
     }
 
     /// Opens whatever is locked and may hold an item of this account, as far as that is allowed, and looks into it.
-    fn open(&self, account: &str, look: impl Fn(&SecretService) -> Result<Look, Error>) -> Result<Look, Error> {
-        let service = SecretService::connect(EncryptionType::Dh)?;
-        // Once for a locked item, once for the collection that a new one would go to.
+    fn open(
+        &self,
+        service: &SecretService,
+        account: &str,
+        look: impl Fn() -> Result<Look, Error>,
+    ) -> Result<Look, Error> {
+        // A locked item, the collection that a new one would go to, and then the look.
         for _ in 0..3 {
-            let (path, what) = match closed(&service, account)? {
+            let (path, what) = match closed(service, account)? {
                 Closed::Nothing => {
-                    let seen = look(&service)?;
+                    let seen = look()?;
                     // Locked while we looked: an empty hand proves nothing.
-                    match closed(&service, account)? {
+                    match closed(service, account)? {
                         Closed::Nothing => return Ok(seen),
                         Closed::Object(path, what) => (path, what),
                         Closed::NoCollection => return Ok(no_collection()),
@@ -161,8 +174,8 @@ fn no_collection() -> Look {
     Look::Nowhere { why: "the keyring has no default collection".to_owned() }
 }
 
-/// What an error means for the question whether there is a key.
-fn unclear(error: &Error) -> Look {
+/// What it means that no keyring was reached.
+fn not_reached(error: &Error) -> Look {
     let Error::Dbus(cause) = error else { return trouble(error) };
     match cause.name() {
         Some("org.freedesktop.DBus.Error.ServiceUnknown" | "org.freedesktop.DBus.Error.NameHasNoOwner") => {

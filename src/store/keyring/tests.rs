@@ -119,6 +119,24 @@ fn a_prompt_waits_for_the_user_and_a_dismissed_one_is_no_answer() {
 }
 
 #[test]
+fn a_prompt_that_opens_the_keyring_is_followed_by_its_answer() {
+    // One without a password opens itself as soon as its prompt is asked for.
+    let keyring = harness::Keyring::locked_without_a_password();
+    assert!(ask(&keyring, "read quietly").starts_with("not yet: "));
+    assert_eq!(ask(&keyring, "read prompting"), "absent");
+    assert_eq!(keyring.is_locked(), Some(false));
+}
+
+#[test]
+fn a_keyring_that_hangs_is_no_answer() {
+    let keyring = harness::Keyring::unlocked();
+    keyring.freeze();
+    assert!(ask(&keyring, "read quietly").starts_with("not yet: see why the keyring does not answer ("));
+    keyring.thaw();
+    assert_eq!(ask(&keyring, "read quietly"), "absent");
+}
+
+#[test]
 fn a_prompt_nobody_answers_ends_when_the_keyring_is_opened_elsewhere() {
     let mut keyring = harness::Keyring::locked();
     keyring.show();
