@@ -23,6 +23,9 @@ mod harness;
 #[cfg(test)]
 #[cfg(not(target_os = "macos"))]
 mod tests;
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod trickster;
 
 use std::fmt;
 

@@ -50,6 +50,34 @@ fn locked_with_a_display_a_prompt_that_nobody_answers_holds_up_nothing() {
 }
 
 #[test]
+fn locked_with_a_display_the_user_types_the_password_and_everything_is_back() {
+    let (service, mut keyring, sandbox) = with_a_past();
+    keyring.show();
+    keyring.restart(false);
+    let (before, items) = (stored(&sandbox), keyring.items());
+    let agent = sandbox.start_agent();
+    keyring.wait_for_prompt();
+    assert_memory_only(&sandbox, &agent, &service);
+    keyring.type_password();
+    wait_until_saved(&agent);
+    assert_eq!(keyring.is_locked(), Some(false));
+    assert_eq!(stored(&sandbox)["key.json"], before["key.json"]);
+    assert_eq!(keyring.items(), items);
+    assert_both_survive(&sandbox, agent);
+}
+
+#[test]
+fn a_keyring_with_an_empty_password_is_opened_at_the_start() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let keyring = Keyring::locked_without_a_password();
+    let sandbox = home(&service, &keyring.address());
+    let agent = sandbox.start_agent();
+    sign_in(&agent, &service, "s0");
+    let storage = &agent.get("/v1/status")["storage"];
+    assert_eq!((&storage["key"], &storage["available"]), (&"keyring".into(), &true.into()), "{storage}");
+}
+
+#[test]
 fn an_agent_can_be_stopped_while_a_prompt_is_open() {
     let (_service, mut keyring, sandbox) = with_a_past();
     keyring.show();

@@ -25,7 +25,7 @@ pub struct Keyring {
     bus: Child,
     connection: Connection,
     daemon: Option<Child>,
-    screen: Option<Child>,
+    screen: Option<(Child, String)>,
 }
 
 impl Keyring {
@@ -149,7 +149,6 @@ impl Keyring {
         let mut number = String::new();
         let stdout = screen.stdout.take().expect("it is piped");
         BufReader::new(stdout).read_line(&mut number).expect("the display says its number");
-        self.screen = Some(screen);
         let display = format!(":{}", number.trim());
         let variables: HashMap<&str, &str> = HashMap::from([("DISPLAY", display.as_str())]);
         let () = self
@@ -157,6 +156,22 @@ impl Keyring {
             .with_proxy(BUS, "/org/freedesktop/DBus", PATIENCE)
             .method_call(BUS, "UpdateActivationEnvironment", (variables,))
             .expect("the bus takes variables");
+        self.screen = Some((screen, display));
+    }
+
+    /// The user types the password into the window that asks for it.
+    pub fn type_password(&self) {
+        let (_, display) = self.screen.as_ref().expect("it has a display");
+        let mut command = command(&self.root, "xdotool");
+        command.env("DISPLAY", display);
+        // Waits until the window is on the screen.
+        command.args(["search", "--sync", "--onlyvisible", "--class", "gcr-prompter"]);
+        command.args(["type", PASSWORD]);
+        let typed = spawn(&mut command).wait().expect("it is ours");
+        assert!(typed.success(), "{typed}");
+        let mut command = self::command(&self.root, "xdotool");
+        let typed = spawn(command.env("DISPLAY", display).args(["key", "Return"])).wait().expect("it is ours");
+        assert!(typed.success(), "{typed}");
     }
 
     /// Returns when the keyring asks for its password.
@@ -298,7 +313,10 @@ impl Keyring {
 impl Drop for Keyring {
     fn drop(&mut self) {
         // The bus last: it ends what it has started.
-        for child in [self.daemon.as_mut(), self.screen.as_mut(), Some(&mut self.bus)].into_iter().flatten() {
+        for child in [self.daemon.as_mut(), self.screen.as_mut().map(|(screen, _)| screen), Some(&mut self.bus)]
+            .into_iter()
+            .flatten()
+        {
             let _ = child.kill();
             let _ = child.wait();
         }

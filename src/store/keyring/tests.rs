@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::super::key::{KeyBytes, KeyId};
 use super::super::sandbox::Sandbox;
 use super::harness::{self, Wedge};
+use super::trickster::{self, Trick};
 use super::*;
 
 /// What a child prints before what it was told.
@@ -119,12 +120,36 @@ fn a_prompt_waits_for_the_user_and_a_dismissed_one_is_no_answer() {
 }
 
 #[test]
-fn a_prompt_that_opens_the_keyring_is_followed_by_its_answer() {
-    // One without a password opens itself as soon as its prompt is asked for.
+fn a_prompt_that_is_answered_opens_the_keyring() {
+    let bus = harness::Keyring::absent();
+    let _trickster = trickster::start(&bus.address(), Trick::OpensWhenAsked);
+    assert!(ask(&bus, "read quietly").starts_with("not yet: unlock the login keyring"));
+    assert_eq!(ask(&bus, "read prompting"), "absent");
+}
+
+#[test]
+fn a_keyring_with_an_empty_password_opens_itself_where_it_may_prompt() {
     let keyring = harness::Keyring::locked_without_a_password();
     assert!(ask(&keyring, "read quietly").starts_with("not yet: "));
     assert_eq!(ask(&keyring, "read prompting"), "absent");
     assert_eq!(keyring.is_locked(), Some(false));
+}
+
+#[test]
+fn a_keyring_that_leaves_the_bus_between_two_answers_is_not_absent_and_not_nowhere() {
+    let bus = harness::Keyring::absent();
+    let trickster = trickster::start(&bus.address(), Trick::Leaves);
+    assert!(ask(&bus, "read quietly").starts_with("not yet: see why the keyring does not answer ("));
+    trickster.join().unwrap();
+}
+
+#[test]
+fn a_keyring_that_takes_a_key_and_keeps_none_is_found_out() {
+    let bus = harness::Keyring::absent();
+    let _trickster = trickster::start(&bus.address(), Trick::KeepsNothing);
+    let key = KeyBytes::random().unwrap().to_text();
+    let said = ask(&bus, &format!("{} quietly", *key));
+    assert!(said.starts_with("the keyring failed: it took the key and did not keep it; "), "{said}");
 }
 
 #[test]
