@@ -384,9 +384,7 @@ mod tests {
         let good: serde_json::Value =
             serde_json::from_slice(&std::fs::read(sandbox.path().join(KEY_RECORD)).unwrap()).unwrap();
         let other = "0123456789abcdef0123456789abcdef";
-        let left = |key_id: &serde_json::Value, kind: &str, records: &str| {
-            serde_json::json!([{"key_id": key_id, "kind": kind, "records": records}])
-        };
+        let left = |key_id: &serde_json::Value, kind: &str, records: &str| serde_json::json!([{"key_id": key_id, "kind": kind, "records": records}]);
         let (own, another) = (good["key_id"].clone(), serde_json::Value::from(other));
         for (member, value) in [
             ("records", "../elsewhere".into()),
