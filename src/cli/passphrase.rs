@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -152,7 +152,7 @@ impl Signals {
         let (pipe, writer) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
         let mut signals = Self { pipe, last: Arc::default(), registered: Vec::new() };
-        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP] {
+        for signal in SIGNALS {
             let number = usize::try_from(signal).unwrap_or_default();
             // In this order: whoever is woken finds the number.
             signals.registered.push(signal_hook::flag::register_usize(signal, Arc::clone(&signals.last), number)?);
@@ -183,6 +183,10 @@ impl Drop for Signals {
     fn drop(&mut self) {
         for id in self.registered.drain(..) {
             signal_hook::low_level::unregister(id);
+        }
+        // Nobody handling a signal any more would mean that nothing happens.
+        for signal in SIGNALS {
+            let _ = signal_hook::flag::register_conditional_default(signal, Arc::new(AtomicBool::new(true)));
         }
     }
 }
@@ -217,5 +221,6 @@ impl Line {
     }
 }
 
+const SIGNALS: [i32; 5] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP];
 const FEWEST_CHARACTERS: usize = 8;
 const MOST_BYTES: usize = 4096;

@@ -11,7 +11,7 @@ use super::asking::{Asking, DEADLINE, DEADLINE_OF_DERIVATION, Waker};
 use super::directory::PrivateDirectory;
 use super::disk::{DAMAGED, DiskStore, LARGEST_RECORD, is_record};
 use super::key::{KeyId, KeyPlace};
-use super::key_record::{KeyRecord, Obtained, obtain};
+use super::key_record::{KeyRecord, Obtained, RECORDS, obtain, sealed_anywhere};
 use super::migrate;
 use super::open::OpenError;
 use super::places::{Asked, Places};
@@ -112,19 +112,25 @@ impl Vault {
 
     /// The sessions whose tokens are sealed, as far as the headers say; those are not authenticated without the key.
     fn sealed_sessions(&self) -> BTreeSet<SessionName> {
-        let Ok(Some(records)) = self.records() else { return BTreeSet::new() };
-        let names = records.names().unwrap_or_default();
-        let tokens = names.iter().filter(|name| is_record(name) && name.starts_with("tokens-"));
-        tokens.filter_map(|name| seal::session_of(&records.read(name, LARGEST_RECORD).ok()??)).collect()
+        let mut sessions = BTreeSet::new();
+        for records in self.records() {
+            let names = records.names().unwrap_or_default();
+            for name in names.iter().filter(|name| is_record(name) && name.starts_with("tokens-")) {
+                let content = records.read(name, LARGEST_RECORD).ok().flatten();
+                sessions.extend(content.and_then(|content| seal::session_of(&content)));
+            }
+        }
+        sessions
     }
 
-    /// The directory of the records, as far as is known without the key.
-    fn records(&self) -> Result<Option<PrivateDirectory>, OpenError> {
-        let name = match KeyRecord::read(&self.state)? {
-            Some(record) => record.records,
-            None => super::key_record::RECORDS.to_owned(),
+    /// The directory of the records; every one there is, where nobody can say which it is.
+    fn records(&self) -> Vec<PrivateDirectory> {
+        let names = match KeyRecord::read(&self.state) {
+            Ok(Some(record)) => vec![record.records],
+            Ok(None) | Err(_) => self.state.names().unwrap_or_default(),
         };
-        self.state.existing_child(&name).map_err(OpenError::Directory)
+        let records = names.iter().filter(|name| name.starts_with(RECORDS));
+        records.filter_map(|name| self.state.existing_child(name).ok().flatten()).collect()
     }
 
     /// Deletes a record that cannot be read: it is still the user's to let go.
@@ -132,7 +138,10 @@ impl Vault {
         let name = file_name(session, kind);
         let unreadable = |_| self.key_not_available();
         let Some(record) = KeyRecord::read(&self.state).map_err(unreadable)? else {
-            return Ok(());
+            return match sealed_anywhere(&self.state).map_err(unreadable)? {
+                0 => Ok(()),
+                _ => Err(self.key_not_available()),
+            };
         };
         self.delete_in(&record.records, &record.key_id, &name)?;
         // A migration that was cut off may have left it once more, under a key that may be there.
@@ -258,10 +267,11 @@ impl Store for Vault {
 
     fn inventory(&self) -> Inventory {
         let names = match &self.door {
-            Door::Open(disk) => disk.directory().names().ok(),
-            Door::Closed { .. } => self.records().ok().flatten().and_then(|records| records.names().ok()),
-        }
-        .unwrap_or_default();
+            Door::Open(disk) => disk.directory().names().unwrap_or_default(),
+            Door::Closed { .. } => {
+                self.records().iter().flat_map(|records| records.names().unwrap_or_default()).collect()
+            }
+        };
         Inventory {
             directory: Some(self.state.path().to_owned()),
             records: names.iter().filter(|name| is_record(name)).count(),

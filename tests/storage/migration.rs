@@ -7,7 +7,7 @@ use crate::support::sandbox::{CORP, Sandbox, request};
 
 use super::{credential, home, names};
 
-const SESSIONS: [&str; 4] = ["corp", "lab", "https://x.awsapps.com/start#/ü", "d"];
+const SESSIONS: [&str; 4] = ["corp", "lab", "other", "d"];
 const RUNS: u64 = 30;
 
 fn many_sessions(sandbox: &Sandbox) {
@@ -29,7 +29,7 @@ fn progress(sandbox: &Sandbox) -> (Vec<String>, usize, Vec<u8>) {
     let files = names
         .iter()
         .filter(|name| name.starts_with("records"))
-        .map(|name| std::fs::read_dir(sandbox.state().join(name)).map_or(0, std::iter::Iterator::count));
+        .map(|name| std::fs::read_dir(sandbox.state().join(name)).map_or(0, Iterator::count));
     let files = files.sum();
     (names, files, std::fs::read(sandbox.state().join("key.json")).unwrap_or_default())
 }
@@ -39,7 +39,7 @@ fn killed_at_any_moment_of_a_migration_everything_is_served_and_nothing_is_left_
     let service = FakeIdentityCenter::start(FakeConfig::default());
     let mut sandbox = home(&service, "auto");
     many_sessions(&sandbox);
-    let mut agent = sandbox.start_agent();
+    let agent = sandbox.start_agent();
     for session in SESSIONS {
         agent.begin_sign_in(&service, session);
         assert_eq!(agent.end_of_sign_in(session)["state"], "signed_in");
@@ -57,7 +57,7 @@ fn killed_at_any_moment_of_a_migration_everything_is_served_and_nothing_is_left_
         seed % below
     };
     let (mut moved, mut stayed) = (0, 0);
-    agent = sandbox.start_agent();
+    let mut agent = sandbox.start_agent();
     for run in 0..RUNS {
         let before = agent.get("/v1/status")["storage"]["key"].as_str().unwrap().to_owned();
         let to = other_place(&before);

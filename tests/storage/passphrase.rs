@@ -7,6 +7,9 @@ use super::{begin_with_input, cli_with_input, home, names, storage};
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+
+use rustix::event::{PollFd, PollFlags};
 
 use crate::support::sandbox::{Finished, Sandbox};
 
@@ -150,6 +153,10 @@ impl Terminal {
         let mut seen = Vec::new();
         let mut byte = [0];
         while !String::from_utf8_lossy(&seen).contains(text) {
+            let mut ready = [PollFd::new(&self.master, PollFlags::IN)];
+            let patience = rustix::time::Timespec { tv_sec: 60, tv_nsec: 0 };
+            let came = rustix::event::poll(&mut ready, Some(&patience)).unwrap();
+            assert_eq!(came, 1, "never {text}: {}", String::from_utf8_lossy(&seen));
             self.master.read_exact(&mut byte).unwrap();
             seen.push(byte[0]);
         }
@@ -168,7 +175,6 @@ fn at_a_terminal_nothing_typed_is_shown_and_the_terminal_is_left_as_it_was() {
     let sandbox = home(&service, "passphrase");
     let _agent = sandbox.start_agent();
     let mut terminal = Terminal::run(&sandbox, &UNLOCK);
-    assert!(terminal.echoes());
     terminal.wait_for("New passphrase: ");
     assert!(!terminal.echoes());
     terminal.master.write_all("großes pferd\n".as_bytes()).unwrap();
@@ -185,7 +191,7 @@ fn at_a_terminal_nothing_typed_is_shown_and_the_terminal_is_left_as_it_was() {
 fn what_ends_the_question_leaves_the_terminal_as_it_was() {
     let service = FakeIdentityCenter::start(FakeConfig::default());
     let sandbox = home(&service, "passphrase");
-    let _agent = sandbox.start_agent();
+    let agent = sandbox.start_agent();
     // Ctrl-C, Ctrl-\, the end of the input.
     for key in [b"\x03", b"\x1c", b"\x04"] {
         let mut terminal = Terminal::run(&sandbox, &UNLOCK);
@@ -195,4 +201,17 @@ fn what_ends_the_question_leaves_the_terminal_as_it_was() {
         assert!(terminal.echoes(), "{key:?}");
     }
     assert_eq!(storage(&sandbox)["decided"], false);
+    // After the question a signal means what it ever meant, also while the agent is slow.
+    let mut terminal = Terminal::run(&sandbox, &UNLOCK);
+    for prompt in ["New passphrase: ", "The same again: "] {
+        terminal.wait_for(prompt);
+        agent.signal(rustix::process::Signal::STOP);
+        terminal.master.write_all(b"correct horse\n").unwrap();
+    }
+    terminal.wait_for("\n");
+    terminal.master.write_all(b"\x03").unwrap();
+    let status = terminal.child.wait().unwrap();
+    assert_eq!(status.signal(), Some(2), "{status}");
+    assert!(terminal.echoes());
+    agent.signal(rustix::process::Signal::CONT);
 }
