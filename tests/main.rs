@@ -25,6 +25,8 @@ mod origin;
 mod real_clients;
 #[cfg(test)]
 mod stampede;
+#[cfg(test)]
+mod storage;
 mod support;
 #[cfg(test)]
 mod tls;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::directory::PrivateDirectory;
-use super::key::KeyPlace;
+use super::key::{KeyId, KeyPlace};
 use super::seal::{Foreign, Opened, SEALED, SealingKey, file_name};
 use super::{Loaded, Record, RecordKind, Report, StoreError, random};
 use crate::ids::SessionName;
@@ -29,6 +29,11 @@ impl DiskStore {
     /// Where the key is.
     pub(super) const fn place(&self) -> KeyPlace {
         self.place
+    }
+
+    /// Which key.
+    pub(super) const fn key_id(&self) -> &KeyId {
+        self.key.id()
     }
 
     /// Where the records are.

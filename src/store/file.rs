@@ -106,9 +106,9 @@ impl PrivateDirectory {
         self.sync().map_err(|error| self.failed(Step::SyncDirectory.verb(), from, error))
     }
 
-    /// Moves a file to another directory of the same file system, on disk; over what is there under its name.
-    pub(super) fn move_to(&self, name: &str, other: &Self) -> Result<(), StoreError> {
-        rustix::fs::renameat(&self.descriptor, name, &other.descriptor, name)
+    /// Moves a file to another directory of the same file system, on disk; over what is there under the new name.
+    pub(super) fn move_to(&self, name: &str, other: &Self, new_name: &str) -> Result<(), StoreError> {
+        rustix::fs::renameat(&self.descriptor, name, &other.descriptor, new_name)
             .map_err(|error| self.failed("move", name, error.into()))?;
         other.sync().map_err(|error| other.failed(Step::SyncDirectory.verb(), name, error))
     }

@@ -24,6 +24,11 @@ pub(super) struct SealingKey {
 
 impl SealingKey {
     /// From a key's bytes, which are not needed any longer.
+    /// Its name.
+    pub(super) const fn id(&self) -> &KeyId {
+        &self.id
+    }
+
     pub(super) fn new(id: KeyId, bytes: &KeyBytes) -> Self {
         let key = UnboundKey::new(&CHACHA20_POLY1305, bytes.expose()).expect("the key has the cipher's length");
         Self { id, cipher: LessSafeKey::new(key) }
