@@ -1,4 +1,12 @@
 //! SIGKILL at bad moments: the next agent serves without a sign-in, and knows what it cannot know.
+//!
+//! Here are the moments with a story of their own. `refreshes` and `sign_ins` are the crash matrix: hundreds of agents
+//! killed at every step and at random, each followed by one that must make up for it.
+
+#[cfg(target_os = "linux")]
+mod matrix;
+#[cfg(target_os = "linux")]
+mod refreshes;
 
 use std::time::Duration;
 

@@ -141,21 +141,7 @@ impl Sandbox {
         let _ = std::fs::remove_file(&notify);
         let manager = UnixDatagram::bind(&notify).expect("a datagram socket can be bound");
         manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .expect("the log can be written");
-        let child = self
-            .command(AGENT)
-            .arg("run")
-            .args(arguments)
-            .env("NOTIFY_SOCKET", &notify)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the agent can be started");
-        let agent = Agent { sandbox: self, child };
+        let agent = self.launch(self.command(AGENT).arg("run").args(arguments).env("NOTIFY_SOCKET", &notify));
         let mut message = [0; 256];
         let length = loop {
             match manager.recv(&mut message) {
@@ -165,6 +151,21 @@ impl Sandbox {
         };
         assert_eq!(&message[..length], b"READY=1");
         agent
+    }
+
+    /// Starts the agent and does not wait until it is ready.
+    pub fn launch_agent(&self) -> Agent<'_> {
+        self.launch(self.command(AGENT).arg("run"))
+    }
+
+    fn launch(&self, command: &mut Command) -> Agent<'_> {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("the log can be written");
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("the agent can be started");
+        Agent { sandbox: self, child }
     }
 
     /// What all agents of this sandbox have logged.
@@ -197,6 +198,18 @@ impl Agent<'_> {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Lets time pass while it runs; false if it ended by itself meanwhile.
+    pub fn runs_for(&self, time: Duration) -> bool {
+        let pidfd = rustix::process::pidfd_open(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::PidfdFlags::empty(),
+        )
+        .expect("it is ours");
+        let time = rustix::event::Timespec::try_from(time).expect("it is short");
+        let mut end = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut end, Some(&time))).expect("waiting works") == 0
     }
 
     /// Sends it a signal.

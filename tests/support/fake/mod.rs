@@ -9,13 +9,14 @@
 #![cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the demo and the benchmarks each use a part of it"))]
 
 use std::fmt;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-pub use clock::ServiceTime;
+pub use clock::{ServiceTime, stopwatch};
 pub use config::{FakeAccount, FakeConfig, RefreshTokens, Transport};
 pub use fault::{Fault, Times, When};
 pub use journal::{CallRecord, Outcome};
@@ -229,6 +230,22 @@ impl FakeIdentityCenter {
         let answered = |model: &Model| model.journal.calls_of(operation).filter(done).count() >= count;
         let came = self.shared.wait_until(deadline, answered);
         came.then(|| self.calls(operation)).ok_or_else(|| self.timed_out(format!("{count} answers of {operation:?}")))
+    }
+
+    /// Returns when everything that was sent so far by callers who have gone has been read and judged. Faults that hold
+    /// or hang must have been cleared.
+    pub fn settle(&self) {
+        // Connections are taken in the order they came: when this one is answered, those before it are known.
+        self.knock().expect("the fake answers");
+        let settled = self.shared.wait_until(Duration::from_secs(30), |model| model.open_connections == 0);
+        assert!(settled, "somebody still holds a connection");
+    }
+
+    fn knock(&self) -> std::io::Result<()> {
+        let address = self.url().strip_prefix("http://").expect("the fake speaks without TLS");
+        let mut connection = std::net::TcpStream::connect(address)?;
+        connection.write_all(b"GET / HTTP/1.1\r\nHost: fake\r\nConnection: close\r\n\r\n")?;
+        connection.read_to_end(&mut Vec::new()).map(drop)
     }
 
     /// How often a superseded refresh token was presented.
