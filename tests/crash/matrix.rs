@@ -1,7 +1,7 @@
 //! What both halves of the crash matrix stand on: dice, the disk between two lives, and a view of it while one lasts.
 
-pub mod disk;
-pub mod files;
+pub(super) mod disk;
+pub(super) mod files;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -16,7 +16,7 @@ use sso_agent::schedule::Dice;
 const SEED: Option<u64> = None;
 
 /// The seed of this run.
-pub fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     SEED.unwrap_or_else(|| {
         let mut bytes = [0; 8];
         SystemRandom::new().fill(&mut bytes).expect("the system has randomness");
@@ -25,7 +25,7 @@ pub fn seed() -> u64 {
 }
 
 /// One of these.
-pub fn one_of<T: Copy>(dice: &mut Dice, all: &[T]) -> T {
+pub(super) fn one_of<T: Copy>(dice: &mut Dice, all: &[T]) -> T {
     let most = u64::try_from(all.len() - 1).expect("there are few");
     let which = dice.up_to(Duration::from_micros(most)).as_micros();
     all[usize::try_from(which).expect("there are few")]
@@ -33,38 +33,38 @@ pub fn one_of<T: Copy>(dice: &mut Dice, all: &[T]) -> T {
 
 /// How often what was seen.
 #[derive(Debug, Clone)]
-pub struct Tally<K>(BTreeMap<K, usize>);
+pub(super) struct Tally<K>(BTreeMap<K, usize>);
 
 impl<K: Ord + Copy + Debug> Tally<K> {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(BTreeMap::new())
     }
 
-    pub fn count(&mut self, what: K) {
+    pub(super) fn count(&mut self, what: K) {
         *self.0.entry(what).or_default() += 1;
     }
 
-    pub fn of(&self, what: K) -> usize {
+    pub(super) fn of(&self, what: K) -> usize {
         self.0.get(&what).copied().unwrap_or_default()
     }
 
-    pub fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         for (what, count) in &other.0 {
             *self.0.entry(*what).or_default() += count;
         }
     }
 
-    pub fn total(&self) -> usize {
+    pub(super) fn total(&self) -> usize {
         self.0.values().sum()
     }
 
-    pub fn lines(&self) -> String {
+    pub(super) fn lines(&self) -> String {
         self.0.iter().map(|(what, count)| format!("{count:6}  {what:?}\n")).collect()
     }
 }
 
 /// Says something although the test will succeed: the harness keeps back what is printed the usual way.
-pub fn say(text: &str) {
+pub(super) fn say(text: &str) {
     let mut stderr = std::io::stderr().lock();
     // If nobody can read it, nobody misses it.
     let _ = stderr.write_all(text.as_bytes());

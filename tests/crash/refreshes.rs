@@ -17,7 +17,7 @@ use crate::support::crowd::{at_once, seconds};
 use crate::support::fake::{
     CallRecord, FakeConfig, FakeIdentityCenter, Fault, Operation, Outcome, Times, When, stopwatch,
 };
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{CORP, Sandbox};
 
 /// When an agent is killed.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,9 @@ fn whenever_an_agent_is_killed_in_a_refresh_the_next_one_goes_on() {
     let moments = moments();
     let tallies = at_once(THREADS, |thread| {
         let number = u64::try_from(thread).expect("there are few");
-        let mut scene = Scene::new(Dice::new(seed.wrapping_add(number)));
+        // One waits for a real disk, the others have none to wait for.
+        let sandbox = if thread == 0 { Sandbox::new() } else { Sandbox::in_memory() };
+        let mut scene = Scene::new(sandbox, Dice::new(seed.wrapping_add(number)));
         for moment in moments.iter().skip(thread).step_by(THREADS) {
             scene.run(*moment);
         }
@@ -138,9 +140,10 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(dice: Dice) -> Self {
+    fn new(sandbox: Sandbox, dice: Dice) -> Self {
         let service = FakeIdentityCenter::start(FakeConfig::with_tokens_of(LIFETIME));
-        let mut sandbox = Sandbox::with_session(service.url());
+        sandbox.write_config(CORP);
+        let mut sandbox = sandbox.at(service.url());
         sandbox.set("SSO_AGENT_LOG", "info");
         let usual = Duration::ZERO;
         let mut scene = Self { service, sandbox, dice, phases: Tally::new(), ends: Tally::new(), usual, reuses: 0 };
@@ -159,7 +162,7 @@ impl Scene {
     fn run(&mut self, moment: Moment) {
         let phase = self.life(moment, DUE);
         if phase.is_a_loss() {
-            return self.is_lost();
+            return self.is_lost(LATE);
         }
         let unknown = matches!(phase, Phase::MarkedNotSent | Phase::SentNotActedUpon);
         if unknown && one_of(&mut self.dice, &[true, false, false]) {
@@ -167,7 +170,7 @@ impl Scene {
             let percent = one_of(&mut self.dice, &[40, 60, 80, 100]);
             let phase = self.life(Moment::Random(percent), LATE);
             if phase.is_a_loss() {
-                return self.is_lost();
+                return self.is_lost(EXPIRED);
             }
             self.goes_on(EXPIRED);
             self.ends.count(End::GoesOnAfterTwo);
@@ -281,7 +284,9 @@ impl Scene {
     }
 
     /// The successor of the stored token is gone: what is valid is served, and the token is not presented in a hurry.
-    fn is_lost(&mut self) {
+    ///
+    /// It is presented once more at the age `again`.
+    fn is_lost(&mut self, again: Duration) {
         let calls = self.service.count(Operation::CreateTokenRefresh);
         self.age_to(DUE);
         let agent = self.sandbox.start_agent();
@@ -291,7 +296,7 @@ impl Scene {
         assert_eq!(self.service.count(Operation::CreateTokenRefresh), calls);
         let says_so = one_of(&mut self.dice, &[true, false, false, false]);
         if says_so {
-            self.age_to(LATE);
+            self.age_to(again);
             let agent = self.sandbox.start_agent();
             let status = agent.wait_for_status("refused", |status| status["sessions"][0]["renewable"] == false);
             let message = status["sessions"][0]["last_error"]["message"].as_str().unwrap();

@@ -16,15 +16,15 @@ use crate::support::sandbox::Sandbox;
 
 /// What an agent that started now would find.
 #[derive(Debug)]
-pub struct Found {
-    pub client: Option<ClientRecord>,
-    pub tokens: Option<TokenRecord>,
+pub(in crate::crash) struct Found {
+    pub(in crate::crash) client: Option<ClientRecord>,
+    pub(in crate::crash) tokens: Option<TokenRecord>,
     /// Files of writes that were not finished.
-    pub unfinished: usize,
+    pub(in crate::crash) unfinished: usize,
 }
 
 /// Looks at the state directory without touching it.
-pub fn look(sandbox: &Sandbox) -> Found {
+pub(in crate::crash) fn look(sandbox: &Sandbox) -> Found {
     let unfinished = names(&sandbox.state().join("records")).iter().filter(|name| name.starts_with('.')).count();
     let (_lock, mut store) = opened(sandbox, &copy(sandbox));
     let loaded = store.load().expect("the copy can be read");
@@ -40,7 +40,7 @@ pub fn look(sandbox: &Sandbox) -> Found {
 }
 
 /// Makes the records of a machine on which nothing has run yet.
-pub fn plant(sandbox: &Sandbox, records: &[Record]) {
+pub(in crate::crash) fn plant(sandbox: &Sandbox, records: &[Record]) {
     let (_lock, mut store) = opened(sandbox, &sandbox.state());
     for record in records {
         store.save(record).expect("the state directory can be written");
@@ -48,7 +48,7 @@ pub fn plant(sandbox: &Sandbox, records: &[Record]) {
 }
 
 /// Puts a record in the place of the old one, and touches nothing else.
-pub fn put(sandbox: &Sandbox, record: &Record) {
+pub(in crate::crash) fn put(sandbox: &Sandbox, record: &Record) {
     let copy = copy(sandbox);
     let before = contents(&copy);
     {
@@ -63,7 +63,7 @@ pub fn put(sandbox: &Sandbox, record: &Record) {
 }
 
 /// The record as if its tokens had been issued so long ago.
-pub fn aged(mut record: TokenRecord, age: Duration, service: &FakeIdentityCenter) -> TokenRecord {
+pub(in crate::crash) fn aged(mut record: TokenRecord, age: Duration, service: &FakeIdentityCenter) -> TokenRecord {
     let now = Timestamp::from_millis(i64::try_from(service.now().millis()).expect("it is this century"));
     let by = record.tokens.issued_at.since(now.before(age));
     let back = |time: Timestamp| time.before(by);
@@ -74,7 +74,7 @@ pub fn aged(mut record: TokenRecord, age: Duration, service: &FakeIdentityCenter
 }
 
 /// The record of a sign-in to session `corp` made elsewhere.
-pub fn record_of(service: &FakeIdentityCenter, client: &Registration, tokens: &Tokens) -> TokenRecord {
+pub(in crate::crash) fn record_of(service: &FakeIdentityCenter, client: &Registration, tokens: &Tokens) -> TokenRecord {
     let time = |millis: u64| Timestamp::from_millis(i64::try_from(millis).expect("it is this century"));
     let issued_at = time(service.now().millis());
     TokenRecord {
@@ -108,7 +108,7 @@ pub fn record_of(service: &FakeIdentityCenter, client: &Registration, tokens: &T
 }
 
 /// The start URL of session `corp`.
-pub const START_URL: &str = "https://corp.awsapps.com/start";
+pub(in crate::crash) const START_URL: &str = "https://corp.awsapps.com/start";
 
 fn opened(sandbox: &Sandbox, state: &Path) -> (StateLock, Box<dyn Store>) {
     let lock = StateLock::acquire(state, &sandbox.socket()).expect("nobody holds it");

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 /// What happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Happened {
+pub(in crate::crash) enum Happened {
     /// It was made.
     Made,
     /// Something was written to it.
@@ -23,13 +23,13 @@ pub enum Happened {
 
 /// Watches a directory from now on.
 #[derive(Debug)]
-pub struct Watch {
+pub(in crate::crash) struct Watch {
     inotify: OwnedFd,
     unread: VecDeque<Happened>,
 }
 
 impl Watch {
-    pub fn on(directory: &Path) -> Self {
+    pub(in crate::crash) fn on(directory: &Path) -> Self {
         let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("the system has inotify");
         let wanted = WatchFlags::CREATE | WatchFlags::MODIFY | WatchFlags::MOVED_TO;
         add_watch(&inotify, directory, wanted).expect("the directory is there");
@@ -37,7 +37,7 @@ impl Watch {
     }
 
     /// Returns when this has happened for the `nth` time from here on.
-    pub fn wait_for(&mut self, wanted: Happened, nth: usize) {
+    pub(in crate::crash) fn wait_for(&mut self, wanted: Happened, nth: usize) {
         let mut left = nth;
         while left > 0 {
             match self.unread.pop_front() {
