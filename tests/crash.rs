@@ -7,6 +7,8 @@
 mod matrix;
 #[cfg(target_os = "linux")]
 mod refreshes;
+#[cfg(target_os = "linux")]
+mod sign_ins;
 
 use std::time::Duration;
 

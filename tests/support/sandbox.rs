@@ -343,22 +343,26 @@ impl From<Output> for Finished {
 
 /// A plain HTTP request over the socket, as any client would make it.
 pub fn request(socket: &Path, method: &str, path: &str, body: &str) -> (u16, Value) {
-    use std::io::Write;
-    let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("the agent listens");
-    stream.set_read_timeout(Some(Duration::from_secs(120))).expect("a timeout can be set");
-    let length = body.len();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .expect("the agent reads");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("the agent answers");
-    let text = String::from_utf8(answer).expect("answers are UTF-8");
+    let text = exchange(socket, method, path, body).expect("the agent answers");
     let (header, body) = text.split_once("\r\n\r\n").expect("an answer has a header");
     let status = header.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("an answer has a status");
     let body = if body.is_empty() { Value::Null } else { serde_json::from_str(body).expect("bodies are JSON") };
     (status, body)
+}
+
+/// The same, to an agent that may not live to answer it.
+pub fn exchange(socket: &Path, method: &str, path: &str, body: &str) -> std::io::Result<String> {
+    use std::io::Write;
+    let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// The session `corp` and the profile `dev` of it.
