@@ -217,6 +217,7 @@ impl Page<'_> {
             SessionState::SignedIn => ("signed in", Paint::Green),
             SessionState::Ending => ("ending", Paint::Yellow),
             SessionState::Ended => ("ended", Paint::Red),
+            SessionState::Sealed => ("stored, no key", Paint::Yellow),
             SessionState::Unknown => (self.words.of(&session.session), Paint::Plain),
         };
         (word.to_owned(), paint)
@@ -227,7 +228,7 @@ impl Page<'_> {
         let name = shown(&session.session);
         let sign_in = match session.state {
             SessionState::SignedOut | SessionState::Ending | SessionState::Ended => true,
-            SessionState::Pending | SessionState::SignedIn | SessionState::Unknown => false,
+            SessionState::Pending | SessionState::SignedIn | SessionState::Sealed | SessionState::Unknown => false,
         };
         let mut hint = sign_in.then(|| format!("sso-agent login {}", shell_word(session.session.as_ref())));
         if let Some(error) = &session.last_error {

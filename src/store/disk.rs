@@ -7,22 +7,51 @@
 use std::collections::HashMap;
 
 use super::directory::PrivateDirectory;
+use super::key::KeyPlace;
 use super::seal::{Foreign, Opened, SEALED, SealingKey, file_name};
-use super::{Loaded, Record, RecordKind, Report, Store, StoreError, random};
+use super::{Loaded, Record, RecordKind, Report, StoreError, random};
 use crate::ids::SessionName;
 
-/// The records of one state directory. Made by [`super::open`], by the holder of the state lock.
-pub struct DiskStore {
+/// The records of one state directory, for the holder of the state lock.
+pub(super) struct DiskStore {
     directory: PrivateDirectory,
     key: SealingKey,
-    kind: &'static str,
+    place: KeyPlace,
     /// The sequence number last read from or written to each file, kept beyond its deletion.
     sequences: HashMap<String, u64>,
 }
 
 impl DiskStore {
-    pub(super) fn new(directory: PrivateDirectory, key: SealingKey, kind: &'static str) -> Self {
-        Self { directory, key, kind, sequences: HashMap::new() }
+    pub(super) fn new(directory: PrivateDirectory, key: SealingKey, place: KeyPlace) -> Self {
+        Self { directory, key, place, sequences: HashMap::new() }
+    }
+
+    /// Where the key is.
+    pub(super) const fn place(&self) -> KeyPlace {
+        self.place
+    }
+
+    /// Where the records are.
+    pub(super) const fn directory(&self) -> &PrivateDirectory {
+        &self.directory
+    }
+
+    /// Goes through the records that open, with file name and sequence number. What does not open is left alone.
+    pub(super) fn each_record(
+        &self,
+        mut visit: impl FnMut(&str, &Record, u64) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for name in self.directory.names()?.iter().filter(|name| is_record(name)) {
+            let content = self.directory.read(name, LARGEST_RECORD).map_err(|source| StoreError::Io {
+                doing: "read",
+                path: self.directory.path().join(name),
+                source,
+            })?;
+            if let Some(Opened::Record { record, sequence }) = content.map(|content| self.key.open(name, content)) {
+                visit(name, &record, sequence)?;
+            }
+        }
+        Ok(())
     }
 
     fn load_file(&mut self, name: &str, loaded: &mut Loaded) {
@@ -91,12 +120,9 @@ impl DiskStore {
     }
 }
 
-impl Store for DiskStore {
-    fn key_kind(&self) -> &'static str {
-        self.kind
-    }
-
-    fn load(&mut self) -> Result<Loaded, StoreError> {
+impl DiskStore {
+    /// [`super::Store::load`].
+    pub(super) fn load(&mut self) -> Result<Loaded, StoreError> {
         let mut loaded = Loaded::default();
         for name in self.directory.names()? {
             if is_record(&name) {
@@ -106,7 +132,8 @@ impl Store for DiskStore {
         Ok(loaded)
     }
 
-    fn save(&mut self, record: &Record) -> Result<(), StoreError> {
+    /// [`super::Store::save`].
+    pub(super) fn save(&mut self, record: &Record) -> Result<(), StoreError> {
         let name = file_name(record.session(), record.kind());
         let sequence = self.next_sequence(&name)?;
         let sealed = self.key.seal(&name, sequence, record)?;
@@ -115,7 +142,8 @@ impl Store for DiskStore {
         self.directory.replace(&name, &sealed)
     }
 
-    fn delete(&mut self, session: &SessionName, kind: RecordKind) -> Result<(), StoreError> {
+    /// [`super::Store::delete`].
+    pub(super) fn delete(&mut self, session: &SessionName, kind: RecordKind) -> Result<(), StoreError> {
         let name = file_name(session, kind);
         let path = || self.directory.path().join(&name);
         let content = self.directory.read(&name, LARGEST_RECORD).map_err(|source| StoreError::Io {
@@ -156,7 +184,7 @@ fn foreign_message(why: &Foreign) -> String {
 pub(super) const DAMAGED: &str = ".damaged-";
 
 /// Far over any record; what is longer does not open.
-const LARGEST_RECORD: u64 = 4 * 1024 * 1024;
+pub(super) const LARGEST_RECORD: u64 = 4 * 1024 * 1024;
 
 #[cfg(test)]
 #[path = "disk_tests.rs"]

@@ -106,6 +106,20 @@ impl PrivateDirectory {
         self.sync().map_err(|error| self.failed(Step::SyncDirectory.verb(), from, error))
     }
 
+    /// Moves a file to another directory of the same file system, on disk; over what is there under its name.
+    pub(super) fn move_to(&self, name: &str, other: &Self) -> Result<(), StoreError> {
+        rustix::fs::renameat(&self.descriptor, name, &other.descriptor, name)
+            .map_err(|error| self.failed("move", name, error.into()))?;
+        other.sync().map_err(|error| other.failed(Step::SyncDirectory.verb(), name, error))
+    }
+
+    /// Removes an empty directory in this one, on disk.
+    pub(super) fn remove_directory(&self, name: &str) -> Result<(), StoreError> {
+        rustix::fs::unlinkat(&self.descriptor, name, AtFlags::REMOVEDIR)
+            .map_err(|error| self.failed("delete", name, error.into()))?;
+        self.sync().map_err(|error| self.failed(Step::SyncDirectory.verb(), name, error))
+    }
+
     /// Removes a file; when this returns, it is gone from disk. None there is no error.
     pub(super) fn remove(&self, name: &str) -> Result<(), StoreError> {
         match rustix::fs::unlinkat(&self.descriptor, name, AtFlags::empty()) {

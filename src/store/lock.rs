@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -19,7 +20,7 @@ use crate::holder::{Holder, LOCK_FILE};
 /// The state directory, held exclusively until this is dropped.
 #[derive(Debug)]
 pub struct StateLock {
-    directory: PrivateDirectory,
+    directory: Arc<PrivateDirectory>,
     /// Never read again: it is the lock.
     file: File,
 }
@@ -61,12 +62,12 @@ impl StateLock {
         };
         let mut file = File::from(file);
         announce(&mut file, socket).map_err(|source| LockError::Io { doing: "write", path: path.clone(), source })?;
-        Ok(Self { directory, file })
+        Ok(Self { directory: Arc::new(directory), file })
     }
 
     /// The state directory.
     #[must_use]
-    pub const fn directory(&self) -> &PrivateDirectory {
+    pub const fn directory(&self) -> &Arc<PrivateDirectory> {
         &self.directory
     }
 }

@@ -87,12 +87,25 @@ impl SealingKey {
 
     /// Whether a file may be replaced or deleted as far as its header says, which is not authenticated.
     pub(super) fn foreign(&self, content: &[u8]) -> Option<Foreign> {
-        let end = content.iter().position(|byte| *byte == b'\n')?;
-        match whose(&content[..end], &self.id) {
-            Whose::Foreign(why) => Some(why),
-            Whose::Ours | Whose::Nobodys => None,
-        }
+        foreign_to(content, &self.id)
     }
+}
+
+/// Whether a file belongs to another key than this or to a newer version, as far as its header says.
+pub(super) fn foreign_to(content: &[u8], key: &KeyId) -> Option<Foreign> {
+    match whose(header(content)?, key) {
+        Whose::Foreign(why) => Some(why),
+        Whose::Ours | Whose::Nobodys => None,
+    }
+}
+
+/// The session whose record it is, as far as its header says, which nothing vouches for without the key.
+pub(super) fn session_of(content: &[u8]) -> Option<SessionName> {
+    serde_json::from_slice::<Header>(header(content)?).ok().map(|header| header.session)
+}
+
+fn header(content: &[u8]) -> Option<&[u8]> {
+    content.iter().position(|byte| *byte == b'\n').map(|end| &content[..end])
 }
 
 /// What a file turned out to be.
