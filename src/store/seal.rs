@@ -104,6 +104,12 @@ pub(super) fn session_of(content: &[u8]) -> Option<SessionName> {
     serde_json::from_slice::<Header>(header(content)?).ok().map(|header| header.session)
 }
 
+/// The name of the file it was made for, as far as its header says; it opens under no other.
+pub(super) fn name_of(content: &[u8]) -> Option<String> {
+    let header = serde_json::from_slice::<Header>(header(content)?).ok()?;
+    Some(file_name(&header.session, header.kind))
+}
+
 fn header(content: &[u8]) -> Option<&[u8]> {
     content.iter().position(|byte| *byte == b'\n').map(|end| &content[..end])
 }

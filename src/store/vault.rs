@@ -256,7 +256,12 @@ fn ask(
     waker: &Waker,
 ) -> Asking<Obtained> {
     let (state, places) = (Arc::clone(state), Arc::clone(places));
-    let ask = move |asked: &Asked| obtain(&state, places.as_ref(), wanted, asked);
+    let ask = move |asked: &Asked| {
+        let obtained = obtain(&state, places.as_ref(), wanted, asked)?;
+        // Here, because what fails here is tried again.
+        state.prepare_child(&obtained.record.records).map_err(OpenError::Directory)?;
+        Ok(obtained)
+    };
     Asking::start(ask, first, Arc::clone(waker))
 }
 
@@ -264,12 +269,11 @@ fn ask(
 fn unseal(state: &Arc<PrivateDirectory>, places: &Arc<dyn Places>, obtained: Obtained) -> Result<Unsealed, OpenError> {
     let Obtained { key, record, place } = obtained;
     let records = state.prepare_child(&record.records).map_err(OpenError::Directory)?;
-    for directory in [state.as_ref(), &records] {
-        if let Err(error) = directory.remove_leftovers() {
-            // A directory that cannot be written can still be read.
-            tracing::warn!("what an interrupted write left behind stays: {error}");
-        }
-    }
     let record = migrate::finish(state, places, &records, record);
-    Ok(Unsealed { disk: DiskStore::new(records, key, place), record })
+    let disk = DiskStore::new(records, key, place);
+    if let Err(error) = state.remove_leftovers().and_then(|()| disk.finish_writes()) {
+        // A directory that cannot be written can still be read.
+        tracing::warn!("what an interrupted write left behind stays: {error}");
+    }
+    Ok(Unsealed { disk, record })
 }

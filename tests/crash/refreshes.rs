@@ -226,7 +226,9 @@ impl Scene {
         let fault = match moment {
             Moment::Asked => (Fault::Hang, When::BeforeEffect),
             Moment::AskedInTime => (Fault::Hold, When::BeforeEffect),
-            Moment::Acted => (one_of(&mut self.dice, &[Fault::Hang, Fault::Hold].each_ref()).clone(), When::AfterEffect),
+            Moment::Acted => {
+                (one_of(&mut self.dice, &[Fault::Hang, Fault::Hold].each_ref()).clone(), When::AfterEffect)
+            }
             _ => return,
         };
         self.service.fault(Operation::CreateTokenRefresh, fault.0, fault.1, Times::Next(1));
@@ -268,8 +270,7 @@ impl Scene {
         assert_eq!(agent.get("/v1/credentials?profile=dev")["Version"], 1);
         let fresh = self.service.now().seconds() + LIFETIME.as_secs() - 300;
         agent.wait_for_status("refreshed", |status| {
-            seconds(&status["sessions"][0]["access_token_expires_at"]) > fresh
-                && status["sessions"][0]["saved"] == true
+            seconds(&status["sessions"][0]["access_token_expires_at"]) > fresh && status["sessions"][0]["saved"] == true
         });
         agent.kill();
         let found = look(&self.sandbox);

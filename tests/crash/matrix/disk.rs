@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sso_agent::env::Env;
 use sso_agent::identity_center::{ClientRegistration, Flow, Origin, TokenSet};
 use sso_agent::secret::Secret;
 use sso_agent::settings::KeyKind;
@@ -112,7 +113,7 @@ pub(in crate::crash) const START_URL: &str = "https://corp.awsapps.com/start";
 
 fn opened(sandbox: &Sandbox, state: &Path) -> (StateLock, Box<dyn Store>) {
     let lock = StateLock::acquire(state, &sandbox.socket()).expect("nobody holds it");
-    let store = open(&lock, KeyKind::Auto).expect("the store opens");
+    let store = open(&lock, KeyKind::File, &Env::default()).expect("the store opens");
     (lock, store)
 }
 
