@@ -29,4 +29,6 @@ mod tls;
 #[cfg(test)]
 mod trouble;
 #[cfg(test)]
+mod unsaved;
+#[cfg(test)]
 mod wire_faults;

@@ -146,12 +146,17 @@ impl Sandbox {
 
     /// Starts the agent with further arguments and returns when it is ready.
     pub fn start_agent_with(&self, arguments: &[&str]) -> Agent<'_> {
+        self.start_agent_by(&mut self.command(AGENT), arguments)
+    }
+
+    /// Starts the agent by a command that ends with its program, and returns when it is ready.
+    pub fn start_agent_by(&self, command: &mut Command, arguments: &[&str]) -> Agent<'_> {
         let notify = self.root.join("notify");
         // Of an agent before this one.
         let _ = std::fs::remove_file(&notify);
         let manager = UnixDatagram::bind(&notify).expect("a datagram socket can be bound");
         manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
-        let agent = self.launch(self.command(AGENT).arg("run").args(arguments).env("NOTIFY_SOCKET", &notify));
+        let agent = self.launch(command.arg("run").args(arguments).env("NOTIFY_SOCKET", &notify));
         let mut message = [0; 256];
         let length = loop {
             match manager.recv(&mut message) {
