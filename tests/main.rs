@@ -31,4 +31,6 @@ mod trouble;
 #[cfg(test)]
 mod unsaved;
 #[cfg(test)]
+mod upgrades;
+#[cfg(test)]
 mod wire_faults;

@@ -262,14 +262,7 @@ fn open(directory: &PrivateDirectory, path: &Path) -> Result<Opened, LockError> 
 }
 
 fn announce(file: &mut File, socket: &Path) -> io::Result<()> {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    let holder = Holder {
-        pid: std::process::id(),
-        socket: std::path::absolute(socket)?,
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        boot_id: boot_id.map(|id| id.trim().to_owned()),
-    };
-    let line = holder.to_line()?;
+    let line = Holder::this_process(socket)?.to_line()?;
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_all());

@@ -272,6 +272,23 @@ mod tests {
         }
     }
 
+    /// Who raises the version makes the fixture of the one before it last: tests/fixtures/README.md says how.
+    #[test]
+    fn of_every_version_there_is_a_state_directory_to_try_an_upgrade_with() {
+        for version in 1..=VERSION {
+            let records = format!("{}/tests/fixtures/state-v{version}/state/records", env!("CARGO_MANIFEST_DIR"));
+            let records = std::fs::read_dir(&records).unwrap_or_else(|error| panic!("{records}: {error}"));
+            let mut count = 0;
+            for record in records {
+                let content = std::fs::read(record.unwrap().path()).unwrap();
+                let header: Preamble = serde_json::from_slice(header(&content).unwrap()).unwrap();
+                assert_eq!((header.magic.as_str(), header.version), (MAGIC, version));
+                count += 1;
+            }
+            assert!(count > 1, "version {version} has records of both kinds");
+        }
+    }
+
     #[test]
     fn a_record_with_any_byte_changed_does_not_open() {
         let key = key();

@@ -20,9 +20,9 @@ pub struct Port {
 }
 
 impl Port {
-    /// Takes a free port of 127.0.0.1.
-    pub fn bind() -> io::Result<(TcpListener, SocketAddr)> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// Takes an address; port 0 is any that is free.
+    pub fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+        let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok((listener, address))

@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ pub use operation::Operation;
 pub use refusal::Exception;
 pub use sessions::{Ended, SignInSummary, Tokens};
 pub use silent::SilentListener;
-pub use state::Registration;
+pub use state::{Known, Registration};
 
 use clock::ServiceClock;
 use listener::Port;
@@ -43,7 +44,12 @@ pub struct FakeIdentityCenter {
 impl FakeIdentityCenter {
     /// Starts a fake; it accepts connections when this returns.
     pub fn start(config: FakeConfig) -> Self {
-        let (listener, address) = Port::bind().expect("loopback has a free port");
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), config).expect("loopback has a free port")
+    }
+
+    /// Starts a fake at an address, if nobody else is there.
+    pub fn start_at(address: SocketAddr, config: FakeConfig) -> std::io::Result<Self> {
+        let (listener, address) = Port::bind(address)?;
         let ca = (config.transport == Transport::Tls).then(PrivateCa::new);
         let base = match ca {
             Some(_) => format!("https://localhost:{}", address.port()),
@@ -53,7 +59,7 @@ impl FakeIdentityCenter {
         SystemRandom::new().fill(&mut seed).expect("the system has randomness");
         let shared = Arc::new(Shared::new(Service::new(config, seed), base));
         let port = Port::open(listener, ca.as_ref().map(PrivateCa::acceptor), Arc::clone(&shared));
-        Self { port, shared, ca }
+        Ok(Self { port, shared, ca })
     }
 
     /// The origin of both services, without a slash at the end.
@@ -116,6 +122,11 @@ impl FakeIdentityCenter {
             let tokens = model.service.sign_in(now, &client, Service::default_user(), start_url);
             (client, tokens)
         })
+    }
+
+    /// Goes on with a sign-in that was made at another time.
+    pub fn know(&self, known: &Known) {
+        self.with_time(|model, now| model.service.know(now, known));
     }
 
     /// Every access token issued so far stops working; refresh tokens go on.
