@@ -256,12 +256,7 @@ fn ask(
     waker: &Waker,
 ) -> Asking<Obtained> {
     let (state, places) = (Arc::clone(state), Arc::clone(places));
-    let ask = move |asked: &Asked| {
-        let obtained = obtain(&state, places.as_ref(), wanted, asked)?;
-        // Here, because what fails here is tried again.
-        state.prepare_child(&obtained.record.records).map_err(OpenError::Directory)?;
-        Ok(obtained)
-    };
+    let ask = move |asked: &Asked| obtain(&state, places.as_ref(), wanted, asked);
     Asking::start(ask, first, Arc::clone(waker))
 }
 

@@ -314,7 +314,7 @@ impl Scene {
     fn age_to(&self, age: Duration) -> TokenRecord {
         let record = look(&self.sandbox).tokens.expect("the record is never gone");
         let record = aged(record, age, &self.service);
-        put(&self.sandbox, &Record::Tokens(record.clone()));
+        put(&self.sandbox, &Record::Tokens(record));
         look(&self.sandbox).tokens.expect("it was just put there")
     }
 

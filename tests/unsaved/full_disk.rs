@@ -57,7 +57,7 @@ fn a_disk_that_fills_up_is_reported_and_saved_to_when_there_is_room() {
     let calls = service.calls(Operation::CreateTokenRefresh);
     assert!(calls[0].at.seconds() + 3 > before, "only when it gets late");
     serves(&sandbox, &agent);
-    assert_eq!(sandbox.state().join("records").exists(), false);
+    assert!(!sandbox.state().join("records").exists());
     let left: Vec<_> = std::fs::read_dir(mounts.path(&sandbox.state().join("records"))).unwrap().collect();
     assert_eq!(left.len(), 2, "what could not be written whole is not left lying: {left:?}");
 
