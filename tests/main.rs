@@ -33,4 +33,8 @@ mod tls;
 #[cfg(test)]
 mod trouble;
 #[cfg(test)]
+mod unsaved;
+#[cfg(test)]
+mod upgrades;
+#[cfg(test)]
 mod wire_faults;
