@@ -5,6 +5,7 @@
 //! stderr; foreign text is cleaned before a person sees it; commands see the world only through their `Context`.
 
 mod accounts;
+mod audit;
 mod browser;
 mod choice;
 #[cfg(test)]
@@ -66,7 +67,7 @@ enum Command {
     Asking(Asking),
 }
 
-/// The commands that ask an agent that runs.
+/// The commands that see the world through a [`Context`]; all but `audit` ask an agent that runs.
 #[derive(Debug, Subcommand)]
 enum Asking {
     Login(login::Options),
@@ -78,6 +79,7 @@ enum Asking {
     Roles(roles::Options),
     Refresh(refresh::Options),
     Reload(reload::Options),
+    Audit(audit::Options),
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -146,6 +148,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Roles(options) => roles::run(options, context),
         Asking::Refresh(options) => refresh::run(options, context),
         Asking::Reload(options) => reload::run(options, context),
+        Asking::Audit(options) => audit::run(options, context),
     }
 }
 
@@ -201,7 +204,19 @@ mod tests {
             Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
         assert_eq!(
             names,
-            ["run", "login", "logout", "status", "credentials", "token", "accounts", "roles", "refresh", "reload"]
+            [
+                "run",
+                "login",
+                "logout",
+                "status",
+                "credentials",
+                "token",
+                "accounts",
+                "roles",
+                "refresh",
+                "reload",
+                "audit"
+            ]
         );
         let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();
         assert_eq!(help(&["sso-agent", "--help"]).kind(), clap::error::ErrorKind::DisplayHelp);
@@ -227,6 +242,8 @@ mod tests {
             "status --min-validity 1h",
             "login --timeout 1d",
             "login --flow magic",
+            "audit --since 1h --last 5",
+            "audit --last some",
             "adopt",
             "",
         ] {
@@ -241,6 +258,7 @@ mod tests {
             "logout --all",
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
+            "audit --since 8h --session corp --json",
         ] {
             let words = std::iter::once("sso-agent").chain(right.split_whitespace());
             assert!(Arguments::try_parse_from(words).is_ok(), "{right}");

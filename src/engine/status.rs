@@ -57,6 +57,8 @@ impl State {
             socket: self.agent.socket.clone(),
             locked: false,
             storage: StorageStatus { key: self.agent.key_kind.to_owned(), saved: self.is_saved() },
+            // The door that hands things out keeps the log.
+            audit: None,
             sessions: self
                 .sessions
                 .values()
