@@ -59,6 +59,30 @@ fn every_hand_out_is_in_the_log_with_the_program_that_asked() {
     assert_eq!(table.lines().count(), 3, "{table}");
 }
 
+/// Root may look at everything; an ordinary user's agent cannot look at a process that has closed itself to inspection,
+/// as our command line does before it reads a secret.
+#[test]
+fn the_command_line_is_known_to_an_ordinary_users_agent_too() {
+    let service = FakeIdentityCenter::start(FakeConfig { auto_approve: true, ..FakeConfig::default() });
+    let mut sandbox = Sandbox::with_session(service.url());
+    if rustix::process::geteuid().is_root() {
+        sandbox = sandbox.of_user(61_234);
+    }
+    let agent = sandbox.start_agent();
+    sandbox.cli(&["login", "--no-browser"]).expect_success();
+    sandbox.cli(&["token"]).expect_success();
+    sandbox.shim(&["--profile", "dev"]).json();
+    let lines = lines(&sandbox);
+    for (line, program) in lines.iter().zip([AGENT, SHIM]) {
+        if line["peer"]["pid"].is_null() {
+            continue;
+        }
+        assert_eq!(line["peer"]["exe"].as_str(), std::fs::canonicalize(program).unwrap().to_str());
+    }
+    assert_eq!(lines.len(), 2);
+    assert!(agent.stop().success());
+}
+
 #[test]
 fn repeats_are_counted_and_no_count_is_lost_when_the_agent_is_told_to_stop() {
     use std::io::{Read, Write};

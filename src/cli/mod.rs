@@ -108,14 +108,14 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         Command::Run(options) => return run::run(options, arguments.socket, env),
         Command::Asking(asking) => asking,
     };
+    let socket = SocketPath::find(env, arguments.socket.as_deref())?;
+    // Without a home there is no lock to look into for another socket, and the socket alone has to do.
+    let mut client = Client::new(socket, paths::state_dir(env).ok());
     // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
     if matches!(asking, Asking::Credentials(_) | Asking::Token(_)) {
-        let _ = hardening::harden();
+        client = client.before_answer(|| drop(hardening::harden()));
     }
-    let socket = SocketPath::find(env, arguments.socket.as_deref())?;
-    // Without a home there is no lock to look into for another socket, and the socket alone has to do.
-    let client = Client::new(socket, paths::state_dir(env).ok());
     let interrupted = Arc::new(AtomicBool::new(false));
     if matches!(asking, Asking::Login(_)) {
         catch_interrupts(&interrupted).map_err(Failure::Signals)?;
