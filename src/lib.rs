@@ -5,7 +5,7 @@
 //!
 //! | floor | modules | may know |
 //! | --- | --- | --- |
-//! | 0 words | `secret` `untrusted` `ids` `time` `env` `paths` `exit` `holder` `api` `client` `shim` | nothing of tokio, TLS, clocks; all that the shim is built from |
+//! | 0 words | `secret` `untrusted` `ids` `time` `env` `panics` `paths` `exit` `holder` `api` `client` `shim` | nothing of tokio, TLS, clocks; all that the shim is built from |
 //! | 1 facts | `identity_center` `aws_config` `settings` `schedule` `nearest` | pure values and rules, no I/O |
 //! | 2 world | `alarm` `clock` `upstream` `store` `source` | the network, the disk, the time: a trait beside the real thing |
 //! | 3 heart | `engine` | owns every secret; a pure state machine and the loop that runs it |
@@ -21,6 +21,7 @@ pub mod env;
 pub mod exit;
 pub mod holder;
 pub mod ids;
+pub mod panics;
 pub mod paths;
 #[cfg(test)]
 mod scratch;
