@@ -142,8 +142,8 @@ static LOCKING: AtomicBool = AtomicBool::new(false);
 /// How many secrets lie in each page.
 static COUNTS: Mutex<BTreeMap<usize, u32>> = Mutex::new(BTreeMap::new());
 
-#[cfg(test)]
 #[cfg(target_os = "linux")]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -155,6 +155,13 @@ impl Sandbox {
 
     /// Starts the agent with further arguments and returns when it is ready.
     pub fn start_agent_with(&self, arguments: &[&str]) -> Agent<'_> {
+        let mut command = self.command(AGENT);
+        command.arg("run").args(arguments);
+        self.start_agent_by(command)
+    }
+
+    /// Starts the agent by a command that becomes it, and returns when it is ready.
+    pub fn start_agent_by(&self, mut command: Command) -> Agent<'_> {
         let notify = self.root.join("notify");
         // Of an agent before this one.
         let _ = std::fs::remove_file(&notify);
@@ -166,10 +173,7 @@ impl Sandbox {
             .append(true)
             .open(self.log_path())
             .expect("the log can be written");
-        let child = self
-            .command(AGENT)
-            .arg("run")
-            .args(arguments)
+        let child = command
             .env("NOTIFY_SOCKET", &notify)
             .stdout(Stdio::null())
             .stderr(log)
