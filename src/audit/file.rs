@@ -172,6 +172,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+    use crate::env::Env;
     use crate::scratch::Scratch;
 
     fn text(scratch: &Scratch, age: usize) -> String {
@@ -261,5 +262,33 @@ mod tests {
         let written = (0..9).take_while(|_| log.append(&line).is_ok()).count();
         assert_eq!(written, 5, "up to four times the length");
         assert_eq!(text(&scratch, 0).len(), written * line.len());
+    }
+
+    /// The test is both sides: a limit on the size of files is the whole process's.
+    #[test]
+    fn a_disk_that_is_full_in_the_middle_of_a_line_leaves_no_half_of_it() {
+        const IN_CHILD: &str = "SSO_AGENT_TEST_FULL";
+        let line = [vec![b'x'; 299], b"\n".to_vec()].concat();
+        if let Some(path) = Env::of_process().get(IN_CHILD) {
+            let mut log = LogFile::new(path.into());
+            let written = (0..100).take_while(|_| log.append(&line).is_ok()).count();
+            assert!((1..100).contains(&written), "{written}");
+            assert!(log.append(&line).is_err(), "and it is still full");
+            return;
+        }
+        let scratch = Scratch::new();
+        // Not a multiple of the line, whatever the shell counts in.
+        let child = std::process::Command::new("sh")
+            .args(["-c", r#"trap "" XFSZ; ulimit -f 2; exec "$0" "$@""#])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "audit::file::tests::a_disk_that_is_full_in_the_middle_of_a_line_leaves_no_half_of_it"])
+            .env(IN_CHILD, scratch.path())
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+        assert!(!text(&scratch, 0).is_empty() && text(&scratch, 0).len() % line.len() == 0);
+        let mut log = log(&scratch);
+        log.append(b"room\n").unwrap();
+        assert!(text(&scratch, 0).ends_with("x\nroom\n"));
     }
 }

@@ -39,18 +39,21 @@ pub fn read(state_dir: &Path) -> Result<Reading, ReadError> {
         attempts += 1;
         // The newest first: what is rotated meanwhile turns up once more, and is not missed.
         let mut files = Vec::new();
+        let mut seen = HashSet::new();
+        let mut rotated = false;
         for age in 0..FILES {
-            if let Some((file, identity)) = open_to_read(&directory, age).map_err(failed(Some(name(age))))? {
-                files.push((age, file, identity));
+            match open_to_read(&directory, age).map_err(failed(Some(name(age))))? {
+                Some((file, identity)) if seen.insert(identity) => files.push((age, file)),
+                Some(_) => rotated = true,
+                None => {}
             }
         }
-        let distinct: HashSet<_> = files.iter().map(|(_, _, identity)| *identity).collect();
-        if attempts == MOST_ATTEMPTS || distinct.len() == files.len() {
+        if !rotated || attempts == MOST_ATTEMPTS {
             break files;
         }
     };
     let mut reading = Reading::default();
-    for (age, file, _) in files.into_iter().rev() {
+    for (age, file) in files.into_iter().rev() {
         let mut bytes = Vec::new();
         File::from(file).take(MOST_BYTES).read_to_end(&mut bytes).map_err(failed(Some(name(age))))?;
         reading.take(&bytes);

@@ -264,3 +264,32 @@ fn a_log_that_others_can_write_is_not_read() {
     assert_eq!(error.path, path);
     assert!(read(&bench.scratch.path().join("nowhere")).unwrap().lines.is_empty(), "nothing is no error");
 }
+
+#[test]
+fn no_line_is_told_twice_while_the_files_are_rotated() {
+    use std::collections::HashSet;
+    let bench = Bench::new(AuditMode::BestEffort);
+    bench.hand_out("A").unwrap();
+    let template = bench.read().remove(0);
+    std::thread::scope(|threads| {
+        let writer = threads.spawn(|| {
+            let mut log = LogFile::new(bench.scratch.path().to_owned());
+            for number in 0..200 {
+                // So long that a file holds a dozen.
+                let session = "x".repeat(80_000);
+                let line = Line { session, key_id: Some(number.to_string()), ..template.clone() };
+                log.append(&line.encode(0)).unwrap();
+            }
+        });
+        let mut most = 0;
+        while !writer.is_finished() {
+            let reading = read(bench.scratch.path()).unwrap();
+            let mut seen = HashSet::new();
+            for (_, line) in &reading.lines {
+                assert!(seen.insert(line.key_id.clone()), "{:?} twice", line.key_id);
+            }
+            most = most.max(seen.len());
+        }
+        assert!(most > 1);
+    });
+}
