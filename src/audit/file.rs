@@ -286,7 +286,8 @@ mod tests {
             .output()
             .unwrap();
         assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
-        assert!(!text(&scratch, 0).is_empty() && text(&scratch, 0).len() % line.len() == 0);
+        let length = text(&scratch, 0).len();
+        assert!(length > 0 && length.is_multiple_of(line.len()), "{length}");
         let mut log = log(&scratch);
         log.append(b"room\n").unwrap();
         assert!(text(&scratch, 0).ends_with("x\nroom\n"));
