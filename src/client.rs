@@ -38,13 +38,22 @@ pub struct Reply {
 pub struct Client {
     socket: SocketPath,
     state_dir: Option<PathBuf>,
+    before_answer: Option<fn()>,
 }
 
 impl Client {
     /// A client for this socket. Where nobody listens there, the agent that holds the lock in `state_dir` is tried.
     #[must_use]
     pub const fn new(socket: SocketPath, state_dir: Option<PathBuf>) -> Self {
-        Self { socket, state_dir }
+        Self { socket, state_dir, before_answer: None }
+    }
+
+    /// The same, which does this when an answer has come and before a byte of it is read: until then no secret is in
+    /// this process, and the agent may look at who it is.
+    #[must_use]
+    pub fn before_answer(mut self, prepare: fn()) -> Self {
+        self.before_answer = Some(prepare);
+        self
     }
 
     /// The socket this client tries first.
@@ -89,7 +98,7 @@ impl Client {
     fn attempt(&self, request: &Request, deadline: &Deadline) -> Result<Reply, Failure> {
         let stream = self.connect(deadline)?;
         let raw = within(request, deadline.left()).encode();
-        match wire::exchange(&stream, &raw, deadline) {
+        match wire::exchange(&stream, &raw, deadline, self.before_answer) {
             // The agent acts only on complete requests, but whether this one was is not known here.
             Err(Failure::Again(error)) if raw.method != Method::Get && !error.is_problem() => {
                 Err(Failure::Final(error))

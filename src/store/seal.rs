@@ -15,11 +15,12 @@ use super::key::{KeyBytes, KeyId};
 use super::{ClientRecord, Record, RecordKind, StoreError, TokenRecord, random};
 use crate::identity_center::Origin;
 use crate::ids::SessionName;
+use crate::secret::resident::Resident;
 
 /// The key, ready for use, under the name that records call it by.
 pub(super) struct SealingKey {
     id: KeyId,
-    cipher: LessSafeKey,
+    cipher: Resident<LessSafeKey>,
 }
 
 impl SealingKey {
@@ -31,7 +32,7 @@ impl SealingKey {
 
     pub(super) fn new(id: KeyId, bytes: &KeyBytes) -> Self {
         let key = UnboundKey::new(&CHACHA20_POLY1305, bytes.expose()).expect("the key has the cipher's length");
-        Self { id, cipher: LessSafeKey::new(key) }
+        Self { id, cipher: Resident::new(LessSafeKey::new(key)) }
     }
 
     /// Encrypts a record for the file `file_name`.

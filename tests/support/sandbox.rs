@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,6 +19,7 @@ use serde_json::Value;
 pub struct Sandbox {
     root: PathBuf,
     variables: Vec<(String, String)>,
+    user: Option<u32>,
 }
 
 impl Sandbox {
@@ -42,7 +44,7 @@ impl Sandbox {
         for private in ["run", "state"] {
             std::fs::set_permissions(root.join(private), std::fs::Permissions::from_mode(0o700)).expect("chmod");
         }
-        Self { root, variables: Vec::new() }
+        Self { root, variables: Vec::new(), user: None }
     }
 
     /// A home with one session `corp` at this service, and the profile `dev` of it.
@@ -56,6 +58,20 @@ impl Sandbox {
     pub fn at(mut self, service: &str) -> Self {
         self.set("AWS_ENDPOINT_URL_SSO_OIDC", service);
         self.set("AWS_ENDPOINT_URL_SSO", service);
+        self
+    }
+
+    /// Gives everything to this user, as whom everything runs from now on; only root can.
+    pub fn of_user(mut self, user: u32) -> Self {
+        let mut left = vec![self.root.clone()];
+        while let Some(path) = left.pop() {
+            std::os::unix::fs::chown(&path, Some(user), Some(user)).expect("root may");
+            if path.is_dir() {
+                let entries = std::fs::read_dir(&path).expect("it is below the root");
+                left.extend(entries.map(|entry| entry.expect("it can be listed").path()));
+            }
+        }
+        self.user = Some(user);
         self
     }
 
@@ -126,6 +142,9 @@ impl Sandbox {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().envs(self.environment()).current_dir(&self.root).stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 
@@ -155,6 +174,7 @@ impl Sandbox {
         // Of an agent before this one.
         let _ = std::fs::remove_file(&notify);
         let manager = UnixDatagram::bind(&notify).expect("a datagram socket can be bound");
+        std::os::unix::fs::chown(&notify, self.user, self.user).expect("root may");
         manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
         let agent = self.launch(command.arg("run").args(arguments).env("NOTIFY_SOCKET", &notify));
         let mut message = [0; 256];
