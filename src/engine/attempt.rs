@@ -38,6 +38,10 @@ pub(super) struct Starter {
 
 #[derive(Debug)]
 pub(super) enum Step {
+    /// Nothing is sent yet: nothing can leave the machine.
+    Waiting {
+        new_session: bool,
+    },
     /// The old session is being ended at the portal.
     EndingTheOld,
     Registering,
@@ -98,6 +102,7 @@ impl Session {
         let Some(attempt) = &mut self.sign_in.attempt else { return };
         attempt.step = step;
         let purpose = Purpose::SignIn(attempt.number);
+        self.oidc.trying(turn.now, turn.dice);
         turn.effects.push(Effect::Call(Flight { session: self.name.clone(), era: self.era, purpose }, route, call));
     }
 
@@ -160,7 +165,7 @@ impl Session {
                 let problem = words::failed(&self.name, "the sign-in", &failure, None);
                 self.sign_in_failed(&problem, turn);
             }
-            (Step::Registering | Step::Authorizing(_) | Step::Saving(_), _) => {}
+            (Step::Waiting { .. } | Step::Registering | Step::Authorizing(_) | Step::Saving(_), _) => {}
         }
     }
 
@@ -236,6 +241,8 @@ impl Session {
                 }
             },
             Err(Failure::NotProcessed { throttled: true, .. }) => polling.slow_down(turn.now),
+            // As soon as anything leaves the machine.
+            Err(Failure::NotSent(_)) => {}
             // Whatever else goes wrong, the code is good until it expires.
             Ok(_) | Err(_) => {
                 let pause = polling.backoff.next(turn.dice).min(LONGEST_POLL_PAUSE);
@@ -246,13 +253,14 @@ impl Session {
 
     pub(super) fn poll_when_due(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.mono;
+        let outage = self.sign_in_pause(turn.now);
         if let Some(attempt) = &mut self.sign_in.attempt
             && let Step::Polling(polling) = &mut attempt.step
             && !polling.flying
         {
             if now >= polling.expires {
                 self.sign_in_failed(&expired(), turn);
-            } else if now >= polling.next && !turn.stopping {
+            } else if now >= polling.next && outage.is_zero() && !turn.stopping {
                 polling.flying = true;
                 let home = attempt.origin.oidc.clone();
                 let call = Call::CreateTokenFromDeviceCode {
@@ -263,6 +271,7 @@ impl Session {
                 if let Ok(definition) = self.usable() {
                     let route = route(definition, CALL_TIMEOUT);
                     let flight = Flight { session: self.name.clone(), era: self.era, purpose };
+                    self.oidc.trying(turn.now, turn.dice);
                     turn.effects.push(Effect::Call(flight, route, call));
                 }
             }

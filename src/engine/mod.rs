@@ -8,6 +8,7 @@ mod attempt;
 mod event;
 mod expiry;
 mod handle;
+mod outage;
 mod portal;
 mod refresh;
 mod refreshing;

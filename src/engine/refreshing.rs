@@ -20,7 +20,8 @@ pub(super) struct Refreshing {
     pub(super) step: Step,
     pub(super) fate: Fate,
     pub(super) backoff: Backoff,
-    pub(super) pause: Option<Pause>,
+    /// After a failure that the service knows of. What never left the machine pauses the whole session.
+    pub(super) pause: Option<Mono>,
     /// When a refresh last reached the service.
     pub(super) last_sent: Option<Mono>,
     /// The mark could not be saved: refresh only when it gets late.
@@ -71,14 +72,6 @@ pub(super) enum Again {
     Paused,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pause {
-    pub(super) since: Mono,
-    pub(super) until: Mono,
-    /// Nothing left the machine: somebody who waits makes it shorter.
-    pub(super) not_sent: bool,
-}
-
 impl Refreshing {
     /// Takes over what a stored record says about an earlier run.
     pub(super) fn load(&mut self, record: &TokenRecord, margin: Duration) {
@@ -121,17 +114,11 @@ impl Refreshing {
             Fate::Fresh if wanted => Duration::ZERO,
             Fate::Fresh => remaining.saturating_sub(holding.refresh_at),
         };
-        Some(by_rule.max(gap_left).max(self.pause_left(wanted, now)))
+        Some(by_rule.max(gap_left).max(self.pause_left(now)).max(session.oidc.pause_left(wanted, now)))
     }
 
-    pub(super) fn pause_left(&self, wanted: bool, now: Now) -> Duration {
-        let Some(pause) = self.pause else { return Duration::ZERO };
-        let until = if wanted && pause.not_sent {
-            pause.until.min(pause.since.after(schedule::LONGEST_PAUSE_WITH_A_CALLER))
-        } else {
-            pause.until
-        };
-        until.since(now.mono)
+    fn pause_left(&self, now: Now) -> Duration {
+        self.pause.map_or(Duration::ZERO, |until| until.since(now.mono))
     }
 
     /// Forgets pauses, not fates: the network or the configuration may be another now.
@@ -181,8 +168,8 @@ impl Refreshing {
         matches!(self.fate, Fate::Unknown(_))
     }
 
-    pub(super) fn pause_for(&mut self, pause: Duration, not_sent: bool, now: Now) {
-        self.pause = Some(Pause { since: now.mono, until: now.mono.after(pause), not_sent });
+    pub(super) fn pause_for(&mut self, pause: Duration, now: Now) {
+        self.pause = Some(now.mono.after(pause));
     }
 
     pub(super) fn wait_after_unknown(&self, session: &Session, now: Now) -> Option<Duration> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::event::{Effect, Flight, Purpose, Ticket, Turn, Waiter, Write};
 use super::expiry::{Expiry, Skew};
+use super::outage::Outage;
 use super::portal::Portal;
 use super::refreshing::Refreshing;
 use super::sign_in::SignIn;
@@ -38,6 +39,8 @@ pub(super) struct Session {
     pub(super) refreshing: Refreshing,
     pub(super) sign_in: SignIn,
     pub(super) portal: Portal,
+    /// Of the way to sso-oidc.
+    pub(super) oidc: Outage,
     pub(super) token_waiters: Vec<TokenWaiter>,
     pub(super) sign_out: Vec<SignOut>,
     pub(super) last_error: Option<LastError>,
@@ -107,6 +110,7 @@ impl Session {
             refreshing: Refreshing::default(),
             sign_in: SignIn::default(),
             portal: Portal::default(),
+            oidc: Outage::default(),
             token_waiters: Vec::new(),
             sign_out: Vec::new(),
             last_error: None,
@@ -450,7 +454,7 @@ impl Session {
         let sign_outs = self.sign_out.iter().map(|sign_out| sign_out.waiter.deadline.since(now.mono));
         let save = self.save_again.map(|at| at.since(now.mono));
         let portal = self.portal_wait(keep_warm, stopping, now);
-        let sign_in = self.sign_in.wait(stopping, now);
+        let sign_in = self.sign_in.wait(self.sign_in_pause(now), stopping, now);
         [refresh, expiry, save, portal, sign_in].into_iter().flatten().chain(waiters).chain(sign_outs).min()
     }
 

@@ -200,8 +200,7 @@ impl State {
 
     fn forget_pauses(&mut self) {
         for session in self.sessions.values_mut() {
-            session.refreshing.forget_pauses();
-            session.portal.forget_pauses();
+            session.forget_pauses();
         }
     }
 
@@ -352,6 +351,7 @@ impl State {
             if let Some(time) = reply.service_time {
                 session.skew.observe(time);
             }
+            session.observe(&purpose, &reply, turn);
             match purpose {
                 Purpose::Refresh if era == session.era => session.refresh_finished(reply, turn),
                 Purpose::SignIn(number) => session.sign_in_finished(number, reply, turn),
@@ -449,8 +449,7 @@ impl State {
                     session.portal.new_era();
                     session.abandon_sign_in(turn);
                 }
-                session.refreshing.forget_pauses();
-                session.portal.forget_pauses();
+                session.forget_pauses();
             });
         }
         let sessions = diff.sessions.iter().map(|name| format!("session {name}"));

@@ -1,6 +1,7 @@
 //! The rules of the engine, played out on a bench: events and time go in, effects come out. No runtime, no sleeping.
 
 mod config;
+mod outage;
 mod refresh;
 mod roles;
 mod shutdown;
