@@ -23,6 +23,8 @@ pub(super) struct Attempt {
     pub(super) started: Now,
     pub(super) origin: Origin,
     pub(super) step: Step,
+    /// A call is up.
+    pub(super) flying: bool,
     /// Who waits for the verification members.
     pub(super) starters: Vec<Starter>,
     /// A client the service no longer knew was registered again once.
@@ -59,7 +61,6 @@ pub(super) struct Polling {
     pub(super) expires_at: Timestamp,
     pub(super) interval: Duration,
     pub(super) next: Mono,
-    pub(super) flying: bool,
     pub(super) backoff: Backoff,
 }
 
@@ -101,29 +102,21 @@ impl Session {
         let route = route(definition, CALL_TIMEOUT);
         let Some(attempt) = &mut self.sign_in.attempt else { return };
         attempt.step = step;
+        attempt.flying = true;
         let purpose = Purpose::SignIn(attempt.number);
         self.oidc.trying(turn.now, turn.dice);
         turn.effects.push(Effect::Call(Flight { session: self.name.clone(), era: self.era, purpose }, route, call));
     }
 
     /// A call of the sign-in has ended.
-    pub(super) fn sign_in_finished(&mut self, number: u64, reply: Reply, turn: &mut Turn<'_>) {
+    pub(super) fn sign_in_finished(&mut self, reply: Reply, turn: &mut Turn<'_>) {
         let Some(attempt) = &mut self.sign_in.attempt else { return };
-        if attempt.number != number {
-            return;
-        }
+        attempt.flying = false;
         match (&mut attempt.step, reply.result) {
             (Step::EndingTheOld, result) => self.old_session_ended(result, turn),
             (Step::Registering, Ok(Answer::Registered(registration))) => {
                 let origin = attempt.origin.clone();
-                self.update_client(turn, |client| {
-                    if client.origin != origin {
-                        client.registrations.clear();
-                        client.origin = origin;
-                    }
-                    client.registrations.retain(|known| known.flow != registration.flow);
-                    client.registrations.push(registration.clone());
-                });
+                self.keep_registration(origin, registration.clone(), turn);
                 let Ok(definition) = self.usable() else { return };
                 let bound = Bound::new(definition.endpoints.oidc.clone(), registration.clone());
                 let start_url = definition.start_url.clone();
@@ -150,14 +143,12 @@ impl Session {
                     expires_at: self.skew.to_service(reply.started.wall.after(lifetime)),
                     interval,
                     next: turn.now.mono.after(interval),
-                    flying: false,
                     backoff: Backoff::default(),
                     authorization,
                 }));
                 self.answer_starters(turn);
             }
             (Step::Polling(polling), result) => {
-                polling.flying = false;
                 polling.next = turn.now.mono.after(polling.interval);
                 self.polled(result, reply.started, turn);
             }
@@ -167,6 +158,18 @@ impl Session {
             }
             (Step::Waiting { .. } | Step::Registering | Step::Authorizing(_) | Step::Saving(_), _) => {}
         }
+    }
+
+    /// Later sign-ins use this client.
+    pub(super) fn keep_registration(&mut self, origin: Origin, registration: ClientRegistration, turn: &mut Turn<'_>) {
+        self.update_client(turn, |client| {
+            if client.origin != origin {
+                client.registrations.clear();
+                client.origin = origin;
+            }
+            client.registrations.retain(|known| known.flow != registration.flow);
+            client.registrations.push(registration);
+        });
     }
 
     /// The next sign-in registers anew.
@@ -256,12 +259,12 @@ impl Session {
         let outage = self.sign_in_pause(turn.now);
         if let Some(attempt) = &mut self.sign_in.attempt
             && let Step::Polling(polling) = &mut attempt.step
-            && !polling.flying
+            && !attempt.flying
         {
             if now >= polling.expires {
                 self.sign_in_failed(&expired(), turn);
             } else if now >= polling.next && outage.is_zero() && !turn.stopping {
-                polling.flying = true;
+                attempt.flying = true;
                 let home = attempt.origin.oidc.clone();
                 let call = Call::CreateTokenFromDeviceCode {
                     registration: Bound::new(home.clone(), polling.registration.clone()),

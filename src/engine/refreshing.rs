@@ -139,6 +139,10 @@ impl Refreshing {
         *self = Self { started: self.started, finished: self.started, ..Self::default() };
     }
 
+    pub(super) const fn is_flying(&self) -> bool {
+        matches!(self.step, Step::Flying(_))
+    }
+
     pub(super) const fn is_saving(&self) -> bool {
         matches!(self.step, Step::Saving(_))
     }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::abandoned::Abandoned;
 use super::event::{Effect, Flight, Purpose, Ticket, Turn, Waiter, Write};
 use super::expiry::{Expiry, Skew};
 use super::outage::Outage;
@@ -38,6 +39,7 @@ pub(super) struct Session {
     pub(super) era: u64,
     pub(super) refreshing: Refreshing,
     pub(super) sign_in: SignIn,
+    pub(super) abandoned: Vec<Abandoned>,
     pub(super) portal: Portal,
     /// Of the way to sso-oidc.
     pub(super) oidc: Outage,
@@ -109,6 +111,7 @@ impl Session {
             era: 0,
             refreshing: Refreshing::default(),
             sign_in: SignIn::default(),
+            abandoned: Vec::new(),
             portal: Portal::default(),
             oidc: Outage::default(),
             token_waiters: Vec::new(),

@@ -29,6 +29,10 @@ impl SignIn {
         self.attempt.is_some()
     }
 
+    pub(super) fn awaits(&self, number: u64) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.number == number)
+    }
+
     pub(super) fn bound_patience(&mut self, deadline: Mono) {
         let starters = self.attempt.iter_mut().flat_map(|attempt| &mut attempt.starters);
         for waiter in starters.map(|starter| &mut starter.waiter).chain(&mut self.watchers) {
@@ -39,7 +43,7 @@ impl SignIn {
     /// The pause until something is to be done.
     pub(super) fn wait(&self, outage: Duration, stopping: bool, now: Now) -> Option<Duration> {
         let poll = self.attempt.as_ref().and_then(|attempt| match &attempt.step {
-            Step::Polling(polling) if !polling.flying && !stopping => {
+            Step::Polling(polling) if !attempt.flying && !stopping => {
                 Some(polling.next.since(now.mono).max(outage).min(polling.expires.since(now.mono)))
             }
             Step::Waiting { .. } if !stopping => Some(outage),
@@ -143,6 +147,7 @@ impl Session {
             started: turn.now,
             origin,
             step: Step::Waiting { new_session: request.new_session },
+            flying: false,
             starters: Vec::new(),
             registered_again: false,
         }));
@@ -171,6 +176,9 @@ impl Session {
             && self.call_portal(purpose, era, CALL_TIMEOUT, turn, |access_token| Call::Logout { access_token });
         if ends_the_old {
             self.portal.outage.trying(turn.now, turn.dice);
+            if let Some(attempt) = &mut self.sign_in.attempt {
+                attempt.flying = true;
+            }
         } else {
             self.register_or_authorize(turn);
         }
@@ -200,6 +208,9 @@ impl Session {
     pub(super) fn sign_in_failed(&mut self, problem: &Problem, turn: &mut Turn<'_>) {
         let Some(attempt) = self.sign_in.attempt.take() else { return };
         tracing::warn!(session = %crate::untrusted::shown(self.name.as_str()), code = %problem.code, "sign-in failed: {problem}");
+        if attempt.flying {
+            self.abandon_call(Purpose::SignIn(attempt.number), attempt.origin.clone());
+        }
         let status = LoginStatus {
             state: LoginState::Failed,
             code: Some(problem.code),

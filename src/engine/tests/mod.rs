@@ -1,5 +1,6 @@
 //! The rules of the engine, played out on a bench: events and time go in, effects come out. No runtime, no sleeping.
 
+mod abandoned;
 mod config;
 mod outage;
 mod refresh;
