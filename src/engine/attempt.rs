@@ -211,6 +211,7 @@ impl Session {
                         refresh_token: response.refresh_token,
                         registration: polling.registration.clone(),
                     },
+                    clock_ahead: self.skew.ahead_millis(),
                     signed_in_at: turn.now.wall,
                     refresh_sent_at: None,
                     refused: None,

@@ -18,7 +18,7 @@ use crate::ids::Grant;
 use crate::schedule::{self, Backoff};
 use crate::secret::Secret;
 use crate::time::{Mono, Now};
-use crate::upstream::{Answer, Call, Failure, Reply, Unclear};
+use crate::upstream::{Answer, Call, Failure, Reply, ServiceTime, Unclear};
 
 /// The slots of one session.
 #[derive(Debug, Default)]
@@ -286,19 +286,28 @@ impl Session {
             slot.flying = false;
         }
         match reply.result {
-            Ok(answer) => self.portal_brought(key, answer, reply.started, turn),
+            Ok(answer) => self.portal_brought(key, answer, reply.started, reply.service_time, turn),
             Err(Failure::Refused(error)) if error.name == ErrorName::Unauthorized => self.portal_rejected(key, turn),
             Err(Failure::Refused(error)) => self.portal_refused(key, &error, turn),
             Err(failure) => self.portal_failed(key, &failure, reply.started, turn),
         }
     }
 
-    fn portal_brought(&mut self, key: &PortalKey, answer: Answer, started: Now, turn: &mut Turn<'_>) {
+    fn portal_brought(
+        &mut self,
+        key: &PortalKey,
+        answer: Answer,
+        started: Now,
+        time: Option<ServiceTime>,
+        turn: &mut Turn<'_>,
+    ) {
         let skew = self.skew;
         let Some(slot) = self.portal.slots.get_mut(key) else { return };
         let response = match (key, answer) {
             (PortalKey::Credentials(_), Answer::RoleCredentials(credentials)) => {
-                let expiry = Expiry::at(credentials.expires_at, turn.now, skew, Duration::MAX);
+                // The answer's own date alone may shorten their life, but not end it.
+                let left = time.map(|time| credentials.expires_at.since(time.service)).filter(|left| !left.is_zero());
+                let expiry = Expiry::at(credentials.expires_at, turn.now, skew, left.unwrap_or(Duration::MAX));
                 if expiry.remaining(turn.now, skew).is_zero() {
                     let cause = Unclear::UnusableBody("the credentials were already over when they came".to_owned());
                     self.portal_failed(key, &Failure::Unknown(cause), started, turn);

@@ -188,7 +188,8 @@ impl Session {
             refresh_token: response.refresh_token.or_else(|| old.record.tokens.refresh_token.clone()),
             registration: old.record.tokens.registration.clone(),
         };
-        let record = TokenRecord { tokens, refresh_sent_at: None, refused: None, ..old.record.clone() };
+        let clock_ahead = self.skew.ahead_millis();
+        let record = TokenRecord { tokens, clock_ahead, refresh_sent_at: None, refused: None, ..old.record.clone() };
         let holding = Box::new(self.new_holding(record.clone(), started, response.expires_in, turn));
         self.refreshing.step = Step::Saving(holding);
         self.save(Write::Refreshed, Record::Tokens(record), turn);

@@ -127,11 +127,11 @@ impl Session {
         match record {
             Record::Client(client) => self.client = Some(client),
             Record::Tokens(record) => {
-                let lifetime = record.tokens.lifetime();
-                let age = turn.now.wall.since(self.skew.to_ours(record.tokens.issued_at));
-                let access = Expiry::at(record.tokens.expires_at, turn.now, self.skew, lifetime).aged(age);
-                self.refreshing.load(&record, self.base_margin(lifetime));
-                let refresh_at = schedule::with_jitter(self.base_margin(lifetime), turn.dice);
+                self.skew = Skew::of_record(&record, turn.now.wall);
+                let margin = self.base_margin(record.tokens.lifetime());
+                self.refreshing.load(&record, margin);
+                let refresh_at = schedule::with_jitter(margin, turn.dice);
+                let access = Expiry::of_record(&record, turn.now, self.skew);
                 self.holding = Some(Holding { record, access, rejected: false, saved: true, refresh_at });
             }
         }
@@ -212,7 +212,7 @@ impl Session {
         match &holding.record.refused {
             Some(refused) => words::ended(&holding.record, refused, now, zone),
             None if holding.rejected => words::rejected(&self.name),
-            None => words::expired(&holding.record, self.skew.to_ours(holding.record.tokens.expires_at), now, zone),
+            None => words::expired(&holding.record, self.skew.to_ours(holding.access.service), now, zone),
         }
     }
 

@@ -7,6 +7,7 @@ mod refresh;
 mod roles;
 mod shutdown;
 mod sign_in;
+mod skew;
 mod time;
 mod walk;
 
@@ -590,6 +591,7 @@ fn tokens() -> TokenRecord {
             refresh_token: Some(secret("refresh-1")),
             registration: registration(),
         },
+        clock_ahead: 0,
         signed_in_at: issued_at,
         refresh_sent_at: None,
         refused: None,
