@@ -264,7 +264,8 @@ impl Session {
             return;
         }
         let patience = slot.waiters.iter().map(|waiting| waiting.waiter.deadline.since(turn.now.mono)).max();
-        let timeout = patience.unwrap_or_default().clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT);
+        // A connection that died unnoticed must not take all of it: there is time for another attempt.
+        let timeout = (patience.unwrap_or_default() / 2).clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT);
         let (era, token) = (self.portal.era, self.portal.token);
         if self.call_portal(Purpose::Portal(key.clone()), era, timeout, turn, |token| call(key, token)) {
             self.portal.outage.trying(turn.now, turn.dice);

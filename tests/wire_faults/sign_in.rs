@@ -47,17 +47,6 @@ fn a_fault_while_starting_is_told_and_the_next_sign_in_works() {
     a_failed_start_is_told_and_the_next_one_works(Operation::StartDeviceAuthorization);
 }
 
-#[test]
-fn a_service_that_hangs_at_the_start_is_given_up() {
-    let service = FakeIdentityCenter::start(FakeConfig::default());
-    let sandbox = Sandbox::with_session(service.url());
-    let agent = sandbox.start_agent();
-    service.fault(Operation::RegisterClient, Fault::Hang, When::BeforeEffect, Times::Next(1));
-    let (status, problem) = login(&agent);
-    assert_eq!((status, &problem["code"]), (503, &"unavailable".into()), "{problem}");
-    agent.sign_in(&service);
-}
-
 fn pollers(service: &FakeIdentityCenter, count: usize) -> Sandbox {
     let sandbox = Sandbox::new().at(service.url());
     sandbox.write_config(&sessions(count));

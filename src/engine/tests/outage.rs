@@ -215,3 +215,67 @@ fn waking_up_and_a_reload_end_the_pause() {
         assert_eq!(bench.flying(GET).len(), 1, "reload: {reload}");
     }
 }
+
+#[test]
+fn whatever_keeps_a_call_on_the_machine_is_told_in_every_operation_and_costs_nothing() {
+    let kinds: [(NotSent, Code, Option<&str>); 6] = [
+        (NotSent::Dns("no such name".to_owned()), Code::Unavailable, Some("check the network")),
+        (NotSent::Connect("refused".to_owned()), Code::Unavailable, Some("check the network")),
+        (NotSent::ConnectTimeout, Code::Unavailable, Some("check the network")),
+        (
+            NotSent::Tls("unknown issuer".to_owned()),
+            Code::Unavailable,
+            Some("if a company CA signs the connection, set AWS_CA_BUNDLE for the agent"),
+        ),
+        (NotSent::Roots("no such file".to_owned()), Code::InvalidConfig, None),
+        (NotSent::Malformed("no header".to_owned()), Code::Unavailable, Some("check the network")),
+    ];
+    let session = SessionQuery::Only;
+    let operations: [(&str, Request); 5] = [
+        (GET, credentials("Dev", None, Some(seconds(1)))),
+        ("ListAccounts", Request::Accounts { session: session.clone() }),
+        ("ListAccountRoles", Request::Roles { session: session.clone(), account: "111122223333".parse().unwrap() }),
+        ("CreateToken (refresh token)", Request::Refresh { session: session.clone(), force: false }),
+        (REGISTER, Request::Login { session, login: LoginRequest { force: true, ..by(StartedBy::Cli) } }),
+    ];
+    for (kind, code, hint) in kinds {
+        for (operation, request) in &operations {
+            let mut bench = Bench::signed_in();
+            // A refresh that is asked for is made only of a token that is not young.
+            bench.advance(2 * MINUTE);
+            let waiter = bench.ask(request.clone());
+            let end = bench.mono + 2 * MINUTE;
+            while bench.is_waiting(waiter) && bench.mono < end {
+                for open in bench.calls.clone() {
+                    bench.reply_to(&open, Err(Failure::NotSent(kind.clone())));
+                }
+                if bench.is_waiting(waiter) {
+                    bench.advance_to_next();
+                }
+            }
+            let problem = bench.problem(waiter);
+            assert_eq!((problem.code, problem.hint.as_deref()), (code, hint), "{operation}: {problem}");
+            assert!(problem.caused_by[0].contains(&kind.to_string()), "{operation}: {problem}");
+            let token = bench.ask_token(Duration::ZERO);
+            assert_eq!(bench.access_token(token), secret("access-1"));
+            assert_eq!(bench.tokens_on_disk().unwrap().refresh_sent_at, None);
+        }
+    }
+}
+
+#[test]
+fn a_call_that_hangs_leaves_who_waits_for_it_time_for_another() {
+    let timeout = |request: Request| {
+        let mut bench = Bench::signed_in();
+        let asked = Event::Asked(WaiterId(1), request);
+        let now = bench.now();
+        let effects = bench.state.handle(now, asked);
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Call(_, route, _) => Some(route.timeout),
+            _ => None,
+        })
+    };
+    assert_eq!(timeout(credentials("Dev", None, None)), Some(Duration::from_millis(12_500)));
+    assert_eq!(timeout(credentials("Dev", None, Some(seconds(1)))), Some(seconds(10)), "worth it for the next caller");
+    assert_eq!(timeout(Request::Accounts { session: SessionQuery::Only }), Some(seconds(30)));
+}
