@@ -3,6 +3,7 @@
 //!
 //! Many sessions share one agent, so that one lifetime plays every fault.
 
+mod clocks;
 mod errors;
 mod portal;
 mod refresh;

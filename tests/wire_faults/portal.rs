@@ -134,12 +134,15 @@ fn whatever_happens_to_a_sign_out_nothing_is_left_here_and_the_user_is_told() {
 fn a_service_that_accepts_and_never_answers_keeps_nobody_for_good() {
     let service = FakeIdentityCenter::start(FakeConfig::default());
     let sandbox = Sandbox::new().at(service.url());
-    sandbox.write_config(&sessions(3));
+    sandbox.write_config(&sessions(4));
     let agent = sandbox.start_agent();
-    agent.sign_in_to_all(&service, 1);
+    agent.sign_in_to_all(&service, 2);
     for operation in [Operation::Logout, Operation::RegisterClient, Operation::StartDeviceAuthorization] {
         service.fault(operation, Fault::Hang, When::BeforeEffect, Times::Next(1));
     }
+    // One that answers a byte a second is none that answers.
+    let slow = Fault::Dribble { per_byte: Duration::from_secs(1) };
+    service.fault(Operation::GetRoleCredentials, slow, When::AfterEffect, Times::Next(1));
     let login = |session: &str| {
         let path = format!("/v1/sessions/{session}/login");
         agent.request("POST", &path, r#"{"flow":"device","started_by":"cli"}"#)
@@ -147,18 +150,23 @@ fn a_service_that_accepts_and_never_answers_keeps_nobody_for_good() {
     // All at once: each is given up after ten seconds.
     std::thread::scope(|scope| {
         let logout = scope.spawn(|| sandbox.cli(&["logout", "s0"]));
-        let registering = scope.spawn(|| login("s1"));
+        let role = scope.spawn(|| agent.get("/v1/credentials?profile=p1&timeout=20"));
+        let registering = scope.spawn(|| login("s2"));
         let starting = scope.spawn(|| {
-            service.wait_for_calls(Operation::RegisterClient, 2, super::PATIENCE).unwrap();
-            login("s2")
+            service.wait_for_calls(Operation::RegisterClient, 3, super::PATIENCE).unwrap();
+            login("s3")
         });
         for (status, problem) in [registering.join().unwrap(), starting.join().unwrap()] {
             assert_eq!((status, &problem["code"]), (503, &"unavailable".into()), "{problem}");
             assert!(problem["caused_by"][0].as_str().unwrap().contains("did not answer in time"), "{problem}");
         }
+        assert_eq!(role.join().unwrap()["Version"], 1, "by a second call");
         let logout = logout.join().unwrap();
         assert!(logout.stderr.contains("did not confirm"), "{logout:?}");
     });
-    agent.sign_in_to_all(&service, 3);
-    everybody_is_signed_in(&agent, &service, 3);
+    for session in ["s0", "s2", "s3"] {
+        agent.begin_sign_in(&service, session);
+        assert_eq!(agent.end_of_sign_in(session)["state"], "signed_in");
+    }
+    everybody_is_signed_in(&agent, &service, 4);
 }

@@ -25,6 +25,10 @@ fn a_failed_start_is_told_and_the_next_one_works(operation: Operation) {
             assert_eq!(status, 503, "{fault:?}: {problem}");
             assert!(["unavailable", "throttled"].contains(&problem["code"].as_str().unwrap()), "{fault:?}: {problem}");
             assert!(!problem["caused_by"].as_array().unwrap().is_empty(), "{fault:?}: {problem}");
+            // A hotel, a train: somebody else answers.
+            let portal = matches!(fault, Fault::Html200 | Fault::Redirect(_));
+            let told = problem["hint"].as_str().is_some_and(|hint| hint.contains("sign-in page"));
+            assert!(!portal || told, "{fault:?}: {problem}");
             let state = agent.get("/v1/sessions/corp/login");
             assert_eq!((&state["state"], &state["code"]), (&"failed".into(), &problem["code"]), "{fault:?}: {state}");
         }

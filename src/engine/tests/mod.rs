@@ -8,6 +8,7 @@ mod roles;
 mod shutdown;
 mod sign_in;
 mod skew;
+mod storms;
 mod time;
 mod walk;
 
