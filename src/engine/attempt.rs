@@ -10,6 +10,7 @@ use super::session::{Holding, Session, route};
 use super::words;
 use crate::api::{Code, Problem, StartedBy};
 use crate::identity_center::{Bound, ClientRegistration, DeviceAuthorization, ErrorName, Flow, Origin, TokenSet};
+use crate::ids::SessionName;
 use crate::schedule::Backoff;
 use crate::store::{Record, TokenRecord};
 use crate::time::{Mono, Now, Timestamp};
@@ -62,6 +63,8 @@ pub(super) struct Polling {
     pub(super) interval: Duration,
     pub(super) next: Mono,
     pub(super) backoff: Backoff,
+    /// The answer to a poll was lost, and the tokens may have been in it.
+    pub(super) answer_lost: bool,
 }
 
 impl Session {
@@ -144,6 +147,7 @@ impl Session {
                     interval,
                     next: turn.now.mono.after(interval),
                     backoff: Backoff::default(),
+                    answer_lost: false,
                     authorization,
                 }));
                 self.answer_starters(turn);
@@ -226,9 +230,16 @@ impl Session {
                 self.save(Write::SignedIn, Record::Tokens(record), turn);
             }
             Err(Failure::Refused(error)) => match error.name {
-                ErrorName::AuthorizationPending => polling.backoff.reset(),
+                ErrorName::AuthorizationPending => {
+                    polling.backoff.reset();
+                    polling.answer_lost = false;
+                }
                 // The service asks for five seconds more, for good.
                 ErrorName::SlowDown => polling.slow_down(turn.now),
+                ErrorName::ExpiredToken | ErrorName::InvalidGrant if polling.answer_lost => {
+                    let problem = used_up(&self.name).caused_by(&error);
+                    self.sign_in_failed(&problem, turn);
+                }
                 ErrorName::ExpiredToken => self.sign_in_failed(&expired(), turn),
                 ErrorName::AccessDenied => {
                     let problem = Problem::new(Code::SignInDenied, "the sign-in was denied").caused_by(error);
@@ -248,7 +259,8 @@ impl Session {
             // As soon as anything leaves the machine.
             Err(Failure::NotSent(_)) => {}
             // Whatever else goes wrong, the code is good until it expires.
-            Ok(_) | Err(_) => {
+            other => {
+                polling.answer_lost |= !matches!(other, Err(Failure::NotProcessed { .. }));
                 let pause = polling.backoff.next(turn.dice).min(LONGEST_POLL_PAUSE);
                 polling.next = turn.now.mono.after(pause.max(polling.interval));
             }
@@ -292,6 +304,13 @@ impl Polling {
         self.interval += SLOW_DOWN;
         self.next = now.mono.after(self.interval);
     }
+}
+
+/// Somebody approved, but what came of it was lost on the way.
+fn used_up(name: &SessionName) -> Problem {
+    let detail =
+        "the service does not accept the code any more, and an earlier answer of it was lost, perhaps with the tokens";
+    Problem::new(Code::SignInExpired, detail).session(name).hint("start the sign-in again")
 }
 
 fn expired() -> Problem {
