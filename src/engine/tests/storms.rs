@@ -2,8 +2,11 @@
 
 use super::*;
 
+/// How every call is answered.
+type Weather = dyn Fn() -> Result<Answer, Failure>;
+
 /// Eight hours in which every call is answered like this, with two questions a second for some of the time. The calls.
-fn storm(answer: &dyn Fn() -> Result<Answer, Failure>) -> (Bench, usize) {
+fn storm(answer: &Weather) -> (Bench, usize) {
     let mut bench = Bench::signed_in();
     bench.ask_role("Dev");
     let until = bench.now().wall.after(HOUR);
@@ -63,7 +66,7 @@ fn hours_of_throttling_or_errors_end_with_the_storm_and_not_with_the_session() {
     let elsewhere = || Err(Failure::NotProcessed { status: 302, throttled: false, retry_after: None });
     let broken = || Err(Failure::Unknown(Unclear::ServerError(500)));
     let hotel = || Err(Failure::Unknown(Unclear::UnusableBody("not JSON".to_owned())));
-    let storms: [(&str, &dyn Fn() -> Result<Answer, Failure>); 8] = [
+    let storms: [(&str, &Weather); 8] = [
         ("429", &throttling),
         ("429, again in a second", &soon),
         ("429, again in a minute and a half", &later),
