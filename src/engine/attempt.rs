@@ -157,6 +157,10 @@ impl Session {
                 self.polled(result, reply.started, turn);
             }
             (Step::Registering | Step::Authorizing(_), Err(failure)) => {
+                if matches!(failure, Failure::NotSent(_)) && attempt.started_by == StartedBy::Program {
+                    // The user has seen nothing of it: it does not count as one that a program has started.
+                    self.update_client(turn, |client| drop(client.program_sign_ins.pop()));
+                }
                 let problem = words::failed(&self.name, "the sign-in", &failure, None);
                 self.sign_in_failed(&problem, turn);
             }

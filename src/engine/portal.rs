@@ -414,7 +414,8 @@ impl Session {
         let same_wave = self.portal.pause.filter(|pause| everybody && started.mono <= pause.since);
         let backoff = if everybody { &mut self.portal.backoff } else { &mut slot.backoff };
         let mut pause = match (failure, same_wave) {
-            (Failure::NotSent(_), _) => self.portal.outage.pause_left(false, turn.now),
+            // Whoever asks again waits no longer than this.
+            (Failure::NotSent(_), _) => self.portal.outage.pause_left(true, turn.now),
             (_, Some(known)) => known.until.since(turn.now.mono),
             (_, None) => backoff.next(turn.dice),
         };

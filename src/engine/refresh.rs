@@ -168,7 +168,8 @@ impl Session {
                         self.refreshing.pause_for(pause, turn.now);
                         pause
                     }
-                    _ => self.oidc.pause_left(false, turn.now),
+                    // Whoever asks again waits no longer than this.
+                    _ => self.oidc.pause_left(true, turn.now),
                 };
                 let problem = words::failed(&self.name, "the refresh of the access token", &failure, Some(pause));
                 self.unmark_on_disk(sending, turn);

@@ -279,3 +279,46 @@ fn a_call_that_hangs_leaves_who_waits_for_it_time_for_another() {
     assert_eq!(timeout(credentials("Dev", None, Some(seconds(1)))), Some(seconds(10)), "worth it for the next caller");
     assert_eq!(timeout(Request::Accounts { session: SessionQuery::Only }), Some(seconds(30)));
 }
+
+#[test]
+fn sign_ins_of_programs_that_never_left_the_machine_are_not_counted_against_them() {
+    let mut bench = Bench::new(Vec::new());
+    for _ in 0..10 {
+        let waiter = bench.login(by(StartedBy::Program));
+        while bench.is_waiting(waiter) {
+            if bench.calls.is_empty() {
+                bench.advance_to_next();
+            }
+            bench.reply(REGISTER, not_sent());
+        }
+        assert_eq!(bench.problem(waiter).code, Code::Unavailable);
+    }
+    bench.advance(seconds(5));
+    for number in 0..4 {
+        let waiter = bench.login(LoginRequest { force: true, ..by(StartedBy::Program) });
+        if number == 3 {
+            assert_eq!(bench.problem(waiter).code, Code::Busy, "those that reached the service count");
+            return;
+        }
+        bench.reply(REGISTER, throttled(None));
+    }
+}
+
+#[test]
+fn whoever_is_told_of_an_outage_is_told_to_ask_again_soon() {
+    let mut bench = Bench::signed_in();
+    for _ in 0..12 {
+        let waiter = bench.ask(credentials("Dev", None, Some(seconds(1))));
+        while bench.is_waiting(waiter) {
+            for open in bench.calls.clone() {
+                bench.reply_to(&open, not_sent());
+            }
+            if bench.is_waiting(waiter) {
+                bench.advance_to_next();
+            }
+        }
+        let problem = bench.problem(waiter);
+        assert!(problem.retry_after.unwrap() <= 5, "{problem:?}");
+        bench.advance(seconds(5));
+    }
+}
