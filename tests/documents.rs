@@ -98,7 +98,7 @@ fn the_readmes_settings_are_accepted() {
 fn what_documents_link_to_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut missing = Vec::new();
-    for name in ["README.md", "CHANGELOG.md", "docs/ARCHITECTURE.md", "docs/PROTOCOL.md", "docs/SECURITY.md"] {
+    for name in DOCUMENTS {
         let path = root.join(name);
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
         for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
@@ -118,16 +118,44 @@ fn what_documents_link_to_is_there() {
 }
 
 #[test]
+fn every_test_that_the_reliability_document_names_exists() {
+    let text = document("docs/RELIABILITY.md");
+    let words = text.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() > 2);
+    let named: BTreeSet<&str> =
+        words.filter(|word| !word.contains(|c: char| c != '_' && !c.is_alphanumeric())).collect();
+    assert!(named.len() > 50, "the document was not understood: {named:?}");
+    assert_eq!(without_a_test(named), [""; 0]);
+    // Every row of a table of faults says what proves it.
+    let tables = text.split("\n\n").filter(|table| table.starts_with("| ") && table.contains("| proof |\n"));
+    let rows = tables.flat_map(|table| table.lines().skip(2));
+    let unproven: Vec<&str> = rows.filter(|row| !row.trim_end_matches(" |").ends_with('`')).collect();
+    assert_eq!(unproven, [""; 0]);
+}
+
+#[test]
 fn every_test_that_the_security_document_names_exists() {
-    let sources: Vec<String> = ["src", "tests"].into_iter().flat_map(sources_below).map(|file| file.text).collect();
     let text = document("docs/SECURITY.md");
     let listed = text.lines().filter_map(|line| line.strip_prefix("- `")).filter_map(|rest| rest.split('`').next());
     let listed: Vec<&str> = listed.filter(|word| word.matches('_').count() > 2).collect();
     assert!(listed.len() > 20, "the document was not understood: {listed:?}");
-    let exists = |name: &&str| sources.iter().any(|source| source.contains(&format!("fn {name}(")));
-    let missing: Vec<&str> = listed.into_iter().filter(|name| !exists(name)).collect();
-    assert_eq!(missing, [""; 0]);
+    assert_eq!(without_a_test(listed), [""; 0]);
 }
+
+/// The names that no function has.
+fn without_a_test<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let sources: Vec<String> = ["src", "tests"].into_iter().flat_map(sources_below).map(|file| file.text).collect();
+    let exists = |name: &&str| sources.iter().any(|source| source.contains(&format!("fn {name}(")));
+    names.into_iter().filter(|name| !exists(name)).collect()
+}
+
+const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "CHANGELOG.md",
+    "docs/ARCHITECTURE.md",
+    "docs/PROTOCOL.md",
+    "docs/RELIABILITY.md",
+    "docs/SECURITY.md",
+];
 
 /// Every route with the shapes in its section.
 fn routes(text: &str) -> Vec<(String, Vec<Value>)> {

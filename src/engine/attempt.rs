@@ -10,6 +10,7 @@ use super::session::{Holding, Session, route};
 use super::words;
 use crate::api::{Code, Problem, StartedBy};
 use crate::identity_center::{Bound, ClientRegistration, DeviceAuthorization, ErrorName, Flow, Origin, TokenSet};
+use crate::ids::SessionName;
 use crate::schedule::Backoff;
 use crate::store::{Record, TokenRecord};
 use crate::time::{Mono, Now, Timestamp};
@@ -23,6 +24,8 @@ pub(super) struct Attempt {
     pub(super) started: Now,
     pub(super) origin: Origin,
     pub(super) step: Step,
+    /// A call is up.
+    pub(super) flying: bool,
     /// Who waits for the verification members.
     pub(super) starters: Vec<Starter>,
     /// A client the service no longer knew was registered again once.
@@ -38,6 +41,10 @@ pub(super) struct Starter {
 
 #[derive(Debug)]
 pub(super) enum Step {
+    /// Nothing is sent yet: nothing can leave the machine.
+    Waiting {
+        new_session: bool,
+    },
     /// The old session is being ended at the portal.
     EndingTheOld,
     Registering,
@@ -55,8 +62,9 @@ pub(super) struct Polling {
     pub(super) expires_at: Timestamp,
     pub(super) interval: Duration,
     pub(super) next: Mono,
-    pub(super) flying: bool,
     pub(super) backoff: Backoff,
+    /// The answer to a poll was lost, and the tokens may have been in it.
+    pub(super) answer_lost: bool,
 }
 
 impl Session {
@@ -97,28 +105,21 @@ impl Session {
         let route = route(definition, CALL_TIMEOUT);
         let Some(attempt) = &mut self.sign_in.attempt else { return };
         attempt.step = step;
+        attempt.flying = true;
         let purpose = Purpose::SignIn(attempt.number);
+        self.oidc.trying(turn.now, turn.dice);
         turn.effects.push(Effect::Call(Flight { session: self.name.clone(), era: self.era, purpose }, route, call));
     }
 
     /// A call of the sign-in has ended.
-    pub(super) fn sign_in_finished(&mut self, number: u64, reply: Reply, turn: &mut Turn<'_>) {
+    pub(super) fn sign_in_finished(&mut self, reply: Reply, turn: &mut Turn<'_>) {
         let Some(attempt) = &mut self.sign_in.attempt else { return };
-        if attempt.number != number {
-            return;
-        }
+        attempt.flying = false;
         match (&mut attempt.step, reply.result) {
             (Step::EndingTheOld, result) => self.old_session_ended(result, turn),
             (Step::Registering, Ok(Answer::Registered(registration))) => {
                 let origin = attempt.origin.clone();
-                self.update_client(turn, |client| {
-                    if client.origin != origin {
-                        client.registrations.clear();
-                        client.origin = origin;
-                    }
-                    client.registrations.retain(|known| known.flow != registration.flow);
-                    client.registrations.push(registration.clone());
-                });
+                self.keep_registration(origin, registration.clone(), turn);
                 let Ok(definition) = self.usable() else { return };
                 let bound = Bound::new(definition.endpoints.oidc.clone(), registration.clone());
                 let start_url = definition.start_url.clone();
@@ -145,23 +146,40 @@ impl Session {
                     expires_at: self.skew.to_service(reply.started.wall.after(lifetime)),
                     interval,
                     next: turn.now.mono.after(interval),
-                    flying: false,
                     backoff: Backoff::default(),
+                    answer_lost: false,
                     authorization,
                 }));
                 self.answer_starters(turn);
             }
             (Step::Polling(polling), result) => {
-                polling.flying = false;
                 polling.next = turn.now.mono.after(polling.interval);
                 self.polled(result, reply.started, turn);
             }
             (Step::Registering | Step::Authorizing(_), Err(failure)) => {
+                if matches!(failure, Failure::NotSent(_)) && attempt.started_by == StartedBy::Program {
+                    // The user has seen nothing of it: it does not count as one that a program has started.
+                    self.update_client(turn, |client| {
+                        client.program_sign_ins.pop();
+                    });
+                }
                 let problem = words::failed(&self.name, "the sign-in", &failure, None);
                 self.sign_in_failed(&problem, turn);
             }
-            (Step::Registering | Step::Authorizing(_) | Step::Saving(_), _) => {}
+            (Step::Waiting { .. } | Step::Registering | Step::Authorizing(_) | Step::Saving(_), _) => {}
         }
+    }
+
+    /// Later sign-ins use this client.
+    pub(super) fn keep_registration(&mut self, origin: Origin, registration: ClientRegistration, turn: &mut Turn<'_>) {
+        self.update_client(turn, |client| {
+            if client.origin != origin {
+                client.registrations.clear();
+                client.origin = origin;
+            }
+            client.registrations.retain(|known| known.flow != registration.flow);
+            client.registrations.push(registration);
+        });
     }
 
     /// The next sign-in registers anew.
@@ -203,6 +221,7 @@ impl Session {
                         refresh_token: response.refresh_token,
                         registration: polling.registration.clone(),
                     },
+                    clock_ahead: self.skew.ahead_millis(),
                     signed_in_at: turn.now.wall,
                     refresh_sent_at: None,
                     refused: None,
@@ -217,9 +236,16 @@ impl Session {
                 self.save(Write::SignedIn, Record::Tokens(record), turn);
             }
             Err(Failure::Refused(error)) => match error.name {
-                ErrorName::AuthorizationPending => polling.backoff.reset(),
+                ErrorName::AuthorizationPending => {
+                    polling.backoff.reset();
+                    polling.answer_lost = false;
+                }
                 // The service asks for five seconds more, for good.
                 ErrorName::SlowDown => polling.slow_down(turn.now),
+                ErrorName::ExpiredToken | ErrorName::InvalidGrant if polling.answer_lost => {
+                    let problem = used_up(&self.name).caused_by(&error);
+                    self.sign_in_failed(&problem, turn);
+                }
                 ErrorName::ExpiredToken => self.sign_in_failed(&expired(), turn),
                 ErrorName::AccessDenied => {
                     let problem = Problem::new(Code::SignInDenied, "the sign-in was denied").caused_by(error);
@@ -236,8 +262,11 @@ impl Session {
                 }
             },
             Err(Failure::NotProcessed { throttled: true, .. }) => polling.slow_down(turn.now),
+            // As soon as anything leaves the machine.
+            Err(Failure::NotSent(_)) => {}
             // Whatever else goes wrong, the code is good until it expires.
-            Ok(_) | Err(_) => {
+            other => {
+                polling.answer_lost |= !matches!(other, Err(Failure::NotProcessed { .. }));
                 let pause = polling.backoff.next(turn.dice).min(LONGEST_POLL_PAUSE);
                 polling.next = turn.now.mono.after(pause.max(polling.interval));
             }
@@ -246,14 +275,15 @@ impl Session {
 
     pub(super) fn poll_when_due(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now.mono;
+        let outage = self.sign_in_pause(turn.now);
         if let Some(attempt) = &mut self.sign_in.attempt
             && let Step::Polling(polling) = &mut attempt.step
-            && !polling.flying
+            && !attempt.flying
         {
             if now >= polling.expires {
                 self.sign_in_failed(&expired(), turn);
-            } else if now >= polling.next && !turn.stopping {
-                polling.flying = true;
+            } else if now >= polling.next && outage.is_zero() && !turn.stopping {
+                attempt.flying = true;
                 let home = attempt.origin.oidc.clone();
                 let call = Call::CreateTokenFromDeviceCode {
                     registration: Bound::new(home.clone(), polling.registration.clone()),
@@ -263,6 +293,7 @@ impl Session {
                 if let Ok(definition) = self.usable() {
                     let route = route(definition, CALL_TIMEOUT);
                     let flight = Flight { session: self.name.clone(), era: self.era, purpose };
+                    self.oidc.trying(turn.now, turn.dice);
                     turn.effects.push(Effect::Call(flight, route, call));
                 }
             }
@@ -279,6 +310,13 @@ impl Polling {
         self.interval += SLOW_DOWN;
         self.next = now.mono.after(self.interval);
     }
+}
+
+/// Somebody approved, but what came of it was lost on the way.
+fn used_up(name: &SessionName) -> Problem {
+    let detail =
+        "the service does not accept the code any more, and an earlier answer of it was lost, perhaps with the tokens";
+    Problem::new(Code::SignInExpired, detail).session(name).hint("start the sign-in again")
 }
 
 fn expired() -> Problem {

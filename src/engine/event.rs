@@ -97,6 +97,9 @@ pub enum Purpose {
     Portal(PortalKey),
     /// The end of the session at the portal.
     Logout,
+    /// The end of a session whose tokens came when nobody wanted them any more; of the sign-in with this number, or of
+    /// a refresh where it is zero.
+    Revoke(u64),
 }
 
 /// What the portal hands out: the key of a slot.

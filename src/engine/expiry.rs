@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::session::Session;
+use crate::identity_center::TokenSet;
+use crate::store::TokenRecord;
 use crate::time::{Mono, Now, Timestamp};
 use crate::upstream::ServiceTime;
 
@@ -19,6 +22,7 @@ pub(super) struct Expiry {
     received: Mono,
     /// How old it was then: an earlier run of the agent may have received it first.
     older: Duration,
+    loaded: bool,
 }
 
 impl Expiry {
@@ -29,13 +33,24 @@ impl Expiry {
             limit: started.mono.after(lifetime),
             received: started.mono,
             older: Duration::ZERO,
+            loaded: false,
         }
     }
 
     /// Something that ends at a time on the service's clock, and lives for `most` at the most.
     pub(super) fn at(service: Timestamp, now: Now, skew: Skew, most: Duration) -> Self {
         let left = skew.to_ours(service).since(now.wall).min(most);
-        Self { service, limit: now.mono.after(left), received: now.mono, older: Duration::ZERO }
+        Self { service, limit: now.mono.after(left), received: now.mono, older: Duration::ZERO, loaded: false }
+    }
+
+    /// Tokens that an earlier run of the agent has received.
+    pub(super) fn of_record(record: &TokenRecord, now: Now, skew: Skew) -> Self {
+        let TokenSet { issued_at, expires_at, .. } = &record.tokens;
+        let issued_at = skew.to_ours(*issued_at);
+        // Our clock was set back since: nobody knows how old they are.
+        let from_the_future = now.wall.after(TOLERANCE) < issued_at;
+        let most = if from_the_future { Duration::ZERO } else { record.tokens.lifetime() };
+        Self { older: now.wall.since(issued_at), loaded: true, ..Self::at(*expires_at, now, skew, most) }
     }
 
     /// How long it still lives; zero when it is over.
@@ -50,9 +65,13 @@ impl Expiry {
         }
     }
 
-    /// The same, issued this long ago to an earlier run of the agent.
-    pub(super) const fn aged(self, older: Duration) -> Self {
-        Self { older, ..self }
+    /// The service's clock was found to be this much further ahead. What lives for a time and was received in this run ends
+    /// when it did by ours, which is another time of theirs. Whether it is such a thing.
+    pub(super) const fn follow(&mut self, ahead_millis: i64) -> bool {
+        if !self.loaded {
+            self.service = self.service.shifted(ahead_millis);
+        }
+        !self.loaded
     }
 
     /// How long ago it was received.
@@ -74,6 +93,18 @@ pub(super) struct Skew {
 }
 
 impl Skew {
+    /// As it was known when these tokens were saved, unless it cannot be the same any more: no token is from the future.
+    pub(super) fn of_record(record: &TokenRecord, wall: Timestamp) -> Self {
+        let known = Self { ahead_millis: record.clock_ahead, candidate: None };
+        let from_the_future = known.to_service(wall).after(TOLERANCE) < record.tokens.issued_at;
+        if from_the_future { Self::default() } else { known }
+    }
+
+    /// How far the service's clock is ahead of ours, in milliseconds.
+    pub(super) const fn ahead_millis(self) -> i64 {
+        self.ahead_millis
+    }
+
     /// Takes note of one response. A change of over 60 s counts when a second response agrees within 30 s.
     pub(super) fn observe(&mut self, time: ServiceTime) {
         let ahead = time.service.as_millis().saturating_sub(time.ours.as_millis());
@@ -98,6 +129,26 @@ impl Skew {
         service.shifted(self.ahead_millis.saturating_neg())
     }
 }
+
+impl Session {
+    /// Takes note of the service's clock; tokens that were received by ours keep their life.
+    pub(super) fn observe_clock(&mut self, time: ServiceTime) {
+        let before = self.skew.ahead_millis;
+        self.skew.observe(time);
+        let further = self.skew.ahead_millis.saturating_sub(before);
+        if let Some(holding) = self.holding.as_mut().filter(|_| further != 0)
+            && holding.access.follow(further)
+        {
+            let TokenRecord { tokens, clock_ahead, .. } = &mut holding.record;
+            tokens.issued_at = tokens.issued_at.shifted(further);
+            tokens.expires_at = tokens.expires_at.shifted(further);
+            *clock_ahead = self.skew.ahead_millis;
+        }
+    }
+}
+
+/// Below this, two clocks are the same.
+const TOLERANCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

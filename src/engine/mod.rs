@@ -4,10 +4,12 @@
 //! happen at, and hands back effects; [`run`] carries those out. Invariants: at most one call up per key; every question
 //! is answered once; what is valid is served while everything else fails, and what is expired is never served.
 
+mod abandoned;
 mod attempt;
 mod event;
 mod expiry;
 mod handle;
+mod outage;
 mod portal;
 mod refresh;
 mod refreshing;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::event::{PortalKey, Purpose, Turn, Waiter};
 use super::expiry::Expiry;
+use super::outage::Outage;
 use super::session::{Outlook, Session, leads_to, same_place};
 use super::slot::{PortalWaiter, Slot, Slots, Warm};
 use super::words;
@@ -17,7 +18,7 @@ use crate::ids::{Grant, TargetId};
 use crate::schedule::{self, Backoff};
 use crate::secret::Secret;
 use crate::time::{Mono, Now};
-use crate::upstream::{Answer, Call, Failure, Reply, Unclear};
+use crate::upstream::{Answer, Call, Failure, Reply, ServiceTime, Unclear};
 
 /// The slots of one session.
 #[derive(Debug, Default)]
@@ -29,10 +30,12 @@ pub(super) struct Portal {
     /// Counts the access tokens of the session.
     token: u64,
     flying: usize,
-    /// After a failure that concerns every slot: throttled, or nothing can be sent.
+    /// After a failure that concerns every slot: throttled.
     pause: Option<Pause>,
     backoff: Backoff,
     last_failure: Option<Problem>,
+    /// Of the way to the portal.
+    pub(super) outage: Outage,
     /// How often in a row a token the service had just issued was answered with 401.
     rejections: u32,
 }
@@ -41,7 +44,6 @@ pub(super) struct Portal {
 struct Pause {
     since: Mono,
     until: Mono,
-    not_sent: bool,
 }
 
 impl Portal {
@@ -91,6 +93,7 @@ impl Portal {
 
     pub(super) fn forget_pauses(&mut self) {
         self.pause = None;
+        self.outage.forget_pause();
         for slot in self.slots.values_mut() {
             slot.pause_until = None;
         }
@@ -102,14 +105,8 @@ impl Portal {
         }
     }
 
-    fn pause_left(&self, someone_waits: bool, now: Now) -> Duration {
-        let Some(pause) = self.pause else { return Duration::ZERO };
-        let until = if someone_waits && pause.not_sent {
-            pause.until.min(pause.since.after(schedule::LONGEST_PAUSE_WITH_A_CALLER))
-        } else {
-            pause.until
-        };
-        until.since(now.mono)
+    fn pause_left(&self, now: Now) -> Duration {
+        self.pause.map_or(Duration::ZERO, |pause| pause.until.since(now.mono))
     }
 
     /// After a failure that concerned every slot, one call tries whether it is over.
@@ -228,13 +225,17 @@ impl Session {
             Outlook::Never(problem) => or_valid(*problem),
             Outlook::Wait => None,
             Outlook::Ready => {
-                let (own, shared) = (slot.pause_left(now), self.portal.pause_left(true, now));
-                let pause = own.max(shared);
+                let (own, shared) = (slot.pause_left(now), self.portal.pause_left(now));
+                let outage = self.portal.outage.pause_left(true, now);
+                let pause = own.max(shared).max(outage);
                 if pause.is_zero() || (has_none && pause < patience) {
                     return None;
                 }
+                let cause = self.portal.outage.cause().filter(|_| outage == pause);
                 let failure = if own < shared { &self.portal.last_failure } else { &slot.last_failure };
-                let problem = failure.clone().unwrap_or_else(|| words::timed_out(doing(key), &self.name));
+                let problem = cause.map(|cause| words::failed(&self.name, doing(key), cause, None));
+                let problem = problem.or_else(|| failure.clone());
+                let problem = problem.unwrap_or_else(|| words::timed_out(doing(key), &self.name));
                 or_valid(problem.retry_after(pause))
             }
         }
@@ -258,14 +259,17 @@ impl Session {
         let someone_waits = !slot.waiters.is_empty();
         let wanted = someone_waits || slot.wants_ahead(turn.keep_warm, turn.now, self.skew);
         let refused = slot.remembered_refusal(turn.now).is_some();
-        let pause = slot.pause_left(turn.now).max(self.portal.pause_left(someone_waits, turn.now));
+        let shared = self.portal.pause_left(turn.now).max(self.portal.outage.pause_left(someone_waits, turn.now));
+        let pause = slot.pause_left(turn.now).max(shared);
         if !wanted || slot.flying || refused || !pause.is_zero() || turn.stopping || !self.portal.has_a_free_place() {
             return;
         }
         let patience = slot.waiters.iter().map(|waiting| waiting.waiter.deadline.since(turn.now.mono)).max();
-        let timeout = patience.unwrap_or_default().clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT);
+        // A connection that died unnoticed must not take all of it: there is time for another attempt.
+        let timeout = (patience.unwrap_or_default() / 2).clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT);
         let (era, token) = (self.portal.era, self.portal.token);
         if self.call_portal(Purpose::Portal(key.clone()), era, timeout, turn, |token| call(key, token)) {
+            self.portal.outage.trying(turn.now, turn.dice);
             self.portal.flying += 1;
             if let Some(slot) = self.portal.slots.get_mut(key) {
                 slot.flying = true;
@@ -284,19 +288,28 @@ impl Session {
             slot.flying = false;
         }
         match reply.result {
-            Ok(answer) => self.portal_brought(key, answer, reply.started, turn),
+            Ok(answer) => self.portal_brought(key, answer, reply.started, reply.service_time, turn),
             Err(Failure::Refused(error)) if error.name == ErrorName::Unauthorized => self.portal_rejected(key, turn),
             Err(Failure::Refused(error)) => self.portal_refused(key, &error, turn),
             Err(failure) => self.portal_failed(key, &failure, reply.started, turn),
         }
     }
 
-    fn portal_brought(&mut self, key: &PortalKey, answer: Answer, started: Now, turn: &mut Turn<'_>) {
+    fn portal_brought(
+        &mut self,
+        key: &PortalKey,
+        answer: Answer,
+        started: Now,
+        time: Option<ServiceTime>,
+        turn: &mut Turn<'_>,
+    ) {
         let skew = self.skew;
         let Some(slot) = self.portal.slots.get_mut(key) else { return };
         let response = match (key, answer) {
             (PortalKey::Credentials(_), Answer::RoleCredentials(credentials)) => {
-                let expiry = Expiry::at(credentials.expires_at, turn.now, skew, Duration::MAX);
+                // The answer's own date alone may shorten their life, but not end it.
+                let left = time.map(|time| credentials.expires_at.since(time.service)).filter(|left| !left.is_zero());
+                let expiry = Expiry::at(credentials.expires_at, turn.now, skew, left.unwrap_or(Duration::MAX));
                 if expiry.remaining(turn.now, skew).is_zero() {
                     let cause = Unclear::UnusableBody("the credentials were already over when they came".to_owned());
                     self.portal_failed(key, &Failure::Unknown(cause), started, turn);
@@ -397,13 +410,15 @@ impl Session {
 
     fn portal_failed(&mut self, key: &PortalKey, failure: &Failure, started: Now, turn: &mut Turn<'_>) {
         let Some(slot) = self.portal.slots.get_mut(key) else { return };
-        let everybody = matches!(failure, Failure::NotSent(_) | Failure::NotProcessed { .. });
+        let everybody = matches!(failure, Failure::NotProcessed { .. });
         // Calls that were up together fail together: that is one failure, not eight.
         let same_wave = self.portal.pause.filter(|pause| everybody && started.mono <= pause.since);
         let backoff = if everybody { &mut self.portal.backoff } else { &mut slot.backoff };
-        let mut pause = match same_wave {
-            Some(known) => known.until.since(turn.now.mono),
-            None => backoff.next(turn.dice),
+        let mut pause = match (failure, same_wave) {
+            // Whoever asks again waits no longer than this.
+            (Failure::NotSent(_), _) => self.portal.outage.pause_left(true, turn.now),
+            (_, Some(known)) => known.until.since(turn.now.mono),
+            (_, None) => backoff.next(turn.dice),
         };
         if let Failure::NotProcessed { retry_after: Some(asked), .. } = failure {
             pause = pause.max((*asked).min(schedule::LONGEST_PAUSE));
@@ -412,11 +427,10 @@ impl Session {
         let problem = words::failed(&self.name, doing(key), failure, Some(pause));
         slot.last_failure = Some(problem.clone());
         if everybody {
-            let not_sent = matches!(failure, Failure::NotSent(_));
             let since = same_wave.map_or(turn.now.mono, |known| known.since);
-            self.portal.pause = Some(Pause { since, until, not_sent });
+            self.portal.pause = Some(Pause { since, until });
             self.portal.last_failure = Some(problem.clone());
-        } else {
+        } else if !matches!(failure, Failure::NotSent(_)) {
             slot.pause_until = Some(until);
         }
         tracing::warn!(code = %problem.code, pause_ms = pause.as_millis(), "{problem}");
@@ -430,8 +444,8 @@ impl Session {
             let someone_waits = !slot.waiters.is_empty();
             let patience = slot.waiters.iter().map(|waiting| waiting.waiter.deadline.since(now.mono)).min();
             let call = if someone_waits { Some(Duration::ZERO) } else { slot.ahead_wait(keep_warm, now, self.skew) };
-            let pause =
-                slot.pause_left(now).max(self.portal.pause_left(someone_waits, now)).max(slot.refusal_left(now));
+            let shared = self.portal.pause_left(now).max(self.portal.outage.pause_left(someone_waits, now));
+            let pause = slot.pause_left(now).max(shared).max(slot.refusal_left(now));
             let call = call.filter(|_| can_fly && !slot.flying).map(|wait| wait.max(pause));
             patience.into_iter().chain(call).min()
         });

@@ -67,6 +67,7 @@ impl Session {
             return Err(Box::new(words::shutting_down()));
         }
         self.refreshing.forget_pauses();
+        self.oidc.forget_pause();
         self.start_refresh(true, turn);
         Ok(Some(self.refreshing.started))
     }
@@ -98,6 +99,7 @@ impl Session {
         let record = Record::Tokens(holding.record.clone());
         self.refreshing.step = Step::Marking(sending);
         self.refreshing.started += 1;
+        self.oidc.trying(turn.now, turn.dice);
         self.save(Write::Mark, record, turn);
     }
 
@@ -116,7 +118,7 @@ impl Session {
                 if remaining > late || turn.stopping {
                     self.unmark(sending);
                     let until_late = remaining.saturating_sub(late);
-                    self.refreshing.pause_for(until_late.min(MARK_AGAIN), false, turn.now);
+                    self.refreshing.pause_for(until_late.min(MARK_AGAIN), turn.now);
                     self.refresh_failed(problem, turn.now);
                     return;
                 }
@@ -159,14 +161,16 @@ impl Session {
             Err(Failure::Refused(error)) => self.refresh_refused(sending, &error, turn),
             Err(failure @ Failure::Unknown(_)) => self.fate_is_unknown(sending, &failure, turn),
             Err(failure @ (Failure::NotSent(_) | Failure::NotProcessed { .. })) => {
-                let asked = match &failure {
-                    Failure::NotProcessed { retry_after, .. } => *retry_after,
-                    _ => None,
+                let pause = match &failure {
+                    Failure::NotProcessed { retry_after, .. } => {
+                        let asked = retry_after.unwrap_or_default().min(schedule::LONGEST_PAUSE);
+                        let pause = self.refreshing.backoff.next(turn.dice).max(asked);
+                        self.refreshing.pause_for(pause, turn.now);
+                        pause
+                    }
+                    // Whoever asks again waits no longer than this.
+                    _ => self.oidc.pause_left(true, turn.now),
                 };
-                let pause = self.refreshing.backoff.next(turn.dice);
-                let pause = asked.map_or(pause, |asked| asked.min(schedule::LONGEST_PAUSE).max(pause));
-                let not_sent = matches!(failure, Failure::NotSent(_));
-                self.refreshing.pause_for(pause, not_sent, turn.now);
                 let problem = words::failed(&self.name, "the refresh of the access token", &failure, Some(pause));
                 self.unmark_on_disk(sending, turn);
                 self.refresh_failed(problem, turn.now);
@@ -185,7 +189,8 @@ impl Session {
             refresh_token: response.refresh_token.or_else(|| old.record.tokens.refresh_token.clone()),
             registration: old.record.tokens.registration.clone(),
         };
-        let record = TokenRecord { tokens, refresh_sent_at: None, refused: None, ..old.record.clone() };
+        let clock_ahead = self.skew.ahead_millis();
+        let record = TokenRecord { tokens, clock_ahead, refresh_sent_at: None, refused: None, ..old.record.clone() };
         let holding = Box::new(self.new_holding(record.clone(), started, response.expires_in, turn));
         self.refreshing.step = Step::Saving(holding);
         self.save(Write::Refreshed, Record::Tokens(record), turn);
@@ -232,7 +237,7 @@ impl Session {
         self.refreshing.last_sent = Some(turn.now.mono);
         let registration = error.name == ErrorName::InvalidClient;
         if !registration && !matches!(error.name, ErrorName::InvalidGrant | ErrorName::ExpiredToken) {
-            self.refreshing.pause_for(schedule::LONGEST_PAUSE, false, turn.now);
+            self.refreshing.pause_for(schedule::LONGEST_PAUSE, turn.now);
             let failure = Failure::Refused(error.clone());
             let doing = "the refresh of the access token";
             let problem = words::failed(&self.name, doing, &failure, Some(schedule::LONGEST_PAUSE));
@@ -278,7 +283,7 @@ impl Session {
         self.refreshing.fate = Fate::Unknown(stage);
         if stage == Again::Paused {
             let pause = self.refreshing.backoff.next(turn.dice);
-            self.refreshing.pause_for(pause, false, turn.now);
+            self.refreshing.pause_for(pause, turn.now);
         }
         let wait = self.refreshing.wait_after_unknown(self, turn.now);
         let problem = words::failed(&self.name, "the refresh of the access token", failure, wait);

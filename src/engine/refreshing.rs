@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::expiry::Skew;
 use super::session::{Holding, Session};
 use super::words;
 use crate::api::{Code, Problem};
@@ -20,7 +21,8 @@ pub(super) struct Refreshing {
     pub(super) step: Step,
     pub(super) fate: Fate,
     pub(super) backoff: Backoff,
-    pub(super) pause: Option<Pause>,
+    /// After a failure that the service knows of. What never left the machine pauses the whole session.
+    pub(super) pause: Option<Mono>,
     /// When a refresh last reached the service.
     pub(super) last_sent: Option<Mono>,
     /// The mark could not be saved: refresh only when it gets late.
@@ -71,17 +73,9 @@ pub(super) enum Again {
     Paused,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pause {
-    pub(super) since: Mono,
-    pub(super) until: Mono,
-    /// Nothing left the machine: somebody who waits makes it shorter.
-    pub(super) not_sent: bool,
-}
-
 impl Refreshing {
     /// Takes over what a stored record says about an earlier run.
-    pub(super) fn load(&mut self, record: &TokenRecord, margin: Duration) {
+    pub(super) fn load(&mut self, record: &TokenRecord, margin: Duration, skew: Skew, now: Now) {
         if let Some(sent_at) = record.refresh_sent_at {
             // The mark is of the wall clock, which a step may have moved against what the refresh was timed by: a little
             // before late counts as late, so that a crash in the late window is no reason to present it once more.
@@ -89,6 +83,14 @@ impl Refreshing {
             let remaining = record.tokens.expires_at.since(sent_at).saturating_sub(slack);
             self.fate = Fate::Unknown(again(remaining, margin));
         }
+        // However often an agent is started again, there is a minute between two refreshes.
+        let issued_at = skew.to_ours(record.tokens.issued_at);
+        let refreshed_at = Some(issued_at).filter(|issued_at| *issued_at > record.signed_in_at);
+        let sent_at = record.refresh_sent_at.map(|sent_at| skew.to_ours(sent_at)).max(refreshed_at);
+        self.last_sent = sent_at.map(|sent_at| {
+            let up = now.mono.since(Mono::default());
+            Mono::from_start(up.saturating_sub(now.wall.since(sent_at)))
+        });
     }
 
     pub(super) const fn is_under_way(&self) -> bool {
@@ -121,17 +123,11 @@ impl Refreshing {
             Fate::Fresh if wanted => Duration::ZERO,
             Fate::Fresh => remaining.saturating_sub(holding.refresh_at),
         };
-        Some(by_rule.max(gap_left).max(self.pause_left(wanted, now)))
+        Some(by_rule.max(gap_left).max(self.pause_left(now)).max(session.oidc.pause_left(wanted, now)))
     }
 
-    pub(super) fn pause_left(&self, wanted: bool, now: Now) -> Duration {
-        let Some(pause) = self.pause else { return Duration::ZERO };
-        let until = if wanted && pause.not_sent {
-            pause.until.min(pause.since.after(schedule::LONGEST_PAUSE_WITH_A_CALLER))
-        } else {
-            pause.until
-        };
-        until.since(now.mono)
+    fn pause_left(&self, now: Now) -> Duration {
+        self.pause.map_or(Duration::ZERO, |until| until.since(now.mono))
     }
 
     /// Forgets pauses, not fates: the network or the configuration may be another now.
@@ -150,6 +146,10 @@ impl Refreshing {
     /// The tokens it was about are no longer held: whoever waits for the end of a refresh has seen it.
     pub(super) fn abandon(&mut self) {
         *self = Self { started: self.started, finished: self.started, ..Self::default() };
+    }
+
+    pub(super) const fn is_flying(&self) -> bool {
+        matches!(self.step, Step::Flying(_))
     }
 
     pub(super) const fn is_saving(&self) -> bool {
@@ -181,8 +181,8 @@ impl Refreshing {
         matches!(self.fate, Fate::Unknown(_))
     }
 
-    pub(super) fn pause_for(&mut self, pause: Duration, not_sent: bool, now: Now) {
-        self.pause = Some(Pause { since: now.mono, until: now.mono.after(pause), not_sent });
+    pub(super) fn pause_for(&mut self, pause: Duration, now: Now) {
+        self.pause = Some(now.mono.after(pause));
     }
 
     pub(super) fn wait_after_unknown(&self, session: &Session, now: Now) -> Option<Duration> {

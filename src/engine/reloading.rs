@@ -116,8 +116,7 @@ impl State {
                     session.portal.new_era();
                     session.abandon_sign_in(turn);
                 }
-                session.refreshing.forget_pauses();
-                session.portal.forget_pauses();
+                session.forget_pauses();
             });
         }
         self.mark_sealed();

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use super::abandoned::Abandoned;
 use super::event::{Effect, Flight, Purpose, Ticket, Turn, Waiter, Write};
 use super::expiry::{Expiry, Skew};
+use super::outage::Outage;
 use super::portal::Portal;
 use super::refreshing::Refreshing;
 use super::sign_in::SignIn;
@@ -37,7 +39,10 @@ pub(super) struct Session {
     pub(super) era: u64,
     pub(super) refreshing: Refreshing,
     pub(super) sign_in: SignIn,
+    pub(super) abandoned: Vec<Abandoned>,
     pub(super) portal: Portal,
+    /// Of the way to sso-oidc.
+    pub(super) oidc: Outage,
     pub(super) token_waiters: Vec<TokenWaiter>,
     pub(super) sign_out: Vec<SignOut>,
     pub(super) last_error: Option<LastError>,
@@ -108,7 +113,9 @@ impl Session {
             era: 0,
             refreshing: Refreshing::default(),
             sign_in: SignIn::default(),
+            abandoned: Vec::new(),
             portal: Portal::default(),
+            oidc: Outage::default(),
             token_waiters: Vec::new(),
             sign_out: Vec::new(),
             last_error: None,
@@ -123,19 +130,11 @@ impl Session {
         match record {
             Record::Client(client) => self.merge_client(client),
             Record::Tokens(record) if self.wants_stored_tokens() => {
-                let lifetime = record.tokens.lifetime();
-                let age = turn.now.wall.since(self.skew.to_ours(record.tokens.issued_at));
-                let access = Expiry::at(record.tokens.expires_at, turn.now, self.skew, lifetime).aged(age);
-                self.refreshing.load(&record, self.base_margin(lifetime));
-                let refresh_at = schedule::with_jitter(self.base_margin(lifetime), turn.dice);
-                // However often an agent is started again, there is a minute between two refreshes.
-                let issued_at = self.skew.to_ours(record.tokens.issued_at);
-                let refreshed_at = Some(issued_at).filter(|issued_at| *issued_at > record.signed_in_at);
-                let sent_at = record.refresh_sent_at.map(|sent_at| self.skew.to_ours(sent_at)).max(refreshed_at);
-                self.refreshing.last_sent = sent_at.map(|sent_at| {
-                    let up = turn.now.mono.since(Mono::default());
-                    Mono::from_start(up.saturating_sub(turn.now.wall.since(sent_at)))
-                });
+                self.skew = Skew::of_record(&record, turn.now.wall);
+                let margin = self.base_margin(record.tokens.lifetime());
+                self.refreshing.load(&record, margin, self.skew, turn.now);
+                let refresh_at = schedule::with_jitter(margin, turn.dice);
+                let access = Expiry::of_record(&record, turn.now, self.skew);
                 self.holding = Some(Holding { record, access, rejected: false, saved: true, refresh_at });
             }
             Record::Tokens(_) => {}
@@ -219,7 +218,7 @@ impl Session {
         match &holding.record.refused {
             Some(refused) => words::ended(&holding.record, refused, now, zone),
             None if holding.rejected => words::rejected(&self.name),
-            None => words::expired(&holding.record, self.skew.to_ours(holding.record.tokens.expires_at), now, zone),
+            None => words::expired(&holding.record, self.skew.to_ours(holding.access.service), now, zone),
         }
     }
 
@@ -402,7 +401,7 @@ impl Session {
         let sign_outs = self.sign_out.iter().map(|sign_out| sign_out.waiter.deadline.since(now.mono));
         let save = self.save_again.map(|at| at.since(now.mono));
         let portal = self.portal_wait(keep_warm, stopping, now);
-        let sign_in = self.sign_in.wait(stopping, now);
+        let sign_in = self.sign_in.wait(self.sign_in_pause(now), stopping, now);
         [refresh, expiry, save, portal, sign_in].into_iter().flatten().chain(waiters).chain(sign_outs).min()
     }
 

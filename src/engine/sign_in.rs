@@ -29,6 +29,10 @@ impl SignIn {
         self.attempt.is_some()
     }
 
+    pub(super) fn awaits(&self, number: u64) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.number == number)
+    }
+
     pub(super) fn bound_patience(&mut self, deadline: Mono) {
         let starters = self.attempt.iter_mut().flat_map(|attempt| &mut attempt.starters);
         for waiter in starters.map(|starter| &mut starter.waiter).chain(&mut self.watchers) {
@@ -37,11 +41,12 @@ impl SignIn {
     }
 
     /// The pause until something is to be done.
-    pub(super) fn wait(&self, stopping: bool, now: Now) -> Option<Duration> {
+    pub(super) fn wait(&self, outage: Duration, stopping: bool, now: Now) -> Option<Duration> {
         let poll = self.attempt.as_ref().and_then(|attempt| match &attempt.step {
-            Step::Polling(polling) if !polling.flying && !stopping => {
-                Some(polling.next.min(polling.expires).since(now.mono))
+            Step::Polling(polling) if !attempt.flying && !stopping => {
+                Some(polling.next.since(now.mono).max(outage).min(polling.expires.since(now.mono)))
             }
+            Step::Waiting { .. } if !stopping => Some(outage),
             _ => None,
         });
         let starters = self.attempt.iter().flat_map(|attempt| &attempt.starters).map(|starter| starter.waiter);
@@ -141,7 +146,8 @@ impl Session {
             started_by: request.started_by,
             started: turn.now,
             origin,
-            step: Step::EndingTheOld,
+            step: Step::Waiting { new_session: request.new_session },
+            flying: false,
             starters: Vec::new(),
             registered_again: false,
         }));
@@ -152,14 +158,30 @@ impl Session {
             new_session = request.new_session,
             "signing in"
         );
-        let purpose = Purpose::SignIn(self.sign_in.attempts);
-        let era = self.era;
-        let ends_the_old = request.new_session
+        self.begin_sign_in(turn);
+        Ok(())
+    }
+
+    /// Makes the first call, as soon as one may leave the machine.
+    fn begin_sign_in(&mut self, turn: &mut Turn<'_>) {
+        let paused = !self.sign_in_pause(turn.now).is_zero();
+        let Some(attempt) = &mut self.sign_in.attempt else { return };
+        let Step::Waiting { new_session } = attempt.step else { return };
+        if turn.stopping || paused {
+            return;
+        }
+        attempt.step = Step::EndingTheOld;
+        let (purpose, era) = (Purpose::SignIn(attempt.number), self.era);
+        let ends_the_old = new_session
             && self.call_portal(purpose, era, CALL_TIMEOUT, turn, |access_token| Call::Logout { access_token });
-        if !ends_the_old {
+        if ends_the_old {
+            self.portal.outage.trying(turn.now, turn.dice);
+            if let Some(attempt) = &mut self.sign_in.attempt {
+                attempt.flying = true;
+            }
+        } else {
             self.register_or_authorize(turn);
         }
-        Ok(())
     }
 
     /// The tokens of the sign-in are on disk, or cannot be: the user is signed in.
@@ -186,6 +208,9 @@ impl Session {
     pub(super) fn sign_in_failed(&mut self, problem: &Problem, turn: &mut Turn<'_>) {
         let Some(attempt) = self.sign_in.attempt.take() else { return };
         tracing::warn!(session = %crate::untrusted::shown(self.name.as_str()), code = %problem.code, "sign-in failed: {problem}");
+        if attempt.flying {
+            self.abandon_call(Purpose::SignIn(attempt.number), attempt.origin.clone());
+        }
         let status = LoginStatus {
             state: LoginState::Failed,
             code: Some(problem.code),
@@ -232,6 +257,7 @@ impl Session {
 
     /// Polls when it is time, gives up when the code has expired, and answers whose patience is over.
     pub(super) fn settle_sign_in(&mut self, turn: &mut Turn<'_>) {
+        self.begin_sign_in(turn);
         self.poll_when_due(turn);
         self.answer_the_impatient(turn);
     }

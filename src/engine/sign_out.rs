@@ -27,6 +27,9 @@ impl Session {
 
     /// Tokens go from memory and disk.
     pub(super) fn forget_tokens(&mut self, turn: &mut Turn<'_>) {
+        if let (true, Some(holding)) = (self.refreshing.is_flying(), &self.holding) {
+            self.abandon_call(Purpose::Refresh, holding.record.origin.clone());
+        }
         self.era += 1;
         self.refreshing.abandon();
         self.holding = None;

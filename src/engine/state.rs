@@ -202,8 +202,7 @@ impl State {
 
     fn forget_pauses(&mut self) {
         for session in self.sessions.values_mut() {
-            session.refreshing.forget_pauses();
-            session.portal.forget_pauses();
+            session.forget_pauses();
         }
     }
 
@@ -360,19 +359,20 @@ impl State {
     }
 
     fn finished(&mut self, flight: Flight, reply: Reply, now: Now, effects: &mut Vec<Effect>) {
-        let Flight { session, era, purpose } = flight;
-        self.with_session(&session, now, effects, |session, turn| {
+        let name = flight.session.clone();
+        self.with_session(&name, now, effects, |session, turn| {
+            let era = flight.era;
             if let Some(time) = reply.service_time {
-                session.skew.observe(time);
+                session.observe_clock(time);
             }
-            match purpose {
+            session.observe(&flight.purpose, &reply, turn);
+            match &flight.purpose {
                 Purpose::Refresh if era == session.era => session.refresh_finished(reply, turn),
-                Purpose::SignIn(number) => session.sign_in_finished(number, reply, turn),
-                Purpose::Portal(key) => session.portal_finished(&key, era, reply, turn),
+                Purpose::SignIn(number) if session.sign_in.awaits(*number) => session.sign_in_finished(reply, turn),
+                Purpose::Portal(key) => session.portal_finished(key, era, reply, turn),
                 Purpose::Logout => session.portal_signed_out(era, reply.result.is_ok()),
-                Purpose::Refresh => {
-                    tracing::info!("the result of a refresh from before the last sign-in or sign-out is dropped")
-                }
+                Purpose::Refresh | Purpose::SignIn(_) => session.late_answer(&flight, reply, turn),
+                Purpose::Revoke(_) => tracing::info!(revoked = reply.result.is_ok(), "tokens nobody wants"),
             }
         });
     }

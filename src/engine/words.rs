@@ -11,7 +11,7 @@ use crate::ids::SessionName;
 use crate::store::{Awaited, ManageError, Refused, TokenRecord};
 use crate::time::Timestamp;
 use crate::untrusted::shown;
-use crate::upstream::{Failure, NotSent};
+use crate::upstream::{Failure, NotSent, Unclear};
 
 /// A name as it can be typed into a shell.
 pub(super) fn typed(name: &SessionName) -> String {
@@ -173,6 +173,9 @@ pub(super) fn failed(name: &SessionName, doing: &str, failure: &Failure, retry_a
         }
         Failure::NotSent(_) => (Code::Unavailable, Some("check the network")),
         Failure::NotProcessed { throttled: true, .. } => (Code::Throttled, None),
+        Failure::NotProcessed { status: 300..400, .. } | Failure::Unknown(Unclear::UnusableBody(_)) => {
+            (Code::Unavailable, Some("if this network has a sign-in page of its own, open that first"))
+        }
         Failure::NotProcessed { .. } | Failure::Unknown(_) => (Code::Unavailable, None),
         Failure::Refused(_) => (Code::Refused, None),
     };

@@ -86,6 +86,9 @@ pub struct TokenRecord {
     pub origin: Origin,
     /// The tokens with the registration they depend on.
     pub tokens: TokenSet,
+    /// How far the service's clock was ahead of ours when the tokens' times were written, in milliseconds.
+    #[serde(default)]
+    pub clock_ahead: i64,
     /// When the user signed in.
     pub signed_in_at: Timestamp,
     /// A refresh was sent at this time and its outcome is not known: the mark of a refresh under way.

@@ -37,6 +37,7 @@ pub(super) fn tokens_issued(session: &str, at: i64) -> Record {
             refresh_token: Some(Secret::new(CANARIES[2].to_owned())),
             registration: registration(),
         },
+        clock_ahead: 0,
         signed_in_at: Timestamp::from_secs(1_700_000_000),
         refresh_sent_at: None,
         refused: None,

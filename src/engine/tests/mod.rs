@@ -1,11 +1,15 @@
 //! The rules of the engine, played out on a bench: events and time go in, effects come out. No runtime, no sleeping.
 
+mod abandoned;
 mod config;
+mod outage;
 mod refresh;
 mod roles;
 mod shutdown;
 mod sign_in;
+mod skew;
 mod storage;
+mod storms;
 mod time;
 mod walk;
 
@@ -596,6 +600,7 @@ fn tokens() -> TokenRecord {
             refresh_token: Some(secret("refresh-1")),
             registration: registration(),
         },
+        clock_ahead: 0,
         signed_in_at: issued_at,
         refresh_sent_at: None,
         refused: None,

@@ -135,6 +135,15 @@ async fn silence_after_the_request_leaves_open_what_happened() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_too_slowly_leaves_open_what_happened() {
+    let whole = response(200, &[], TOKEN);
+    for end in [1, whole.len() - TOKEN.len(), whole.len() - 1] {
+        let reply = refreshed(Act::Stall(whole[..end].to_owned()), Duration::from_millis(200)).await;
+        assert_eq!(reply.result, Err(Failure::Unknown(Unclear::TimedOut)), "{end}");
+    }
+}
+
+#[tokio::test]
 async fn silence_before_the_request_means_that_nothing_was_sent() {
     // The backlog takes the connection, but TLS is never answered.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -29,6 +29,8 @@ enum Act {
     ResetUnread,
     /// Reads a request and says nothing until the client gives up.
     Hang,
+    /// Reads a request, answers these bytes, and no more until the client gives up.
+    Stall(String),
 }
 
 /// A listener that goes through `acts`, a connection each; joined, it returns the requests it read.
@@ -71,8 +73,10 @@ fn play(act: Act, mut stream: TcpStream) -> Vec<String> {
             reset(stream);
             vec![]
         }
-        Act::Hang => {
+        Act::Hang => play(Act::Stall(String::new()), stream),
+        Act::Stall(beginning) => {
             let request = read_request(&mut stream);
+            stream.write_all(beginning.as_bytes()).unwrap();
             let mut rest = Vec::new();
             let _ = stream.read_to_end(&mut rest);
             vec![request]

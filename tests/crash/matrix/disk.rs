@@ -80,6 +80,7 @@ pub(in crate::crash) fn record_of(service: &FakeIdentityCenter, client: &Registr
     let issued_at = time(service.now().millis());
     TokenRecord {
         session: "corp".parse().expect("a name"),
+        clock_ahead: 0,
         origin: Origin {
             start_url: START_URL.to_owned(),
             resolved_start_url: START_URL.to_owned(),

@@ -1,0 +1,123 @@
+//! A service that cannot be reached: how long nothing is tried, whoever wants it.
+//!
+//! Owns the pause after nothing left the machine. A session has one for each of its two hosts: everything that goes to
+//! sso-oidc (the refresh, every step of a sign-in) shares one, everything that goes to the portal the other. Refuses to
+//! know what is called. Invariant: while a host cannot be reached there is one attempt in each pause, no matter how
+//! many callers ask for how many things; the first thing that leaves the machine ends it for all.
+
+use std::time::Duration;
+
+use super::attempt::Step;
+use super::event::{Purpose, Turn};
+use super::session::Session;
+use crate::schedule::{self, Backoff, Dice};
+use crate::time::{Mono, Now};
+use crate::upstream::{Failure, Reply, Unclear};
+
+/// Whether the last thing that was tried left the machine, and when to try again if not.
+#[derive(Debug, Default)]
+pub(super) struct Outage {
+    pause: Option<Pause>,
+    backoff: Backoff,
+    cause: Option<Failure>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    since: Mono,
+    until: Mono,
+    /// It began with an attempt that has not ended yet.
+    trying: bool,
+}
+
+impl Outage {
+    /// How long nothing is sent. Somebody who waits makes it shorter.
+    pub(super) fn pause_left(&self, someone_waits: bool, now: Now) -> Duration {
+        let Some(pause) = self.pause else { return Duration::ZERO };
+        let until = if someone_waits {
+            pause.until.min(pause.since.after(schedule::LONGEST_PAUSE_WITH_A_CALLER))
+        } else {
+            pause.until
+        };
+        until.since(now.mono)
+    }
+
+    /// Why nothing left the machine the last time.
+    pub(super) const fn cause(&self) -> Option<&Failure> {
+        self.cause.as_ref()
+    }
+
+    /// A call is about to be made. During an outage it is the only one of its pause, which begins here.
+    pub(super) fn trying(&mut self, now: Now, dice: &mut Dice) {
+        if self.backoff.failures() > 0 {
+            self.begin(true, now, dice);
+        }
+    }
+
+    /// A call has ended.
+    pub(super) fn observe(&mut self, reply: &Reply, now: Now, dice: &mut Dice) {
+        let older = self.pause.is_some_and(|pause| reply.started.mono <= pause.since);
+        match &reply.result {
+            Err(failure @ Failure::NotSent(_)) => {
+                self.cause = Some(failure.clone());
+                match self.pause {
+                    // The pause counts from the end of the attempt: a connection may take its time to fail.
+                    Some(Pause { since, until, trying: true }) => {
+                        let until = now.mono.after(until.since(since));
+                        self.pause = Some(Pause { since: now.mono, until, trying: false });
+                    }
+                    // Calls that were up together fail together: that is one failure, not eight.
+                    Some(_) if older => {}
+                    _ => self.begin(false, now, dice),
+                }
+            }
+            // A connection that died with the network says nothing about what comes after it.
+            Err(Failure::Unknown(Unclear::Broken(_) | Unclear::TimedOut)) if older && !self.is_trying() => {}
+            _ => *self = Self::default(),
+        }
+    }
+
+    /// The network may be another now.
+    pub(super) fn forget_pause(&mut self) {
+        self.pause = None;
+    }
+
+    fn begin(&mut self, trying: bool, now: Now, dice: &mut Dice) {
+        let until = now.mono.after(self.backoff.next(dice));
+        self.pause = Some(Pause { since: now.mono, until, trying });
+    }
+
+    fn is_trying(&self) -> bool {
+        self.pause.is_some_and(|pause| pause.trying)
+    }
+}
+
+impl Session {
+    /// A call has ended: whether it left the machine counts for all that go there.
+    pub(super) fn observe(&mut self, purpose: &Purpose, reply: &Reply, turn: &mut Turn<'_>) {
+        let ends_the_old =
+            self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::EndingTheOld));
+        let outage = match purpose {
+            Purpose::SignIn(_) if ends_the_old => &mut self.portal.outage,
+            Purpose::Refresh | Purpose::SignIn(_) => &mut self.oidc,
+            Purpose::Portal(_) | Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.outage,
+        };
+        outage.observe(reply, turn.now, turn.dice);
+    }
+
+    /// How long the next call of the sign-in waits for a network. Somebody always waits for a sign-in.
+    pub(super) fn sign_in_pause(&self, now: Now) -> Duration {
+        let pause = self.oidc.pause_left(true, now);
+        match self.sign_in.attempt.as_ref().map(|attempt| &attempt.step) {
+            Some(Step::Waiting { new_session: true }) => pause.max(self.portal.outage.pause_left(true, now)),
+            _ => pause,
+        }
+    }
+
+    /// After a suspend, a step of the clock or a reload, pauses mean nothing any more.
+    pub(super) fn forget_pauses(&mut self) {
+        self.refreshing.forget_pauses();
+        self.portal.forget_pauses();
+        self.oidc.forget_pause();
+    }
+}
