@@ -159,6 +159,14 @@ pub struct ServiceTime {
     pub ours: Timestamp,
 }
 
+impl ServiceTime {
+    /// What a response says about the service's clock, sent and received at these times by ours.
+    #[must_use]
+    pub fn between(service: Timestamp, sent: Now, received: Now) -> Option<Self> {
+        Some(Self { service, ours: sent.wall.after(received.wall.since(sent.wall) / 2) })
+    }
+}
+
 /// Why a call brought nothing. What it means for a refresh token is decided by the class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {

@@ -9,3 +9,4 @@
 pub mod crowd;
 pub mod fake;
 pub mod sandbox;
+pub mod simulation;
