@@ -49,7 +49,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(violation) => {
-            println!("violations    1\n{violation}\nagain: --years 1 --seed {} --days {days}", violation.seed);
+            println!("violations    1\n{violation:#}\nagain: --years 1 --seed {} --days {days}", violation.seed);
             ExitCode::FAILURE
         }
     }

@@ -161,7 +161,13 @@ impl World {
         let books = &self.books[session];
         let (Some(held), Some(access)) = (books.held, books.access) else { return };
         let under_way = books.is_flying() || books.coming.is_some() || !self.disk.is_idle();
-        if under_way || access.rejected || !books.skew.is_true(self.clocks.ahead) || !self.is_at_home(session) {
+        let misdated = access.limit.is_none() && access.doubted;
+        if under_way
+            || access.rejected
+            || misdated
+            || !books.skew.is_true(self.clocks.ahead)
+            || !self.is_at_home(session)
+        {
             return;
         }
         let margin = self.margin(session, access.lifetime);

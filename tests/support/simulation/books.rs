@@ -64,6 +64,8 @@ pub enum Outcome {
     NotTaken,
     /// The service has answered.
     Answered,
+    /// The service has answered, and what it said is in use.
+    Over,
     /// The answer was lost.
     Lost,
     /// The agent was gone before there was an end.

@@ -55,7 +55,9 @@ impl Files {
             0 => entry.leads = Leads::Elsewhere,
             1 => entry.leads = Leads::Nowhere,
             2 => entry.leads = Leads::Astray,
-            _ => entry.margin = chance.pick(&[None, Some(5), Some(60), Some(1200), Some(7200)]).map(Duration::from_secs),
+            _ => {
+                entry.margin = chance.pick(&[None, Some(5), Some(60), Some(1200), Some(7200)]).map(Duration::from_secs)
+            }
         }
     }
 

@@ -198,7 +198,9 @@ impl World {
             self.violation(format!("{} would go where its secret does not come from", call.operation()));
             return;
         };
-        self.note(format!("calls {} for {}: {arrival:?}", call.operation(), flight.session));
+        if !matches!(arrival, Arrival::Poll { .. }) {
+            self.note(format!("calls {} for {}: {arrival:?}", call.operation(), flight.session));
+        }
         self.judge_call(session, &arrival);
         if matches!(arrival, Arrival::Refresh { .. } | Arrival::Poll { .. }) && self.chance.permille(6) {
             let pause = self.chance.between(0, 2 * SECOND);
@@ -253,9 +255,12 @@ impl World {
         });
         let text = match &result {
             Ok(_) => "done".to_owned(),
+            Err(Failure::Refused(error)) => error.name.to_string(),
             Err(failure) => failure.to_string(),
         };
-        self.note(format!("{:?} for {}: {text}", up.arrival, up.flight.session));
+        if text != PENDING {
+            self.note(format!("{:?} for {}: {text}", up.arrival, up.flight.session));
+        }
         if let Err(Failure::Refused(error)) = &result
             && error.name == ErrorName::Unauthorized
         {
@@ -264,7 +269,7 @@ impl World {
         self.judge_arrival(&up, &result, service_time);
         let ends_the_old = matches!((&up.flight.purpose, up.arrival), (Purpose::SignIn(_), Arrival::Logout { .. }));
         let session = session_number(&up.flight.session);
-        let cause = if ends_the_old { Cause::SignsOut(session) } else { Cause::Other };
+        let cause = if ends_the_old { Cause::EndsTheOld(session) } else { Cause::Other };
         let reply = Reply { result, started: up.started, service_time };
         self.tell(Event::Finished(up.flight, reply), cause);
         self.judge_after_arrival();
@@ -343,6 +348,8 @@ fn client(registration: &ClientRegistration) -> usize {
 pub fn numbers(token: &Secret) -> Vec<usize> {
     token.expose().split('-').skip(1).map(|number| number.parse().expect("a token of this service")).collect()
 }
+
+const PENDING: &str = "AuthorizationPendingException";
 
 impl Running {
     /// Whether everything that was under way has come to its end.

@@ -99,11 +99,15 @@ pub struct Violation {
     pub what: String,
     /// What happened before.
     pub log: Log,
+    /// What was known then.
+    pub books: String,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.log)?;
+        // With `#` everything that was kept.
+        self.log.show(if formatter.alternate() { KEPT } else { SHOWN }, formatter)?;
+        writeln!(formatter, "{}", self.books)?;
         write!(formatter, "VIOLATION at {} with seed {}: {}", shown(self.at), self.seed, self.what)
     }
 }
@@ -128,16 +132,16 @@ impl Log {
         self.lines.push_back((at, line));
     }
 
+    fn show(&self, lines: usize, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = self.lines.len().saturating_sub(lines);
+        self.lines.iter().skip(first).try_for_each(|(at, line)| writeln!(formatter, "{}  {line}", shown(*at)))
+    }
+
     /// Depends on everything that was noted.
     pub const fn digest(&self) -> u64 {
         self.digest
     }
 }
 
-impl fmt::Display for Log {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.lines.iter().try_for_each(|(at, line)| writeln!(formatter, "{}  {line}", shown(*at)))
-    }
-}
-
-const KEPT: usize = 60;
+const KEPT: usize = 400;
+const SHOWN: usize = 50;

@@ -25,7 +25,9 @@ pub fn simulate(seed: u64, days: u64) -> Result<Report, Box<Violation>> {
         }
         world.end_if_done();
         if let Some(what) = world.broken.take() {
-            return Err(Box::new(Violation { seed, at: world.now, what, log: world.log }));
+            let books =
+                world.books.iter().enumerate().map(|(session, books)| format!("s{session}: {books:?}\n")).collect();
+            return Err(Box::new(Violation { seed, at: world.now, what, log: world.log, books }));
         }
     }
     world.report.days = days;

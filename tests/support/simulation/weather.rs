@@ -70,8 +70,7 @@ impl Weather {
             self.rough_until = at + chance.between(2 * HOUR, 16 * HOUR);
         }
         let rough = at < self.rough_until;
-        let bad =
-            [Sky::Gusts, Sky::Storm, Sky::Outage, Sky::BlackHole, Sky::Throttling, Sky::ServerDown, Sky::Portal];
+        let bad = [Sky::Gusts, Sky::Storm, Sky::Outage, Sky::BlackHole, Sky::Throttling, Sky::ServerDown, Sky::Portal];
         (self.sky, self.until) = match (self.sky, rough) {
             (Sky::Calm, false) => (chance.pick(&bad), at + chance.spread(10 * SECOND, 3 * HOUR)),
             (_, false) => (Sky::Calm, at + chance.spread(HOUR, 2 * DAY)),

@@ -151,8 +151,10 @@ pub struct Waiting {
 pub enum Cause {
     /// Nothing special.
     Other,
-    /// A user signs out of this session, or starts a new one.
+    /// A user signs out of this session.
     SignsOut(usize),
+    /// This session makes room for a new one.
+    EndsTheOld(usize),
     /// A user insists on a refresh.
     Forces(usize),
 }
@@ -269,7 +271,8 @@ impl World {
     /// Whether nothing has been the matter for this long.
     pub fn is_calm_for(&self, long: At) -> bool {
         let at_peace = self.weather.sky == super::weather::Sky::Calm && self.now >= self.disk.full_until;
-        at_peace && self.agent.as_ref().is_some_and(|agent| agent.stopping.is_none() && agent.files.are_in_order())
+        at_peace
+            && self.agent.as_ref().is_some_and(|agent| agent.stopping.is_none() && agent.files.are_in_order())
             && self.now >= self.trouble_until.saturating_add(long)
     }
 
@@ -292,7 +295,9 @@ pub fn in_short(answer: &Result<Response, Problem>) -> String {
         Ok(Response::Credentials(_) | Response::EncodedCredentials(_)) => "credentials".to_owned(),
         Ok(Response::Token(_)) => "token".to_owned(),
         Ok(Response::Status(_)) => "status".to_owned(),
-        Ok(Response::Login { status, accepted }) => format!("login {:?} accepted {accepted} {:?}", status.state, status.code),
+        Ok(Response::Login { status, accepted }) => {
+            format!("login {:?} accepted {accepted} {:?}", status.state, status.code)
+        }
         Ok(Response::Session(_)) => "session".to_owned(),
         Ok(Response::LoggedOut(out)) => format!("{out:?}"),
         Ok(_) => "done".to_owned(),
