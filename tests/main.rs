@@ -22,6 +22,8 @@ mod origin;
 #[cfg(test)]
 mod real_clients;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod stampede;
 mod support;
 #[cfg(test)]

@@ -30,6 +30,14 @@ impl World {
                 self.judge_token(token);
             }
             Ok(Response::Status(status)) => self.judge_status(status),
+            Ok(Response::LoggedOut(_)) => {
+                if let Request::Logout { session } = &asked.request
+                    && let Some(session) = named(session)
+                    && self.tokens_on_disk(session).is_some()
+                {
+                    self.violation(format!("s{session}: signed out, and the tokens are still on disk"));
+                }
+            }
             Ok(_) => {}
             Err(problem) => self.judge_refusal(asked, problem),
         }

@@ -40,10 +40,7 @@ impl World {
                 "disk full"
             }
             5 => {
-                self.files.edit(&mut self.chance);
-                self.after_an_edit();
-                let pause = self.chance.spread(SECOND, 5 * HOUR);
-                self.plan(pause, Happening::PutBack);
+                self.edit();
                 "configuration edited"
             }
             6 => {
@@ -65,6 +62,31 @@ impl World {
         };
         *self.report.blows.entry(kind).or_default() += 1;
         self.note(format!("blow: {kind}"));
+    }
+
+    /// Something happens while a refresh or a poll is up, or just after.
+    pub fn strike_at_the_worst_moment(&mut self) {
+        let pause = self.chance.spread(1000, 3 * SECOND);
+        let (kind, happening) = match self.chance.below(1000) {
+            0..5 => ("killed during a refresh or sign-in", Happening::Crash(self.runs)),
+            5..8 => ("stopped during a refresh or sign-in", Happening::Stop(self.runs)),
+            8..10 => {
+                let long = self.chance.spread(SECOND, 8 * HOUR);
+                ("suspended during a refresh or sign-in", Happening::Suspend(long))
+            }
+            10..12 => ("edited during a refresh or sign-in", Happening::Edit),
+            _ => return,
+        };
+        *self.report.blows.entry(kind).or_default() += 1;
+        self.plan(pause, happening);
+    }
+
+    /// Somebody edits the files, and puts them back later.
+    pub fn edit(&mut self) {
+        self.files.edit(&mut self.chance);
+        self.after_an_edit();
+        let pause = self.chance.spread(SECOND, 5 * HOUR);
+        self.plan(pause, Happening::PutBack);
     }
 
     /// The files are as they were, and the agent may hear of it.
@@ -128,13 +150,19 @@ impl World {
         self.trouble(self.now);
     }
 
-    /// The engine is told of writes that nobody ordered, or long ago.
+    /// The engine is told that a write failed: one that nobody ordered, that was long ago, or that is still to come.
     fn tell_of_a_stray_write(&mut self) {
         let session = usize::try_from(self.chance.below(self.books.len() as u64)).unwrap_or_default();
-        let write = self.chance.pick(&[Write::Client, Write::Tokens, Write::SignedOut]);
-        let era = self.chance.below(4);
-        let ticket = sso_agent::engine::Ticket { session: super::files::session_name(session), era, write };
+        let all = [Write::Client, Write::Tokens, Write::SignedOut, Write::Mark, Write::Refreshed, Write::SignedIn];
+        let write = self.chance.pick(&all);
+        let era = if self.chance.permille(700) { self.books[session].era } else { self.chance.below(4) };
+        let current = era == self.books[session].era;
         self.trouble(self.now);
+        self.note(format!("stray: {write:?} of s{session} failed, era {era}"));
+        if current {
+            self.judge_stray(session, write);
+        }
+        let ticket = sso_agent::engine::Ticket { session: super::files::session_name(session), era, write };
         self.tell(Event::Stored(ticket, Err(super::disk::full())), Cause::Other);
     }
 

@@ -123,6 +123,8 @@ pub struct Books {
     pub rejected_at: Option<At>,
     /// The refresh that is being prepared was insisted on.
     pub forced: bool,
+    /// The era of the last write.
+    pub era: u64,
     /// Why the session before the next sign-in ended.
     pub ended: Option<&'static str>,
     /// The user has heard that a sign-in is wanted.
@@ -153,6 +155,7 @@ impl Books {
         self.skew = Skew::default();
         self.portal_since = at;
         self.rejected_at = None;
+        self.era = 0;
     }
 
     /// The agent must not hold this any more.

@@ -43,7 +43,11 @@ impl Disk {
     }
 
     /// How long the next write takes.
-    pub fn pause(chance: &mut Chance) -> At {
+    pub fn pause(&self, at: At, chance: &mut Chance) -> At {
+        // A disk that fails often takes its time to say so.
+        if at < self.full_until && chance.permille(250) {
+            return chance.spread(20_000, 40_000_000);
+        }
         if chance.permille(20) { chance.spread(20_000, 8_000_000) } else { chance.between(300, 15_000) }
     }
 

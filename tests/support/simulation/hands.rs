@@ -9,7 +9,7 @@ use sso_agent::identity_center::{ClientRegistration, ErrorName};
 use sso_agent::secret::Secret;
 use sso_agent::upstream::{Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear};
 
-use super::disk::{Disk, Job};
+use super::disk::Job;
 use super::files::{oidc, portal, role_number, session_number};
 use super::moment::{At, DAY, HOUR, NEVER, SECOND, service_time, span};
 use super::service::Arrival;
@@ -66,6 +66,7 @@ impl World {
     /// What was in memory is gone.
     pub fn all_is_forgotten(&mut self) {
         let now = self.now;
+        self.was_full = now < self.disk.full_until;
         for books in &mut self.books {
             books.crashed(now);
         }
@@ -145,8 +146,12 @@ impl World {
     }
 
     fn write(&mut self, job: Job) {
+        if self.chance.permille(1) {
+            let pause = self.chance.below(20_000);
+            self.plan(pause, Happening::Crash(self.runs));
+        }
         if self.disk.order(job) {
-            let pause = Disk::pause(&mut self.chance);
+            let pause = self.disk.pause(self.now, &mut self.chance);
             self.plan(pause, Happening::Written);
         }
     }
@@ -155,7 +160,7 @@ impl World {
     pub fn written(&mut self) {
         let Some((job, outcome)) = self.disk.finish(self.now, &mut self.chance) else { return };
         if !self.disk.is_idle() {
-            let pause = Disk::pause(&mut self.chance);
+            let pause = self.disk.pause(self.now, &mut self.chance);
             self.plan(pause, Happening::Written);
         }
         if outcome.is_err() {
@@ -202,9 +207,8 @@ impl World {
             self.note(format!("calls {} for {}: {arrival:?}", call.operation(), flight.session));
         }
         self.judge_call(session, &arrival);
-        if matches!(arrival, Arrival::Refresh { .. } | Arrival::Poll { .. }) && self.chance.permille(6) {
-            let pause = self.chance.between(0, 2 * SECOND);
-            self.plan(pause, Happening::Crash(self.runs));
+        if matches!(arrival, Arrival::Refresh { .. } | Arrival::Poll { .. }) {
+            self.strike_at_the_worst_moment();
         }
         self.call_up(flight, arrival, session * 2 + usize::from(elsewhere), route);
     }

@@ -23,6 +23,7 @@ use super::world::{Cause, Up, World};
 impl World {
     /// The agent has found on disk what it will go on with.
     pub fn judge_loaded(&mut self) {
+        let now = self.now;
         for session in 0..self.books.len() {
             let record = self.tokens_on_disk(session);
             let found = record.as_ref().and_then(renewal_of);
@@ -49,14 +50,23 @@ impl World {
                 let marked = record.refresh_sent_at.is_some();
                 let all = books.presented.entry(held).or_default();
                 if all.iter().any(|one| matches!(one.outcome, Outcome::Answered | Outcome::Over)) {
-                    let unsaved = "the agent was killed before the answer to a refresh was saved";
+                    let unsaved = if self.was_full {
+                        "the agent was killed with the answer to a refresh in memory, for the disk was full"
+                    } else {
+                        "the agent was killed before the answer to a refresh was saved"
+                    };
                     books.excuses.entry(held).or_insert(unsaved);
                 }
-                match all.last_mut() {
-                    // That there was an answer, nobody knows any more.
-                    Some(last) if marked => last.outcome = Outcome::Crashed,
+                match record.refresh_sent_at {
+                    // Whatever became of it, or whether it was sent at all: the mark is all that the agent knows.
+                    Some(sent) => {
+                        let left = record.tokens.expires_at.since(sent);
+                        let left = if access.doubted { NEVER } else { span(left) };
+                        let outcome = Outcome::Crashed;
+                        all.push(Presented { at: now, ended: now, run: 0, outcome, left, forced: false });
+                    }
                     // The mark could not be saved, for it was late and the disk was full: nothing tells the agent.
-                    _ => all.retain(|one| !matches!(one.outcome, Outcome::Crashed | Outcome::Lost)),
+                    None => all.retain(|one| !matches!(one.outcome, Outcome::Crashed | Outcome::Lost)),
                 }
             }
         }
@@ -249,6 +259,7 @@ impl World {
 
     /// The agent saves something.
     pub fn judge_save(&mut self, ticket: &Ticket, record: &Record) {
+        self.books[session_number(&ticket.session)].era = ticket.era;
         let Record::Tokens(record) = record else { return };
         let session = session_number(&ticket.session);
         let renewal = renewal_of(record);
@@ -335,6 +346,18 @@ impl World {
             && matches!(ticket.write, Write::Refreshed | Write::SignedIn)
         {
             self.tokens_came(session, coming, done);
+        }
+    }
+
+    /// The agent is told that a write of this session failed, whether or not it is under way.
+    pub fn judge_stray(&mut self, session: usize, write: Write) {
+        let books = &mut self.books[session];
+        books.unmarkable |= write == Write::Mark;
+        if let Some(coming) = books.coming
+            && write == if coming.signed_in { Write::SignedIn } else { Write::Refreshed }
+        {
+            books.tried.insert((coming.access.family, coming.access.serial));
+            self.tokens_came(session, coming, false);
         }
     }
 

@@ -74,6 +74,8 @@ impl World {
                     self.crash();
                 }
             }
+            Happening::Suspend(long) => self.suspend(long),
+            Happening::Edit => self.edit(),
             Happening::Stop(run) => self.stop(run),
             Happening::Overdue(run) => self.overdue(run),
             Happening::Start => self.start(),

@@ -320,7 +320,7 @@ impl Service {
             cap: chance.pick(&[8 * HOUR, DAY, 7 * DAY, 30 * DAY, 90 * DAY]),
             client: chance.pick(&[90 * DAY, 90 * DAY, DAY]),
             rotates: chance.permille(850),
-            interval: chance.pick(&[5, 5, 1]),
+            interval: chance.pick(&[5, 5, 5, 1]),
         })
     }
 }

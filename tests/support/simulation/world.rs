@@ -59,6 +59,8 @@ pub struct World {
     pub expected: Option<usize>,
     /// When the call was made whose answer came last.
     pub answered_to: At,
+    /// The disk was full when the agent was last killed.
+    pub was_full: bool,
     /// The first rule that was broken.
     pub broken: Option<String>,
     /// How many wake-ups in this hour.
@@ -91,6 +93,10 @@ pub enum Happening {
     Hour,
     /// This run of the agent is killed.
     Crash(u64),
+    /// The lid is closed for so long.
+    Suspend(At),
+    /// Somebody edits the files.
+    Edit,
     /// It is told to stop.
     Stop(u64),
     /// It has had its time to stop.
@@ -207,6 +213,7 @@ impl World {
             log: Log::default(),
             expected: None,
             answered_to: 0,
+            was_full: false,
             broken: None,
             wakes: 0,
             resumed_at: 0,
