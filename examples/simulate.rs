@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use simulation::{Report, Violation, simulate};
+use simulation::{Report, simulate};
 
 fn main() -> ExitCode {
     let Some((years, seed, days)) = arguments() else {
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let next = AtomicU64::new(0);
     let stopped = AtomicBool::new(false);
     let total = Mutex::new(Report::default());
-    let broken: Mutex<Option<Box<Violation>>> = Mutex::new(None);
+    let broken = Mutex::new(None);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..threads {

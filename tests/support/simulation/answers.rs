@@ -223,6 +223,6 @@ pub fn query(session: usize) -> SessionQuery {
     SessionQuery::Named(session_name(session))
 }
 
-const MOST_WAKES: u64 = 3000;
+const MOST_WAKES: u64 = 2500;
 const MOST_REFRESHES: u64 = 400;
-const MOST_PORTAL_CALLS: u64 = 3000;
+const MOST_PORTAL_CALLS: u64 = 800;

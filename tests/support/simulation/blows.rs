@@ -35,7 +35,7 @@ impl World {
                 "clock set"
             }
             4 => {
-                self.disk.full_until = self.now + self.chance.spread(SECOND, 3 * HOUR);
+                self.disk.full_until = self.now + self.chance.spread(SECOND, 90 * MINUTE);
                 self.trouble(self.disk.full_until);
                 "disk full"
             }
@@ -66,7 +66,7 @@ impl World {
 
     /// Something happens while a refresh or a poll is up, or just after.
     pub fn strike_at_the_worst_moment(&mut self) {
-        let pause = self.chance.spread(1000, 3 * SECOND);
+        let pause = self.chance.spread(1000, SECOND);
         let (kind, happening) = match self.chance.below(1000) {
             0..5 => ("killed during a refresh or sign-in", Happening::Crash(self.runs)),
             5..8 => ("stopped during a refresh or sign-in", Happening::Stop(self.runs)),
@@ -75,6 +75,7 @@ impl World {
                 ("suspended during a refresh or sign-in", Happening::Suspend(long))
             }
             10..12 => ("edited during a refresh or sign-in", Happening::Edit),
+            12..15 => ("stray write reported during a refresh or sign-in", Happening::Stray),
             _ => return,
         };
         *self.report.blows.entry(kind).or_default() += 1;
@@ -151,7 +152,7 @@ impl World {
     }
 
     /// The engine is told that a write failed: one that nobody ordered, that was long ago, or that is still to come.
-    fn tell_of_a_stray_write(&mut self) {
+    pub fn tell_of_a_stray_write(&mut self) {
         let session = usize::try_from(self.chance.below(self.books.len() as u64)).unwrap_or_default();
         let all = [Write::Client, Write::Tokens, Write::SignedOut, Write::Mark, Write::Refreshed, Write::SignedIn];
         let write = self.chance.pick(&all);

@@ -2,6 +2,7 @@
 //!
 //! Invariant: what a file says at a moment is a value; the agent knows it from the moment it has read it.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sso_agent::aws_config::{Catalog, Place, Profile, Rejected, SessionDefinition};
@@ -129,14 +130,20 @@ pub fn role_number(grant: &Grant) -> usize {
 }
 
 /// Where sso-oidc is, at home and elsewhere.
-pub fn oidc(elsewhere: bool) -> Endpoint {
-    let url = if elsewhere { "http://localhost:4566" } else { "https://oidc.eu-west-1.amazonaws.com" };
-    url.parse().expect("an endpoint")
+pub fn oidc(elsewhere: bool) -> &'static Endpoint {
+    static ENDPOINTS: LazyLock<[Endpoint; 2]> =
+        LazyLock::new(|| ["https://oidc.eu-west-1.amazonaws.com", ELSEWHERE].map(endpoint));
+    &ENDPOINTS[usize::from(elsewhere)]
 }
 
 /// Where the portal is.
-pub fn portal(elsewhere: bool) -> Endpoint {
-    let url = if elsewhere { "http://localhost:4566" } else { "https://portal.sso.eu-west-1.amazonaws.com" };
+pub fn portal(elsewhere: bool) -> &'static Endpoint {
+    static ENDPOINTS: LazyLock<[Endpoint; 2]> =
+        LazyLock::new(|| ["https://portal.sso.eu-west-1.amazonaws.com", ELSEWHERE].map(endpoint));
+    &ENDPOINTS[usize::from(elsewhere)]
+}
+
+fn endpoint(url: &str) -> Endpoint {
     url.parse().expect("an endpoint")
 }
 
@@ -146,7 +153,7 @@ fn definition(number: usize, elsewhere: bool) -> SessionDefinition {
         start_url: format!("https://s{number}.awsapps.com/start"),
         region: "eu-west-1".parse().expect("a region"),
         scopes: vec!["sso:account:access".to_owned()],
-        endpoints: Endpoints { oidc: oidc(elsewhere), portal: portal(elsewhere) },
+        endpoints: Endpoints { oidc: oidc(elsewhere).clone(), portal: portal(elsewhere).clone() },
         endpoints_from: "the region".to_owned(),
         ca_bundle: None,
         place: place(),
@@ -156,3 +163,5 @@ fn definition(number: usize, elsewhere: bool) -> SessionDefinition {
 fn place() -> Place {
     Place { file: "/home/user/.aws/config".into(), line: 1 }
 }
+
+const ELSEWHERE: &str = "http://localhost:4566";

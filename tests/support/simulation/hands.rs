@@ -195,8 +195,8 @@ impl World {
     fn call(&mut self, flight: Flight, route: &Route, call: &Call) {
         *self.report.calls.entry(call.operation()).or_default() += 1;
         let session = session_number(&flight.session);
-        let elsewhere = route.endpoints.oidc == oidc(true);
-        if route.endpoints.oidc != oidc(elsewhere) || route.endpoints.portal != portal(elsewhere) {
+        let elsewhere = route.endpoints.oidc == *oidc(true);
+        if route.endpoints.oidc != *oidc(elsewhere) || route.endpoints.portal != *portal(elsewhere) {
             self.violation("a call to nowhere");
         }
         let Some(arrival) = arrival(&flight, route, call) else {

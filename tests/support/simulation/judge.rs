@@ -47,7 +47,6 @@ impl World {
             books.tried.insert((access.family, access.serial));
             books.held = found.filter(|_| record.refused.is_none());
             if let Some(held) = books.held {
-                let marked = record.refresh_sent_at.is_some();
                 let all = books.presented.entry(held).or_default();
                 if all.iter().any(|one| matches!(one.outcome, Outcome::Answered | Outcome::Over)) {
                     let unsaved = if self.was_full {

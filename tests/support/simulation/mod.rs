@@ -22,5 +22,5 @@ mod user;
 mod weather;
 mod world;
 
-pub use report::{Report, Violation};
+pub use report::Report;
 pub use run::simulate;

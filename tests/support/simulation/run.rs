@@ -75,6 +75,7 @@ impl World {
                 }
             }
             Happening::Suspend(long) => self.suspend(long),
+            Happening::Stray => self.tell_of_a_stray_write(),
             Happening::Edit => self.edit(),
             Happening::Stop(run) => self.stop(run),
             Happening::Overdue(run) => self.overdue(run),

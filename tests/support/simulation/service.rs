@@ -315,12 +315,12 @@ impl Service {
 
     fn realm(&mut self, realm: usize, chance: &mut Chance) -> Realm {
         *self.realms.entry(realm).or_insert_with(|| Realm {
-            access: chance.pick(&[HOUR, HOUR, HOUR, 15 * MINUTE, 8 * HOUR]),
+            access: chance.pick(&[HOUR, HOUR, HOUR, HOUR, HOUR, HOUR, HOUR, 15 * MINUTE, 8 * HOUR, 8 * HOUR]),
             role: chance.pick(&[HOUR, HOUR, 8 * HOUR, 12 * HOUR, 15 * MINUTE]),
             cap: chance.pick(&[8 * HOUR, DAY, 7 * DAY, 30 * DAY, 90 * DAY]),
             client: chance.pick(&[90 * DAY, 90 * DAY, DAY]),
             rotates: chance.permille(850),
-            interval: chance.pick(&[5, 5, 5, 1]),
+            interval: chance.pick(&[5, 5, 5, 5, 5, 5, 5, 1]),
         })
     }
 }

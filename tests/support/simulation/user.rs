@@ -104,8 +104,8 @@ impl World {
         match answer {
             Ok(Response::Login { accepted: true, status }) if status.state == LoginState::Pending => {
                 let Some(code) = status.user_code.as_ref().and_then(|code| code.raw().parse().ok()) else { return };
-                let pause = self.chance.between(4 * SECOND, 90 * SECOND);
-                match self.chance.weighed(&[80, 6, 14]) {
+                let pause = self.chance.spread(4 * SECOND, 90 * SECOND);
+                match self.chance.weighed(&[86, 6, 8]) {
                     0 => self.plan(pause, Happening::Decides(code, true)),
                     1 => self.plan(pause, Happening::Decides(code, false)),
                     _ => {}

@@ -167,7 +167,7 @@ fn somebody_else(quick: At) -> Fate {
 }
 
 /// Refusals that say nothing about the session. What ends one is the service's to say.
-const HARMLESS: [ErrorName; 14] = [
+const HARMLESS: [ErrorName; 16] = [
     ErrorName::AuthorizationPending,
     ErrorName::SlowDown,
     ErrorName::AccessDenied,
@@ -181,6 +181,8 @@ const HARMLESS: [ErrorName; 14] = [
     ErrorName::InternalServer,
     ErrorName::Unauthorized,
     ErrorName::ResourceNotFound,
+    ErrorName::TooManyRequests,
+    ErrorName::Forbidden,
     ErrorName::Unnamed,
 ];
 

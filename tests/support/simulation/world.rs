@@ -95,6 +95,8 @@ pub enum Happening {
     Crash(u64),
     /// The lid is closed for so long.
     Suspend(At),
+    /// The engine is told of a write that nobody ordered.
+    Stray,
     /// Somebody edits the files.
     Edit,
     /// It is told to stop.
