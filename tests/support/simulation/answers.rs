@@ -56,7 +56,12 @@ impl World {
         let last = self.now + good_for;
         let books = &self.books[set.session];
         let forgotten = !books.kept.contains_key(&set.role);
-        if set.ends + self.slack(set.session) <= last && books.skew.is_true(self.clocks.ahead) {
+        let true_clock = books.skew.is_true(self.clocks.ahead);
+        if set.ends + MINUTE <= last && !true_clock {
+            let misled = "role credentials handed out after their end, misled by a wrong clock";
+            *self.report.noted.entry(misled).or_default() += 1;
+        }
+        if set.ends + self.slack(set.session) <= last && true_clock {
             let ended = shown(set.ends);
             self.violation(format!("role credentials of s{} are handed out, over since {ended}", set.session));
         }
