@@ -26,6 +26,8 @@ mod origin;
 #[cfg(test)]
 mod real_clients;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod stampede;
 #[cfg(test)]
 mod storage;

@@ -215,7 +215,14 @@ impl Session {
 
     /// What the refresh brought is on disk, or cannot be: now it is used.
     pub(super) fn refresh_saved(&mut self, outcome: Result<(), Problem>, turn: &mut Turn<'_>) {
-        let Step::Saving(holding) = std::mem::take(&mut self.refreshing.step) else { return };
+        let holding = match std::mem::take(&mut self.refreshing.step) {
+            Step::Saving(holding) => holding,
+            // Nobody waits for this word: what is under way goes on, for its answer must not be dropped.
+            other => {
+                self.refreshing.step = other;
+                return;
+            }
+        };
         tracing::info!(
             session = %crate::untrusted::shown(self.name.as_str()),
             expires_at = %holding.access.service,

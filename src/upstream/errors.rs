@@ -56,8 +56,7 @@ pub(super) fn service_time(response: &Response) -> Option<ServiceTime> {
     if response.headers.contains_key(AGE) {
         return None;
     }
-    let (sent, received) = (response.sent.wall, response.received.wall);
-    Some(ServiceTime { service: date(&response.headers)?, ours: sent.after(received.since(sent) / 2) })
+    ServiceTime::between(date(&response.headers)?, response.sent, response.received)
 }
 
 fn service_error(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ServiceError {
@@ -213,5 +212,20 @@ mod tests {
         assert_eq!(fresh.ours, Timestamp::from_millis(1_700_000_000_200));
         assert_eq!(service_time(&response(200, &[date, ("age", "0")], "{}")), None);
         assert_eq!(service_time(&response(200, &[("date", "yesterday")], "{}")), None);
+    }
+
+    #[test]
+    fn a_request_through_a_suspend_or_a_set_clock_says_nothing_about_the_services_clock() {
+        let date = ("date", "Tue, 14 Nov 2023 22:13:30 GMT");
+        let after = |wall_millis: i64, mono: u64| {
+            let mut response = response(200, &[date], "{}");
+            let mono = Mono::default().after(Duration::from_millis(mono));
+            response.received = Now { wall: Timestamp::from_millis(1_700_000_000_000 + wall_millis), mono };
+            service_time(&response)
+        };
+        assert!(after(60_000, 60_000).is_some());
+        assert_eq!(after(8 * 3_600_000, 8 * 3_600_000), None, "asleep meanwhile");
+        assert_eq!(after(3_600_000, 400), None, "set forwards meanwhile");
+        assert_eq!(after(-3_600_000, 400), None, "set backwards meanwhile");
     }
 }

@@ -159,6 +159,22 @@ pub struct ServiceTime {
     pub ours: Timestamp,
 }
 
+impl ServiceTime {
+    /// What a response says about the service's clock, sent and received at these times by ours.
+    ///
+    /// Nothing if our clock was set meanwhile, or if it took so long (a suspend) that the midpoint means nothing.
+    #[must_use]
+    pub fn between(service: Timestamp, sent: Now, received: Now) -> Option<Self> {
+        let by_wall = received.wall.as_millis().saturating_sub(sent.wall.as_millis());
+        let by_mono = received.mono.since(sent.mono);
+        let set_meanwhile = by_wall.abs_diff(i64::try_from(by_mono.as_millis()).unwrap_or(i64::MAX)) > 5_000;
+        if set_meanwhile || by_mono > LONGEST_DATED {
+            return None;
+        }
+        Some(Self { service, ours: sent.wall.after(received.wall.since(sent.wall) / 2) })
+    }
+}
+
 /// Why a call brought nothing. What it means for a refresh token is decided by the class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
@@ -265,5 +281,7 @@ pub trait Upstream: Send + Sync + 'static {
     fn call(&self, route: Route, call: Call) -> impl Future<Output = Reply> + Send;
 }
 
+/// The midpoint of a longer request says too little.
+const LONGEST_DATED: Duration = Duration::from_secs(60);
 /// How the agent introduces itself.
 const AGENT: &str = concat!("sso-agent/", env!("CARGO_PKG_VERSION"));

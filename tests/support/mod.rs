@@ -11,3 +11,4 @@ pub mod fake;
 #[cfg(test)]
 pub mod keyring;
 pub mod sandbox;
+pub mod simulation;

@@ -1,5 +1,6 @@
 //! When the access token is refreshed, and what every outcome means (design 3.2, attacks 4 and 14).
 
+use super::super::Write;
 use super::*;
 
 const REFRESH: &str = "CreateToken (refresh token)";
@@ -545,4 +546,19 @@ fn a_record_that_could_not_be_deleted_is_deleted_later() {
     bench.fail_writes = false;
     bench.advance(seconds(31));
     assert_eq!(bench.tokens_on_disk(), None);
+}
+
+#[test]
+fn a_word_about_a_write_that_nobody_waits_for_costs_nothing_that_is_under_way() {
+    let era = |bench: &Bench| bench.state.sessions[&corp()].era;
+    let writes = [Write::Client, Write::Mark, Write::Refreshed, Write::SignedIn, Write::Tokens, Write::SignedOut];
+    for (write, outcome_is_ok) in writes.into_iter().flat_map(|write| [(write, true), (write, false)]) {
+        let mut bench = refreshing();
+        let ticket = Ticket { session: corp(), era: era(&bench), write };
+        bench.handle(Event::Stored(ticket, if outcome_is_ok { Ok(()) } else { Err(disk_full()) }));
+        assert_eq!(bench.flying(REFRESH).len(), 1, "{write:?}");
+        bench.reply_refresh(fresh(2));
+        let held = bench.tokens_on_disk().unwrap().tokens.refresh_token.clone();
+        assert_eq!(held, Some(secret("refresh-2")), "{write:?} {outcome_is_ok}: the answer was dropped");
+    }
 }

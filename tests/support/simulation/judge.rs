@@ -1,0 +1,516 @@
+//! The rules, checked at every call, every write and every turn.
+//!
+//! Owns no state: what is known is in the books. Invariant: a rule is broken by what the agent did, never by what
+//! happened to it.
+
+use std::time::Duration;
+
+use sso_agent::api::SessionQuery;
+use sso_agent::engine::{Ticket, Write};
+use sso_agent::identity_center::ErrorName;
+use sso_agent::schedule;
+use sso_agent::store::{Record, RecordKind, TokenRecord};
+use sso_agent::upstream::{Answer, Failure, ServiceTime};
+
+use super::books::{Access, Books, Coming, Kept, Outcome, Presented, Renewal};
+use super::disk::Job;
+use super::files::{Files, Leads, session_name, session_number};
+use super::hands::numbers;
+use super::moment::{At, MINUTE, NEVER, SECOND, service_time, span};
+use super::service::{Arrival, Why};
+use super::world::{Cause, Up, World};
+
+impl World {
+    /// The agent has found on disk what it will go on with.
+    pub fn judge_loaded(&mut self) {
+        let now = self.now;
+        for session in 0..self.books.len() {
+            let record = self.tokens_on_disk(session);
+            let found = record.as_ref().and_then(renewal_of);
+            let safe = self.books[session].safe;
+            if safe.is_some() && found < safe {
+                self.violation(format!("s{session}: {safe:?} was saved, and after a restart there is {found:?}"));
+            }
+            let true_clock = self.books[session].skew.is_true(self.clocks.ahead);
+            let Some(record) = record else { continue };
+            let mut access = self.access_of(&record, None, true_clock);
+            let off = record.tokens.expires_at.as_millis().abs_diff(service_time(access.ends).as_millis());
+            if off > 65_000 {
+                // It came while the clock was wrong, and that clock wrote down when it ends.
+                access.doubted = true;
+                *self.report.noted.entry("tokens found that were saved by a wrong clock").or_default() += 1;
+            }
+            let late = span(schedule::late_margin(self.margin(session, access.lifetime)));
+            let books = &mut self.books[session];
+            books.latest = late;
+            books.access = Some(access);
+            books.tried.insert((access.family, access.serial));
+            books.held = found.filter(|_| record.refused.is_none());
+            if let Some(held) = books.held {
+                let all = books.presented.entry(held).or_default();
+                if all.iter().any(|one| matches!(one.outcome, Outcome::Answered | Outcome::Over)) {
+                    let unsaved = if self.was_full {
+                        "the agent was killed with the answer to a refresh in memory, for the disk was full"
+                    } else {
+                        "the agent was killed before the answer to a refresh was saved"
+                    };
+                    books.excuses.entry(held).or_insert(unsaved);
+                }
+                match record.refresh_sent_at {
+                    // Whatever became of it, or whether it was sent at all: the mark is all that the agent knows.
+                    Some(sent) => {
+                        let left = record.tokens.expires_at.since(sent);
+                        let left = if access.doubted { NEVER } else { span(left) };
+                        let outcome = Outcome::Crashed;
+                        all.push(Presented { at: now, ended: now, run: 0, outcome, left, forced: false });
+                    }
+                    // The mark could not be saved, for it was late and the disk was full: nothing tells the agent.
+                    None => all.retain(|one| !matches!(one.outcome, Outcome::Crashed | Outcome::Lost)),
+                }
+            }
+        }
+    }
+
+    /// A call is made.
+    pub fn judge_call(&mut self, session: usize, arrival: &Arrival) {
+        match *arrival {
+            Arrival::Refresh { family, index, .. } => self.judge_refresh(session, Renewal { family, index }),
+            Arrival::Role { family, serial, .. }
+            | Arrival::List { family, serial, .. }
+            | Arrival::Logout { family, serial } => {
+                self.books[session].portal_calls += 1;
+                self.judge_access(session, family, serial, "is used");
+            }
+            Arrival::Register | Arrival::StartDevice { .. } | Arrival::Poll { .. } => {}
+        }
+    }
+
+    /// An access token is used or handed out.
+    pub fn judge_access(&mut self, session: usize, family: usize, serial: usize, how: &str) {
+        let books = &self.books[session];
+        let name = format!("the access token {family}-{serial} of s{session}");
+        let Some(access) = books.access.filter(|access| (access.family, access.serial) == (family, serial)) else {
+            let known = books.access.map(|access| (access.family, access.serial));
+            self.violation(format!("{name} {how}, and the one at hand is {known:?}"));
+            return;
+        };
+        if !books.tried.contains(&(family, serial)) {
+            self.violation(format!("{name} {how} before it was saved"));
+        } else if access.limit.is_some_and(|limit| limit <= self.now) {
+            self.violation(format!("{name} {how} after its time"));
+        } else if access.ends + MINUTE <= self.now && (access.doubted || !books.skew.is_true(self.clocks.ahead)) {
+            // Nobody can know: the clock it was saved by was wrong, or the one it is judged by is.
+            *self.report.noted.entry("tokens used after their end, misled by a wrong clock").or_default() += 1;
+        } else if books.skew.is_true(self.clocks.ahead) && access.ends + self.slack(session) <= self.now {
+            self.violation(format!("{name} {how} although it is over by all clocks"));
+        }
+    }
+
+    fn judge_refresh(&mut self, session: usize, renewal: Renewal) {
+        let forced = self.books[session].forced;
+        let (run, now) = (self.runs, self.now);
+        let slack = self.slack(session);
+        let left = self.left(session);
+        let books = &self.books[session];
+        let mut wrong = None;
+        if books.held != Some(renewal) {
+            wrong = Some(format!("is presented, and the one to hold is {:?}", books.held));
+        }
+        if books.is_flying() {
+            wrong = Some("is presented while one is being presented".to_owned());
+        }
+        if books.coming.is_some() {
+            wrong = Some("is presented while newer tokens are being saved".to_owned());
+        }
+        let marked = self
+            .tokens_on_disk(session)
+            .is_some_and(|record| renewal_of(&record) == Some(renewal) && record.refresh_sent_at.is_some());
+        let excused = books.unmarkable && left.is_none_or(|left| left <= books.latest + slack);
+        if !marked && !excused {
+            wrong = Some(format!("is presented without a mark on disk, {left:?} left"));
+        }
+        let newest = self.service.families[renewal.family].newest;
+        let excuse = books.excuses.get(&renewal).copied();
+        if newest != renewal.index && (excuse.is_none() || books.safe.is_some_and(|safe| safe > renewal)) {
+            wrong = Some(format!("is presented although its successor {newest} was saved"));
+        }
+        wrong = wrong.or_else(|| too_early(books, renewal, left, slack, forced, now));
+        wrong = wrong.or_else(|| {
+            let gap = span(schedule::refresh_gap(books.access?.lifetime)).saturating_sub(2000);
+            let lately = books.presented.values().flatten().any(|one| {
+                one.run == run
+                    && matches!(one.outcome, Outcome::Answered | Outcome::Lost | Outcome::Over)
+                    && now < one.ended + gap
+            });
+            lately.then(|| "is presented again too soon".to_owned())
+        });
+        if let Some(wrong) = wrong {
+            self.violation(format!("s{session}: the refresh token {renewal:?} {wrong}"));
+        }
+        // What an agent with a wrong clock thought was left, nobody else knows.
+        let left = left.unwrap_or(NEVER);
+        let books = &mut self.books[session];
+        books.refreshes += 1;
+        books.forced = false;
+        let one = Presented { at: now, ended: NEVER, run, outcome: Outcome::Flying, left, forced };
+        books.presented.entry(renewal).or_default().push(one);
+    }
+
+    /// A call comes back to the agent, which will hear of it.
+    pub fn judge_arrival(&mut self, up: &Up, result: &Result<Answer, Failure>, time: Option<ServiceTime>) {
+        let session = session_number(&up.flight.session);
+        self.answered_to = up.made;
+        if let Some(time) = time {
+            let books = &mut self.books[session];
+            let was_true = books.skew.is_true(self.clocks.ahead);
+            books.skew.observe(time);
+            if was_true && !books.skew.is_true(self.clocks.ahead) {
+                let believed = books.skew.believed;
+                self.violation(format!("s{session}: two answers make the agent believe a wrong clock: {believed} ms"));
+            }
+        }
+        match up.arrival {
+            Arrival::Refresh { family, index, .. } => {
+                self.judge_refreshed(session, Renewal { family, index }, up, result);
+            }
+            Arrival::Role { role, .. } if result.is_ok() => {
+                let set = self.books[session].portal_since < up.made;
+                if let (Ok(Answer::RoleCredentials(credentials)), true) = (result, set) {
+                    let number = set_number(&credentials.access_key_id);
+                    let ends = self.service.sets[number].ends;
+                    let doubted = !self.books[session].skew.is_true(self.clocks.ahead);
+                    let kept = Kept { realm: up.realm, ends, doubted };
+                    let known = self.books[session].kept.entry(role).or_insert(kept);
+                    if known.ends <= ends || known.doubted {
+                        *known = kept;
+                    }
+                }
+            }
+            Arrival::Role { family, serial, .. } | Arrival::List { family, serial, .. } => {
+                if let Err(Failure::Refused(error)) = result
+                    && error.name == ErrorName::Unauthorized
+                {
+                    let now = self.now;
+                    let books = &mut self.books[session];
+                    books.rejected_at = Some(now);
+                    if let Some(access) = &mut books.access
+                        && (access.family, access.serial) == (family, serial)
+                    {
+                        access.rejected = true;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn judge_refreshed(&mut self, session: usize, renewal: Renewal, up: &Up, result: &Result<Answer, Failure>) {
+        let (now, run) = (self.now, up.run);
+        let definite = matches!(result, Err(Failure::Refused(error))
+            if matches!(error.name, ErrorName::InvalidGrant | ErrorName::ExpiredToken | ErrorName::InvalidClient));
+        let outcome = match result {
+            Ok(_) => Outcome::Answered,
+            Err(Failure::Unknown(_)) => Outcome::Lost,
+            Err(Failure::Refused(_)) if definite => Outcome::Answered,
+            Err(_) => Outcome::NotTaken,
+        };
+        let books = &mut self.books[session];
+        let Some(one) = books
+            .presented
+            .get_mut(&renewal)
+            .and_then(|all| all.iter_mut().find(|one| one.run == run && one.outcome == Outcome::Flying))
+        else {
+            return;
+        };
+        (one.outcome, one.ended) = (outcome, now);
+        if outcome == Outcome::Lost {
+            books.excuses.insert(renewal, "the answer to a refresh was lost");
+        }
+        let current = books.held == Some(renewal) && !books.coming.is_some_and(|coming| coming.signed_in);
+        if current && definite {
+            let family = &self.service.families[renewal.family];
+            let why = match family.ended {
+                Some(Why::Cap) => "the session had its time",
+                Some(Why::SignedOut) => "the user had signed out, which the disk or the agent forgot",
+                Some(Why::Revoked) => "an administrator ended it",
+                Some(Why::ClientGone) => "the client registration was over",
+                Some(Why::Reused) => match books.excuses.get(&renewal) {
+                    Some(excuse) => excuse,
+                    None => {
+                        self.violation(format!("s{session}: {renewal:?} was used twice, and nothing excuses it"));
+                        return;
+                    }
+                },
+                None => "the service refused without a reason",
+            };
+            books.let_go(why);
+        }
+        self.expected = (current && result.is_ok()).then_some(session);
+    }
+
+    /// The agent has heard of it.
+    pub fn judge_after_arrival(&mut self) {
+        if let Some(session) = self.expected.take()
+            && self.books[session].coming.is_none()
+        {
+            self.violation(format!("s{session}: what a refresh brought was not saved"));
+        }
+    }
+
+    /// The agent saves something.
+    pub fn judge_save(&mut self, ticket: &Ticket, record: &Record) {
+        self.books[session_number(&ticket.session)].era = ticket.era;
+        let Record::Tokens(record) = record else { return };
+        let session = session_number(&ticket.session);
+        let renewal = renewal_of(record);
+        match (ticket.write, renewal) {
+            (Write::Refreshed | Write::SignedIn, Some(renewal)) => {
+                let signed_in = ticket.write == Write::SignedIn;
+                let true_clock = self.books[session].skew.is_true(self.clocks.ahead);
+                let access = self.access_of(record, Some(self.answered_to), true_clock);
+                let books = &mut self.books[session];
+                let follows = books.held.is_some_and(|held| {
+                    held.family == renewal.family && (held.index..=held.index + 1).contains(&renewal.index)
+                });
+                books.coming = Some(Coming { renewal, access, signed_in });
+                if !signed_in {
+                    books.held = Some(renewal);
+                }
+                if !signed_in && !follows {
+                    self.violation(format!("s{session}: {renewal:?} is saved as refreshed"));
+                }
+            }
+            _ => {
+                let held = self.books[session].held;
+                let refused = record.refused.is_some() && held.is_none();
+                if held != renewal && !refused {
+                    self.violation(format!("s{session}: saves {renewal:?} where {held:?} is to be held"));
+                }
+                if ticket.write == Write::Mark {
+                    let forced = self.agent.as_ref().is_some_and(|agent| agent.cause == Cause::Forces(session));
+                    self.books[session].forced = forced;
+                }
+                if ticket.write == Write::Mark && record.refresh_sent_at.is_none() {
+                    self.violation(format!("s{session}: a mark without a time"));
+                }
+            }
+        }
+    }
+
+    /// The agent deletes the tokens.
+    pub fn judge_delete(&mut self, ticket: &Ticket) {
+        let session = session_number(&ticket.session);
+        let cause = self.agent.as_ref().map_or(Cause::Other, |agent| agent.cause);
+        let told = matches!(cause, Cause::SignsOut(told) | Cause::EndsTheOld(told) if told == session);
+        let now = self.now;
+        let books = &mut self.books[session];
+        if books.held.is_some() && !told {
+            self.violation(format!("s{session}: deletes tokens that nobody told it to"));
+            return;
+        }
+        if told {
+            books.let_go("the user signed out");
+            books.access = None;
+            books.coming = None;
+            books.presented.clear();
+            books.portal_since = now;
+            if cause == Cause::SignsOut(session) {
+                books.kept.clear();
+            }
+        }
+        books.safe = None;
+    }
+
+    /// The disk has done, or not done, one thing.
+    pub fn judge_written(&mut self, job: &Job, done: bool) {
+        let Job::Save(ticket, record) = job else { return };
+        let Record::Tokens(record) = &**record else { return };
+        let session = session_number(&ticket.session);
+        let Some(renewal) = renewal_of(record) else { return };
+        let access = numbers(&record.tokens.access_token);
+        let books = &mut self.books[session];
+        books.tried.insert((access[0], access[1]));
+        books.unmarkable = !done && (books.unmarkable || ticket.write == Write::Mark);
+        if done && books.held.is_some_and(|held| held.family >= renewal.family) {
+            if books.safe.is_some_and(|safe| safe > renewal) {
+                let safe = books.safe;
+                self.violation(format!("s{session}: {renewal:?} lands on disk over {safe:?}"));
+                return;
+            }
+            books.safe = Some(renewal);
+        }
+        let came = books.coming.filter(|coming| {
+            coming.renewal == renewal && (coming.access.family, coming.access.serial) == (access[0], access[1])
+        });
+        if let Some(coming) = came
+            && matches!(ticket.write, Write::Refreshed | Write::SignedIn)
+        {
+            self.tokens_came(session, coming, done);
+        }
+    }
+
+    /// The agent is told that a write of this session failed, whether or not it is under way.
+    pub fn judge_stray(&mut self, session: usize, write: Write) {
+        let books = &mut self.books[session];
+        books.unmarkable |= write == Write::Mark;
+        if let Some(coming) = books.coming
+            && write == if coming.signed_in { Write::SignedIn } else { Write::Refreshed }
+        {
+            books.tried.insert((coming.access.family, coming.access.serial));
+            self.tokens_came(session, coming, false);
+        }
+    }
+
+    fn tokens_came(&mut self, session: usize, coming: Coming, done: bool) {
+        let late = span(schedule::late_margin(self.margin(session, coming.access.lifetime)));
+        let now = self.now;
+        let realm = self.service.families[coming.renewal.family].realm;
+        let books = &mut self.books[session];
+        books.coming = None;
+        books.access = Some(coming.access);
+        books.latest = late;
+        if coming.signed_in {
+            books.let_go("the user signed in anew");
+            let why = books.ended.take().unwrap_or("there was none");
+            books.held = Some(coming.renewal);
+            books.safe = done.then_some(coming.renewal);
+            books.presented.clear();
+            books.excuses.clear();
+            books.portal_since = now;
+            books.rejected_at = None;
+            books.kept.retain(|_, kept| kept.realm == realm);
+            books.wants_sign_in = false;
+            *self.report.sign_ins.entry(why).or_default() += 1;
+            self.note(format!("s{session}: signed in as {:?}", coming.renewal));
+        } else {
+            // Whatever became of it before, the service has answered now.
+            for one in books.presented.values_mut().flatten() {
+                if one.outcome != Outcome::NotTaken {
+                    one.outcome = Outcome::Over;
+                }
+            }
+            books.excuses.remove(&coming.renewal);
+        }
+    }
+
+    /// The agent is about to hear what the files say.
+    pub fn judge_configured(&mut self, files: &Files) {
+        let now = self.now;
+        let Some(agent) = &self.agent else { return };
+        let before = agent.files.clone();
+        if before != *files {
+            self.trouble(now);
+        }
+        for session in 0..self.books.len() {
+            if before.sessions[session].leads != files.sessions[session].leads {
+                self.books[session].portal_since = now;
+            }
+            if let Some(access) = self.books[session].access {
+                let late = late_of(files, session, access.lifetime);
+                self.books[session].latest = self.books[session].latest.max(late);
+            }
+        }
+    }
+
+    /// The margin in force.
+    pub fn margin(&self, session: usize, lifetime: Duration) -> Duration {
+        self.agent.as_ref().map_or(Duration::ZERO, |agent| margin_of(&agent.files, session, lifetime))
+    }
+
+    /// Whether a session is configured where its tokens came from.
+    pub fn is_at_home(&self, session: usize) -> bool {
+        let leads = self.agent.as_ref().map(|agent| agent.files.sessions[session].leads);
+        let realm = self.books[session].access.map(|access| self.service.families[access.family].realm);
+        leads == Some(Leads::Home) && realm.is_none_or(|realm| realm == session * 2)
+    }
+
+    /// How long the access token lives, as far as an agent with a true clock can know; nothing if that is doubtful.
+    pub fn left(&self, session: usize) -> Option<At> {
+        let books = &self.books[session];
+        let access = books.access.filter(|access| !access.doubted && books.skew.is_true(self.clocks.ahead))?;
+        let ends = access.limit.map_or(access.ends, |limit| limit.min(access.ends));
+        Some(if access.rejected { 0 } else { ends.saturating_sub(self.now) })
+    }
+
+    /// How wrong a clock may be that counts as true.
+    pub fn slack(&self, session: usize) -> At {
+        let off = (self.books[session].skew.believed + self.clocks.ahead).unsigned_abs() * 1000;
+        let loaded = self.books[session].access.is_some_and(|access| access.limit.is_none());
+        off + if loaded { 65 * SECOND } else { 3 * SECOND }
+    }
+
+    /// The record a restart would find.
+    pub fn tokens_on_disk(&self, session: usize) -> Option<TokenRecord> {
+        match self.disk.records.get(&(session_name(session), RecordKind::Tokens)) {
+            Some(Record::Tokens(record)) => Some(record.clone()),
+            _ => None,
+        }
+    }
+
+    fn access_of(&self, record: &TokenRecord, asked: Option<At>, true_clock: bool) -> Access {
+        let token = numbers(&record.tokens.access_token);
+        let ends = self.service.families[token[0]].access[token[1]];
+        Access {
+            family: token[0],
+            serial: token[1],
+            ends,
+            limit: asked.map(|asked| asked + span(record.tokens.lifetime())),
+            lifetime: record.tokens.lifetime(),
+            rejected: false,
+            doubted: !true_clock,
+        }
+    }
+}
+
+/// The late rule: a token of unknown fate waits until it is late, and after that until the access token is over.
+fn too_early(books: &Books, renewal: Renewal, left: Option<At>, slack: At, forced: bool, now: At) -> Option<String> {
+    let left = left.filter(|_| !forced)?;
+    let mut lost = books.lost().filter(|_| books.held == Some(renewal));
+    lost.find_map(|one| {
+        let once_late = !one.forced && one.left > slack && one.left + slack <= books.latest;
+        let ago = (now - one.at) / SECOND;
+        if left > books.latest + slack {
+            Some(format!(
+                "of unknown fate is presented {} s before the end, {ago} s after the last time",
+                left / SECOND
+            ))
+        } else if once_late && left > slack {
+            Some(format!("is presented late twice, {} s before the end, {ago} s after the last time", left / SECOND))
+        } else {
+            None
+        }
+    })
+}
+
+fn margin_of(files: &Files, session: usize, lifetime: Duration) -> Duration {
+    match files.sessions[session].margin {
+        Some(wanted) => wanted.min(lifetime / 2),
+        None => schedule::refresh_margin(lifetime),
+    }
+}
+
+fn late_of(files: &Files, session: usize, lifetime: Duration) -> At {
+    span(schedule::late_margin(margin_of(files, session, lifetime)))
+}
+
+/// The refresh token in a record.
+pub fn renewal_of(record: &TokenRecord) -> Option<Renewal> {
+    let token = numbers(record.tokens.refresh_token.as_ref()?);
+    Some(Renewal { family: token[0], index: token[1] })
+}
+
+/// The number of a set of role credentials.
+pub fn set_number(access_key_id: &str) -> usize {
+    access_key_id[4..].parse().expect("a key of this service")
+}
+
+/// The session that is asked for by name.
+pub fn named(query: &SessionQuery) -> Option<usize> {
+    match query {
+        SessionQuery::Named(name) => Some(session_number(name)),
+        _ => None,
+    }
+}
+
+/// After the last fault, this long.
+pub const SIX_MINUTES: At = 6 * MINUTE;
