@@ -14,6 +14,8 @@
 
 use std::borrow::Cow;
 
+use super::work;
+
 /// A file, read.
 #[derive(Debug, Default)]
 pub(super) struct Document<'a> {
@@ -103,6 +105,7 @@ enum Above {
 
 impl<'a> Reader<'a> {
     fn read(&mut self, number: usize, line: &'a str) {
+        work::did(1 + line.len());
         let indent = line.len() - line.trim_start().len();
         let text = without_comment(line).trim();
         if text.is_empty() {
@@ -178,6 +181,9 @@ impl<'a> Property<'a> {
             let Some(child) = Property::parse(line, text, &['=']) else { return Some(NOT_A_PROPERTY) };
             self.children.push(child);
             return None;
+        }
+        if let Cow::Borrowed(value) = self.value {
+            work::did(value.len());
         }
         let value = self.value.to_mut();
         value.push('\n');

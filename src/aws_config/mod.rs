@@ -6,12 +6,15 @@
 
 mod catalog;
 mod ini;
+#[cfg(test)]
+mod linear_tests;
 mod network;
 mod profiles;
 mod sections;
 mod select;
 mod sessions;
 mod shim;
+pub(crate) mod work;
 
 pub use catalog::{Catalog, Diff, Place, Profile, Rejected, SessionDefinition, SourceFile, Sources, Warning};
 pub use select::SelectError;

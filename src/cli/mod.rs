@@ -12,6 +12,8 @@ mod command_tests;
 mod context;
 mod credentials;
 mod failure;
+#[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
+pub(crate) mod fuzz;
 mod json;
 mod login;
 mod logout;

@@ -58,6 +58,10 @@ impl FromStr for Endpoint {
     type Err = InvalidEndpoint;
 
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        // The parser lets other characters pass in a path, and an endpoint is shown in messages as it is.
+        if !text.trim().bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(InvalidEndpoint::NotAUrl);
+        }
         let uri: Uri = text.trim().parse().map_err(|_| InvalidEndpoint::NotAUrl)?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(InvalidEndpoint::NotAUrl);
@@ -136,6 +140,13 @@ mod tests {
         assert_eq!("https://user:pw@example.com".parse::<Endpoint>(), Err(InvalidEndpoint::Userinfo));
         for wrong in ["", "example.com", "ftp://example.com", "https://", "https://h/?q", "https://h/#f", "file:///etc"]
         {
+            assert_eq!(wrong.parse::<Endpoint>(), Err(InvalidEndpoint::NotAUrl), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_has_no_character_that_could_deceive_who_reads_it() {
+        for wrong in ["https://h/\u{202e}x", "https://h/é", "https://é/", "https://h/\u{200b}", "https://h/a b"] {
             assert_eq!(wrong.parse::<Endpoint>(), Err(InvalidEndpoint::NotAUrl), "{wrong}");
         }
     }

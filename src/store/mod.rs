@@ -8,6 +8,8 @@
 mod directory;
 mod disk;
 mod file;
+#[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
+pub(crate) mod fuzz;
 mod key;
 mod key_record;
 mod lock;
