@@ -4,6 +4,8 @@
 //! request means. Refuses to know: the file system and the environment (both are handed in). Invariant: a line
 //! that cannot be read costs that line, a section that makes no sense costs that section, never the file.
 
+#[cfg(test)]
+mod agreement_tests;
 mod catalog;
 mod ini;
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //! reads no clock that matters, no network and no file, so that an input that fails once always fails.
 
 mod aws;
+#[cfg(test)]
+pub(crate) mod dice;
 mod socket;
 #[cfg(test)]
 mod tests;

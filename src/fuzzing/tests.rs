@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
+use super::dice::Dice;
 use super::{TARGETS, Target};
 
 #[test]
@@ -86,7 +87,7 @@ fn hold(name: &str) {
         run(*target, bytes, &path.display().to_string());
     }
     let seeds: Vec<&[u8]> = corpus.iter().map(|(_, bytes)| bytes.as_slice()).collect();
-    let mut mutator = Mutator(0x9e37_79b9_7f4a_7c15);
+    let mut mutator = Mutator(Dice::new());
     for round in 0..MUTATIONS {
         run(*target, &mutator.next(&seeds), &format!("mutation {round}"));
     }
@@ -97,51 +98,40 @@ fn run(target: Target, bytes: &[u8], which: &str) {
 }
 
 /// What libFuzzer does, without its coverage: pieces of known inputs, changed a little and put together.
-struct Mutator(u64);
+struct Mutator(Dice);
 
 impl Mutator {
     fn next(&mut self, seeds: &[&[u8]]) -> Vec<u8> {
-        let mut bytes = self.pick(seeds).to_vec();
-        for _ in 0..=self.below(4) {
-            let at = self.below(bytes.len() + 1);
-            match self.below(7) {
-                0 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
-                1 if at < bytes.len() => bytes[at] = *self.pick(b"\0\n\r\t \"'#;=:[]{}\\/%?&@$\x1b\x7f\xff\xc3"),
+        let Self(dice) = self;
+        let mut bytes = dice.pick(seeds).to_vec();
+        for _ in 0..=dice.below(4) {
+            let at = dice.below(bytes.len() + 1);
+            match dice.below(7) {
+                0 if at < bytes.len() => bytes[at] ^= 1 << dice.below(8),
+                1 if at < bytes.len() => bytes[at] = *dice.pick(b"\0\n\r\t \"'#;=:[]{}\\/%?&@$\x1b\x7f\xff\xc3"),
                 2 => {
-                    let end = (at + 1 + self.below(16)).min(bytes.len());
+                    let end = (at + 1 + dice.below(16)).min(bytes.len());
                     bytes.drain(at..end);
                 }
                 3 => bytes.truncate(at),
                 4 => {
-                    let word = *self.pick(&WORDS);
+                    let word = *dice.pick(&WORDS);
                     bytes.splice(at..at, word.bytes());
                 }
                 5 => {
-                    let other = *self.pick(seeds);
-                    let from = self.below(other.len() + 1);
-                    let piece = other[from..].iter().take(1 + self.below(64)).copied();
+                    let other = *dice.pick(seeds);
+                    let from = dice.below(other.len() + 1);
+                    let piece = other[from..].iter().take(1 + dice.below(64)).copied();
                     bytes.splice(at..at, piece);
                 }
                 _ => {
-                    let end = (at + 1 + self.below(64)).min(bytes.len());
+                    let end = (at + 1 + dice.below(64)).min(bytes.len());
                     let piece = bytes[at..end].to_vec();
                     bytes.splice(at..at, piece);
                 }
             }
         }
         bytes
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-
-    /// Xorshift: the same numbers each time.
-    fn below(&mut self, most: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(most.max(1)).unwrap()).unwrap()
     }
 }
 

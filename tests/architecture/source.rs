@@ -31,10 +31,9 @@ impl SourceFile {
         let parent = ["mod.rs", "lib.rs"].iter().map(|file| format!("{directory}/{file}"));
         let declarations = parent.chain([format!("{directory}.rs")]).filter(|path| Path::new(&root(path)).exists());
         let declared = [format!("#[cfg(test)]\nmod {name};"), format!("{FOR_FUZZING}\npub(crate) mod {name};")];
-        let here = declarations
-            .map(|path| read(&path))
-            .any(|text| declared.iter().any(|declared| text.contains(declared)))
-            || stem.starts_with("src/fuzzing/");
+        let here =
+            declarations.map(|path| read(&path)).any(|text| declared.iter().any(|declared| text.contains(declared)))
+                || stem.starts_with("src/fuzzing/");
         // By its name where it is declared with `#[path]`.
         here || stem.contains("/tests/") || stem.ends_with("/tests") || stem.ends_with("_tests")
     }
