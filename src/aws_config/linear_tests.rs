@@ -84,7 +84,7 @@ fn eight_times_the_file_is_eight_times_the_work() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn eight_times_a_file_of_several_things_is_eight_times_the_work(

@@ -23,6 +23,8 @@ mod refresh;
 mod reload;
 mod roles;
 mod run;
+#[cfg(test)]
+mod shell_tests;
 mod status;
 mod table;
 #[cfg(test)]

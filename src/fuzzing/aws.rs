@@ -100,6 +100,10 @@ pub fn link(bytes: &[u8]) {
     assert!(!oidc.as_str().contains(['?', '#', ' ']) && !oidc.as_str().ends_with('/'), "{oidc}");
     assert!(!oidc.host().is_empty() && !oidc.host().contains(['@', '\\', '%']), "{oidc}");
     assert!(is_one_line(oidc.as_str()));
+    let as_requested: Uri = oidc.as_str().parse().expect("requests are sent there");
+    let authority = as_requested.authority().map_or("", |authority| authority.as_str());
+    let port = authority.strip_prefix(as_requested.host().unwrap_or_default()).unwrap_or_default();
+    assert_eq!(port.is_empty(), as_requested.port_u16().is_none(), "{oidc} has a port that counts");
     if !is_presentable(url, &oidc, start_url) {
         return;
     }
