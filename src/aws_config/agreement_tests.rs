@@ -85,6 +85,22 @@ fn what_was_decided_otherwise_is_what_the_documentation_says() {
     }
 }
 
+/// `sections` holds what we read against the matrix; this holds the matrix against the botocore of today.
+#[test]
+fn the_captured_matrix_is_still_what_botocore_reads() {
+    let matrix = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire/ini-parser-matrix.json"));
+    let mut cases: Vec<Value> = serde_json::from_str(matrix).unwrap();
+    // Two have a second file, two are bytes that are no text.
+    cases.retain(|case| case["credentials"].is_null() && !case["config"].as_str().unwrap().starts_with("b'"));
+    let texts: Vec<String> = cases.iter().map(|case| case["config"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(texts.len(), 38);
+    for (case, read) in cases.iter().zip(botocore(&texts)) {
+        let read = read.unwrap_or_default();
+        let key = read["profiles"][case["profile"].as_str().unwrap()]["aws_access_key_id"].as_str();
+        assert_eq!(key, case["result"]["botocore"].as_str().unwrap().strip_prefix("OK "), "{case}");
+    }
+}
+
 /// Compares section by section and key by key, in both directions.
 fn agree(text: &str, theirs: &Value) {
     with(text, |sections| {

@@ -11,6 +11,10 @@
 //! - A line of the form `[…]` is a header however it is indented (botocore takes it for a continuation).
 //! - A repeated key or section adds to the first, the last value counts (botocore refuses the file).
 //! - Quotes around a value are part of it (Go strips them).
+//! - Blank lines within a value are left out, and a carriage return alone ends no line (botocore keeps the one and
+//!   knows the other).
+//!
+//! `agreement_tests` holds all of this against botocore.
 
 use std::borrow::Cow;
 
