@@ -7,6 +7,8 @@
 
 mod deadline;
 mod error;
+#[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
+pub(crate) mod fuzz;
 mod trust;
 mod wire;
 

@@ -12,6 +12,8 @@
 //! | 4 doors | `server` `audit` `listener` `service` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
 //! | 5 house | `agent` `cli` | wiring, the order of shutdown, what people read |
 //!
+//! `fuzzing` is beside all floors: what the fuzzer drives, not part of a build.
+//!
 //! `docs/ARCHITECTURE.md` opens with the invariants.
 
 // Floor 0: words.
@@ -79,3 +81,5 @@ pub mod signals;
 pub mod agent;
 #[cfg(feature = "agent")]
 pub mod cli;
+#[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
+pub mod fuzzing;

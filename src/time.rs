@@ -64,6 +64,7 @@ impl fmt::Display for Timestamp {
         match jiff::Timestamp::from_second(self.0.div_euclid(1000)) {
             Ok(time) => write!(formatter, "{time}"),
             // Only years outside -9999..=9999; no service sends them and nothing may fail for them.
+            Err(_) if self.0 < 0 => formatter.write_str("-009999-01-02T01:59:59Z"),
             Err(_) => formatter.write_str("9999-12-30T22:00:00Z"),
         }
     }
@@ -165,6 +166,12 @@ mod tests {
         assert_eq!(Timestamp::from_millis(1_700_000_000_999).to_string(), "2023-11-14T22:13:20Z");
         assert_eq!(Timestamp::from_millis(-1).to_string(), "1969-12-31T23:59:59Z");
         assert_eq!("2023-11-14T22:13:20Z".parse::<Timestamp>().unwrap(), Timestamp::from_secs(1_700_000_000));
+    }
+
+    #[test]
+    fn a_time_before_all_calendars_is_not_written_as_one_far_ahead() {
+        let written = Timestamp::from_millis(i64::MIN).to_string();
+        assert!(written.parse::<Timestamp>().unwrap() < Timestamp::from_millis(0), "{written}");
     }
 
     #[test]

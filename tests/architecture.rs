@@ -35,7 +35,7 @@ fn the_table_of_floors_and_the_module_list_say_the_same() {
         }
         match line {
             r#"#[cfg(feature = "agent")]"# => of_agent = true,
-            "#[cfg(test)]" => of_tests = true,
+            "#[cfg(test)]" | source::FOR_FUZZING => of_tests = true,
             _ => {
                 let module = line.strip_prefix("pub ").unwrap_or(line).strip_prefix("mod ");
                 if let Some(module) = module.and_then(|rest| rest.strip_suffix(';')) {

@@ -306,7 +306,9 @@ impl Request {
         let segments: Vec<&str> = segments.iter().map(Cow::as_ref).collect();
         let route = match segments.as_slice() {
             ["v1", "sessions", session, rest @ ..] => {
-                let session = session_query(session, query.take("profile"))?;
+                // Encoded, it is a session of that name.
+                let any = path.split('/').nth(3) == Some(ANY_SESSION);
+                let session = session_query((!any).then_some(*session), query.take("profile"))?;
                 Route::of_session(session, rest)?
             }
             ["v1", "storage", "unlock"] => Route::UnlockStorage,
@@ -323,7 +325,7 @@ impl Request {
             ("GET", Route::Token) => Self::Token {
                 session: match query.take("session") {
                     Some(name) => SessionQuery::Named(legal("session", &name)?),
-                    None => session_query(ANY_SESSION, query.take("profile"))?,
+                    None => session_query(None, query.take("profile"))?,
                 },
                 min_validity: query.seconds("min_validity", MOST_VALIDITY)?.unwrap_or_default(),
                 kind: match query.take("kind").as_deref() {
@@ -435,10 +437,12 @@ struct MigrateBody {
 
 /// Stands for "the agent decides" where a path needs a session.
 const ANY_SESSION: &str = "-";
+const ENCODED_DASH: &str = "%2D";
 
 fn session_route(method: Method, session: &SessionQuery, rest: &str) -> (Method, String, Query) {
     let mut query = Query::default();
     let segment = match session {
+        SessionQuery::Named(name) if name.as_str() == ANY_SESSION => ENCODED_DASH.to_owned(),
         SessionQuery::Named(name) => encode(name.as_str()),
         SessionQuery::OfProfile(profile) => {
             query.add("profile", profile.as_str());
@@ -449,12 +453,12 @@ fn session_route(method: Method, session: &SessionQuery, rest: &str) -> (Method,
     (method, format!("/v1/sessions/{segment}{rest}"), query)
 }
 
-fn session_query(segment: &str, profile: Option<Cow<'_, str>>) -> Result<SessionQuery, Problem> {
-    match (segment, profile) {
-        (ANY_SESSION, Some(profile)) => legal("profile", &profile).map(SessionQuery::OfProfile),
-        (ANY_SESSION, None) => Ok(SessionQuery::Only),
-        (name, None) => legal("session", name).map(SessionQuery::Named),
-        (_, Some(_)) => Err(invalid("profile is for the session `-` only")),
+fn session_query(named: Option<&str>, profile: Option<Cow<'_, str>>) -> Result<SessionQuery, Problem> {
+    match (named, profile) {
+        (None, Some(profile)) => legal("profile", &profile).map(SessionQuery::OfProfile),
+        (None, None) => Ok(SessionQuery::Only),
+        (Some(name), None) => legal("session", name).map(SessionQuery::Named),
+        (Some(_), Some(_)) => Err(invalid("profile is for the session `-` only")),
     }
 }
 
@@ -534,6 +538,12 @@ mod tests {
             Request::Storage,
             Request::UnlockStorage { passphrase: None },
             Request::MigrateStorage { to: "file".to_owned(), passphrase: Some(Secret::new("p".to_owned())) },
+            Request::Logout { session: SessionQuery::Named("-".parse().unwrap()) },
+            Request::Token {
+                session: SessionQuery::Named("-".parse().unwrap()),
+                min_validity: Duration::ZERO,
+                kind: TokenKind::Access,
+            },
             Request::Reload,
             Request::Health,
         ] {

@@ -11,8 +11,14 @@
 //! - A line of the form `[…]` is a header however it is indented (botocore takes it for a continuation).
 //! - A repeated key or section adds to the first, the last value counts (botocore refuses the file).
 //! - Quotes around a value are part of it (Go strips them).
+//! - Blank lines within a value are left out, and a carriage return alone ends no line (botocore keeps the one and
+//!   knows the other).
+//!
+//! `agreement_tests` holds all of this against botocore.
 
 use std::borrow::Cow;
+
+use super::work;
 
 /// A file, read.
 #[derive(Debug, Default)]
@@ -103,6 +109,7 @@ enum Above {
 
 impl<'a> Reader<'a> {
     fn read(&mut self, number: usize, line: &'a str) {
+        work::did(1 + line.len());
         let indent = line.len() - line.trim_start().len();
         let text = without_comment(line).trim();
         if text.is_empty() {
@@ -178,6 +185,9 @@ impl<'a> Property<'a> {
             let Some(child) = Property::parse(line, text, &['=']) else { return Some(NOT_A_PROPERTY) };
             self.children.push(child);
             return None;
+        }
+        if let Cow::Borrowed(value) = self.value {
+            work::did(value.len());
         }
         let value = self.value.to_mut();
         value.push('\n');

@@ -4,14 +4,19 @@
 //! request means. Refuses to know: the file system and the environment (both are handed in). Invariant: a line
 //! that cannot be read costs that line, a section that makes no sense costs that section, never the file.
 
+#[cfg(test)]
+mod agreement_tests;
 mod catalog;
 mod ini;
+#[cfg(test)]
+mod linear_tests;
 mod network;
 mod profiles;
 mod sections;
 mod select;
 mod sessions;
 mod shim;
+pub(crate) mod work;
 
 pub use catalog::{Catalog, Diff, Place, Profile, Rejected, SessionDefinition, SourceFile, Sources, Warning};
 pub use select::SelectError;

@@ -11,6 +11,7 @@ use super::catalog::{Rejected, Warning};
 use super::profiles::Lead;
 use super::sections::{At, Files, Named, Section};
 use super::sessions::Draft;
+use super::work;
 use crate::env::Env;
 use crate::identity_center::partition::{self, Service};
 use crate::identity_center::{Endpoint, Endpoints, InvalidEndpoint};
@@ -122,7 +123,11 @@ impl Surroundings<'_> {
         let dual_stack = self.switch(section, "AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint")?;
         let choose = |service: Service| -> Result<Choice, Problem> {
             let custom = if ignore.is_some() { None } else { self.custom(service, section)? };
+            work::did(custom.map_or(0, |(text, _)| text.len().min(LONGEST_URL)));
             Ok(match custom {
+                Some((text, by)) if text.len() > LONGEST_URL => {
+                    Choice { endpoint: Err(InvalidEndpoint::NotAUrl), by, fips_not_used: fips }
+                }
                 Some((text, by)) => Choice { endpoint: text.parse(), by, fips_not_used: fips },
                 None => Choice {
                     endpoint: Ok(partition::resolve(service, &draft.region, fips.is_some(), dual_stack.is_some())),
@@ -133,7 +138,14 @@ impl Surroundings<'_> {
         };
         let ca_bundle = match (self.env.get_os("AWS_CA_BUNDLE"), section.and_then(|section| section.get("ca_bundle"))) {
             (Some(path), _) => Some((PathBuf::from(path), Decider::Variable("AWS_CA_BUNDLE"))),
-            (None, Some(path)) => Some((self.path(path.text), Decider::Line(path.at, "ca_bundle"))),
+            (None, Some(path)) => {
+                let by = Decider::Line(path.at, "ca_bundle");
+                if path.text.len() > LONGEST_PATH {
+                    return Err(Problem { by: Some(by), message: "ca_bundle: longer than a path can be".to_owned() });
+                }
+                work::did(path.text.len());
+                Some((self.path(path.text), by))
+            }
             (None, None) => None,
         };
         Ok(View { oidc: choose(Service::Oidc)?, portal: choose(Service::Portal)?, ca_bundle })
@@ -374,6 +386,9 @@ impl Item {
     }
 }
 
+/// Every profile that leads to a value goes over it, so that a long one would make reading quadratic.
+const LONGEST_URL: usize = 2048;
+const LONGEST_PATH: usize = 4096;
 /// The keys of a profile that say something about the network.
 const KEYS: [&str; 6] = [
     "services",

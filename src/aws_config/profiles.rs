@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::catalog::{Place, Profile, Rejected, Warning};
 use super::sections::{Files, Section, Sections, Value};
 use super::sessions::{self, Drafts};
-use super::shim;
+use super::{shim, work};
 use crate::api::TargetQuery;
 use crate::ids::{Grant, ProfileName, SessionName, TargetId};
 use crate::nearest::nearest;
@@ -254,7 +254,7 @@ fn process_place(section: &Section<'_>, files: &Files) -> Place {
 
 fn did_you_mean<'n>(wanted: &SessionName, known: impl Iterator<Item = &'n str>) -> String {
     // A suggestion per profile must not make the reading of a large file quadratic.
-    nearest(wanted.as_str(), known.take(MOST_SUGGESTED_FROM))
+    nearest(wanted.as_str(), known.take(MOST_SUGGESTED_FROM).inspect(|name| work::did(1 + name.len())))
         .map(|name| format!(" (did you mean {}?)", shown(name)))
         .unwrap_or_default()
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use super::catalog::{Place, Sources, Warning};
 use super::ini::{self, Complaint, Document, Property};
+use super::work;
 use crate::untrusted::shown;
 
 /// One of the two files.
@@ -112,6 +113,7 @@ impl<'a> Section<'a> {
         if all.is_empty() {
             *all = properties;
         } else {
+            work::did(properties.len());
             all.append(&mut properties);
         }
     }
@@ -124,6 +126,7 @@ impl<'a> Section<'a> {
 }
 
 fn sort(properties: &mut [Property<'_>]) {
+    work::did(properties.len());
     if properties.len() > A_HANDFUL {
         properties.sort_by(|one, other| one.key.cmp(&other.key));
     }
@@ -141,6 +144,7 @@ fn last<'s, 'a>(properties: &'s [Property<'a>], key: &str) -> Option<&'s Propert
         let end = properties.partition_point(|property| property.key.as_ref() <= key);
         &properties[end.saturating_sub(1)..end]
     };
+    work::did(candidates.len());
     candidates.iter().rfind(|property| property.key == key)
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Options {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// The JSON document that SDKs read
     #[default]
     Process,
@@ -61,7 +61,7 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
 }
 
 /// The lines of one format.
-fn format(format: Format, document: &CredentialDocument) -> Result<Secret, Failure> {
+pub(super) fn format(format: Format, document: &CredentialDocument) -> Result<Secret, Failure> {
     let key = &document.access_key_id;
     let legal_key =
         (16..=128).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());

@@ -13,6 +13,8 @@ mod command_tests;
 mod context;
 mod credentials;
 mod failure;
+#[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
+pub(crate) mod fuzz;
 mod json;
 mod login;
 mod logout;
@@ -23,6 +25,8 @@ mod refresh;
 mod reload;
 mod roles;
 mod run;
+#[cfg(test)]
+mod shell_tests;
 mod status;
 mod storage;
 mod table;

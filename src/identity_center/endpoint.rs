@@ -4,7 +4,7 @@
 //! host, no userinfo, no query, and no trailing slash, so equal endpoints are equal text.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use http::Uri;
@@ -58,6 +58,10 @@ impl FromStr for Endpoint {
     type Err = InvalidEndpoint;
 
     fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        // The parser lets other characters pass in a path, and an endpoint is shown in messages as it is.
+        if !text.trim().bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(InvalidEndpoint::NotAUrl);
+        }
         let uri: Uri = text.trim().parse().map_err(|_| InvalidEndpoint::NotAUrl)?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(InvalidEndpoint::NotAUrl);
@@ -66,6 +70,10 @@ impl FromStr for Endpoint {
             return Err(InvalidEndpoint::Userinfo);
         }
         if uri.query().is_some() || authority.host().is_empty() || text.contains('#') {
+            return Err(InvalidEndpoint::NotAUrl);
+        }
+        let (host, port) = authority.as_str().split_at(authority.host().len());
+        if !is_host(host) || !is_port(port) {
             return Err(InvalidEndpoint::NotAUrl);
         }
         let authority = authority.as_str().to_ascii_lowercase();
@@ -77,6 +85,20 @@ impl FromStr for Endpoint {
             _ => Err(InvalidEndpoint::NotAUrl),
         }
     }
+}
+
+/// The parser takes anything between brackets for an address.
+fn is_host(host: &str) -> bool {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(literal) => literal.parse::<Ipv6Addr>().is_ok(),
+        None => host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)),
+    }
+}
+
+/// Nothing, or a colon and a port: where the number is none, the HTTP client would go to another one.
+fn is_port(text: &str) -> bool {
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    text.is_empty() || text.strip_prefix(':').is_some_and(|port| digits(port) && port.parse::<u16>().is_ok())
 }
 
 impl fmt::Display for Endpoint {
@@ -135,6 +157,25 @@ mod tests {
         assert_eq!("http://localhost.example.com".parse::<Endpoint>(), Err(InvalidEndpoint::PlainHttp));
         assert_eq!("https://user:pw@example.com".parse::<Endpoint>(), Err(InvalidEndpoint::Userinfo));
         for wrong in ["", "example.com", "ftp://example.com", "https://", "https://h/?q", "https://h/#f", "file:///etc"]
+        {
+            assert_eq!(wrong.parse::<Endpoint>(), Err(InvalidEndpoint::NotAUrl), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_has_no_character_that_could_deceive_who_reads_it() {
+        for wrong in ["https://h/\u{202e}x", "https://h/é", "https://é/", "https://h/\u{200b}", "https://h/a b"] {
+            assert_eq!(wrong.parse::<Endpoint>(), Err(InvalidEndpoint::NotAUrl), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_names_a_host_and_a_port_that_there_can_be() {
+        for good in ["https://h:443", "https://a_b-c.d:1/x", "https://[2001:db8::1]", "https://192.0.2.1:65535"] {
+            assert!(good.parse::<Endpoint>().is_ok(), "{good}");
+        }
+        for wrong in
+            ["https://h:99999", "https://h:", "https://h:+1", "https://[::1", "https://[x:%]/", "https://a%41/"]
         {
             assert_eq!(wrong.parse::<Endpoint>(), Err(InvalidEndpoint::NotAUrl), "{wrong}");
         }

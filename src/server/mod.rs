@@ -11,6 +11,8 @@
 
 mod connection;
 mod convert;
+#[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
+pub(crate) mod fuzz;
 mod seat;
 
 use std::collections::HashMap;

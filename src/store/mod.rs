@@ -11,6 +11,8 @@ mod directory;
 mod disk;
 mod error;
 mod file;
+#[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
+pub(crate) mod fuzz;
 mod key;
 mod key_file;
 mod key_record;

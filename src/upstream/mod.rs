@@ -8,6 +8,8 @@
 mod body;
 mod connect;
 mod errors;
+#[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
+pub(crate) mod fuzz;
 mod http;
 mod https;
 mod oidc;

@@ -5,6 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+/// Before a module that is compiled for tests and for the fuzzer only.
+pub(crate) const FOR_FUZZING: &str = r#"#[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]"#;
+
 /// A source file.
 pub(crate) struct SourceFile {
     /// From the package's root.
@@ -21,14 +24,16 @@ impl SourceFile {
         (name != "lib" && name != "bin").then_some(name)
     }
 
-    /// Whether all of it is compiled for tests only.
+    /// Whether all of it is compiled for tests only, or for tests and the fuzzer.
     pub(crate) fn is_for_tests(&self) -> bool {
         let stem = self.path.trim_end_matches(".rs");
         let (directory, name) = stem.rsplit_once('/').unwrap_or(("", stem));
         let parent = ["mod.rs", "lib.rs"].iter().map(|file| format!("{directory}/{file}"));
         let declarations = parent.chain([format!("{directory}.rs")]).filter(|path| Path::new(&root(path)).exists());
-        let declared = format!("#[cfg(test)]\nmod {name};");
-        let here = declarations.into_iter().any(|path| read(&path).contains(&declared));
+        let declared = [format!("#[cfg(test)]\nmod {name};"), format!("{FOR_FUZZING}\npub(crate) mod {name};")];
+        let here =
+            declarations.map(|path| read(&path)).any(|text| declared.iter().any(|declared| text.contains(declared)))
+                || stem.starts_with("src/fuzzing/");
         // By its name where it is declared with `#[path]`.
         here || stem.contains("/tests/") || stem.ends_with("/tests") || stem.ends_with("_tests")
     }
