@@ -9,5 +9,6 @@
 pub mod crowd;
 pub mod fake;
 #[cfg(test)]
+#[cfg(not(target_os = "macos"))]
 pub mod keyring;
 pub mod sandbox;
