@@ -60,7 +60,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
     let configuration = read(&locations, env).map_err(AgentError::Source)?;
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
-    let loaded = store.load().map_err(AgentError::Store)?;
+    let mut loaded = store.load().map_err(AgentError::Store)?;
+    loaded.reports.extend(lock.report());
     for report in &loaded.reports {
         tracing::warn!(file = %report.file.display(), "{}", report.message);
     }

@@ -27,10 +27,16 @@ mod origin;
 mod real_clients;
 #[cfg(test)]
 mod stampede;
+#[cfg(test)]
+mod storage;
 mod support;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod trouble;
+#[cfg(test)]
+mod unsaved;
+#[cfg(test)]
+mod upgrades;
 #[cfg(test)]
 mod wire_faults;

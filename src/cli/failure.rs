@@ -55,6 +55,8 @@ pub(super) enum Failure {
     Agent(AgentError),
     /// Ctrl-C cannot be waited for.
     Signals(io::Error),
+    /// A passphrase cannot be read.
+    Passphrase(io::Error),
     /// What was to be printed cannot be written.
     Output(io::Error),
     /// All there is to say has been said.
@@ -67,7 +69,7 @@ impl Failure {
         match self {
             Self::Usage { .. } => Exit::Usage,
             Self::Client(error) => error.exit(),
-            Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) => Exit::Internal,
+            Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) | Self::Passphrase(_) => Exit::Internal,
             Self::UnknownSession { .. } => Exit::Configuration,
             Self::SignIn { code, .. } => code.exit(),
             Self::Path(error) => error.exit(),
@@ -123,7 +125,7 @@ impl Failure {
             Self::Client(ClientError::Io { source, .. }) => vec![source.to_string()],
             Self::Agent(error) => sources(error),
             Self::Answer(error) => vec![error.to_string()],
-            Self::Output(error) | Self::Signals(error) => vec![error.to_string()],
+            Self::Output(error) | Self::Signals(error) | Self::Passphrase(error) => vec![error.to_string()],
             _ => Vec::new(),
         }
     }
@@ -179,6 +181,7 @@ impl fmt::Display for Failure {
             Self::SignIn { message, .. } => formatter.write_str(message),
             Self::Agent(error) => error.fmt(formatter),
             Self::Signals(_) => formatter.write_str("signals cannot be handled"),
+            Self::Passphrase(_) => formatter.write_str("the passphrase cannot be read"),
             Self::Output(_) => formatter.write_str("the output cannot be written"),
             Self::Silent(_) => Ok(()),
         }

@@ -16,12 +16,14 @@ mod json;
 mod login;
 mod logout;
 mod paint;
+mod passphrase;
 mod qr;
 mod refresh;
 mod reload;
 mod roles;
 mod run;
 mod status;
+mod storage;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -47,6 +49,7 @@ use crate::paths::{self, SocketPath};
 use browser::{Surroundings, SystemBrowser};
 use context::{Context, Terminal};
 use failure::Failure;
+use passphrase::StandardInput;
 
 /// Signs in to AWS IAM Identity Center once, and serves credentials that stay fresh
 #[derive(Debug, Parser)]
@@ -78,6 +81,7 @@ enum Asking {
     Roles(roles::Options),
     Refresh(refresh::Options),
     Reload(reload::Options),
+    Storage(storage::Options),
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -108,7 +112,7 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
     };
     // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
-    if matches!(asking, Asking::Credentials(_) | Asking::Token(_)) {
+    if matches!(asking, Asking::Credentials(_) | Asking::Token(_) | Asking::Storage(_)) {
         let _ = hardening::harden();
     }
     let socket = SocketPath::find(env, arguments.socket.as_deref())?;
@@ -127,6 +131,7 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         surroundings,
         agent: &client,
         browser: &SystemBrowser { env, surroundings },
+        keyboard: &StandardInput,
         interrupted: &interrupted,
         stdout: &mut io::stdout(),
         stderr: &mut io::stderr(),
@@ -146,6 +151,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Roles(options) => roles::run(options, context),
         Asking::Refresh(options) => refresh::run(options, context),
         Asking::Reload(options) => reload::run(options, context),
+        Asking::Storage(options) => storage::run(options, context),
     }
 }
 
@@ -201,7 +207,19 @@ mod tests {
             Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
         assert_eq!(
             names,
-            ["run", "login", "logout", "status", "credentials", "token", "accounts", "roles", "refresh", "reload"]
+            [
+                "run",
+                "login",
+                "logout",
+                "status",
+                "credentials",
+                "token",
+                "accounts",
+                "roles",
+                "refresh",
+                "reload",
+                "storage"
+            ]
         );
         let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();
         assert_eq!(help(&["sso-agent", "--help"]).kind(), clap::error::ErrorKind::DisplayHelp);
@@ -227,6 +245,11 @@ mod tests {
             "status --min-validity 1h",
             "login --timeout 1d",
             "login --flow magic",
+            "storage",
+            "storage migrate",
+            "storage migrate --to none",
+            "storage migrate --to passphrase secret",
+            "storage unlock secret",
             "adopt",
             "",
         ] {
@@ -239,6 +262,8 @@ mod tests {
             "--socket /run/x login corp --flow device --no-browser --json --timeout 5m --force --new-session",
             "token --kind id --min-validity 90",
             "logout --all",
+            "storage migrate --to systemd-credential --json",
+            "storage status --json --socket /run/x",
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
         ] {

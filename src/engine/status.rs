@@ -110,7 +110,7 @@ impl State {
             line: 0,
             message: report.message.clone(),
         });
-        configured.chain(stored).collect()
+        configured.chain(self.storage_warning()).chain(stored).collect()
     }
 }
 

@@ -9,7 +9,8 @@ use super::event::{Effect, Waiter, WaiterId};
 use super::session::Session;
 use super::state::State;
 use super::words;
-use crate::api::{Code, Problem, Response, StorageReport, StorageStatus};
+use crate::api::{Code, Problem, Response, StorageReport, StorageStatus, WarningEntry};
+use crate::settings::KeyKind;
 use crate::store::{ClientRecord, Inventory, Loaded, Manage, ManageError, Protection, Record};
 use crate::time::Now;
 
@@ -98,6 +99,25 @@ impl State {
             message: awaited.map(|awaited| awaited.message.clone()),
             hint: awaited.map(|awaited| awaited.hint.clone()),
         }
+    }
+
+    /// The place for the key was decided once: a setting that says another one changes nothing by itself.
+    pub(super) fn storage_warning(&self) -> Option<WarningEntry> {
+        let settings = &self.configuration.settings;
+        let (wanted, key) = (settings.storage.key, self.protection.key);
+        if wanted == KeyKind::Auto || wanted.as_str() == key {
+            return None;
+        }
+        let wanted = wanted.as_str();
+        let message = if key == KeyKind::None.as_str() || wanted == KeyKind::None.as_str() {
+            format!("storage.key is \"{wanted}\" now; the agent keeps to \"{key}\" until it is started again")
+        } else {
+            format!(
+                "storage.key is \"{wanted}\", but the key is kept as \"{key}\", and that stays so until: sso-agent \
+                 storage migrate --to {wanted}"
+            )
+        };
+        Some(WarningEntry { file: settings.file.display().to_string(), line: 0, message })
     }
 
     fn storage_report(&self, inventory: Inventory) -> StorageReport {

@@ -24,18 +24,30 @@ pub(super) struct Asking<T> {
 type Number = u64;
 
 impl<T: Send + 'static> Asking<T> {
-    /// Starts asking: at once, and after every refusal again, each time after a longer pause.
+    /// Starts asking: at once if it is said how, and after every refusal again, each time after a longer pause.
     pub(super) fn start(
         mut ask: impl FnMut(&Asked) -> Result<T, OpenError> + Send + 'static,
-        first: Asked,
+        first: Option<Asked>,
         waker: Waker,
     ) -> Self {
         let (asks, asked) = channel();
         let (answer, answers) = channel();
         std::thread::spawn(move || {
-            let mut next = (FIRST, first);
-            let mut pause = FIRST_PAUSE;
+            let mut pause = if first.is_some() { FIRST_PAUSE } else { LONGEST_PAUSE };
+            let mut first = first;
             loop {
+                let next = match first.take() {
+                    Some(first) => (FIRST, first),
+                    None => match asked.recv_timeout(pause) {
+                        Ok(asked) => asked,
+                        // Nobody is there to be prompted: an agent that asks by itself asks silently.
+                        Err(RecvTimeoutError::Timeout) => {
+                            pause = (pause * 2).min(LONGEST_PAUSE);
+                            (BY_ITSELF, Asked::default())
+                        }
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    },
+                };
                 let outcome = ask(&next.1);
                 let done = outcome.is_ok();
                 if answer.send((next.0, outcome)).is_err() {
@@ -47,13 +59,6 @@ impl<T: Send + 'static> Asking<T> {
                 if done {
                     return;
                 }
-                next = match asked.recv_timeout(pause) {
-                    Ok(asked) => asked,
-                    // Nobody is there to be prompted: an agent that asks by itself asks silently.
-                    Err(RecvTimeoutError::Timeout) => (BY_ITSELF, Asked::default()),
-                    Err(RecvTimeoutError::Disconnected) => return,
-                };
-                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         });
         Self { asks, answers, asked: FIRST }

@@ -33,17 +33,21 @@ pub(super) struct KeyRecord {
     /// The directory of the records sealed with it, in the state directory.
     #[serde(default = "first_records")]
     pub(super) records: String,
-    /// What a migration has yet to remove: the new key and its copies until the switch, the old ones after it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) leftover: Option<Leftover>,
+    /// What migrations have yet to remove: the new key and its copies until the switch, the old ones after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) leftovers: Vec<Leftover>,
 }
 
 /// A key that nothing depends on, and the records sealed with it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Leftover {
     pub(super) key_id: KeyId,
-    pub(super) kind: KeyPlace,
+    /// [`KeyPlace`], or one that only another version knows.
+    pub(super) kind: String,
     pub(super) records: String,
+    /// Whether its records are but copies of those that count, or were the ones that counted.
+    #[serde(default)]
+    pub(super) copies: bool,
 }
 
 /// The key at hand.
@@ -61,14 +65,35 @@ impl KeyRecord {
             .read(KEY_RECORD, LARGEST_KEY_RECORD)
             .map_err(|source| OpenError::Store(StoreError::Io { doing: "read", path: path(), source }))?;
         content
-            .map(|content| serde_json::from_slice(&content))
+            .map(|content| serde_json::from_slice(&content).and_then(Self::sound))
             .transpose()
             .map_err(|source| OpenError::KeyRecordDamaged { path: path(), source })
     }
 
+    /// Names nothing outside the state directory, and nothing to be removed that is in use.
+    fn sound(self) -> serde_json::Result<Self> {
+        let name_is_legal = |name: &str| {
+            name.strip_prefix(RECORDS).is_some_and(|rest| {
+                rest.is_empty() || rest.strip_prefix('.').is_some_and(|id| id.parse::<KeyId>().is_ok())
+            })
+        };
+        let in_use = |leftover: &Leftover| {
+            let one_of_its_kind = leftover.kind == KeyPlace::File.as_str() && leftover.kind == self.kind;
+            one_of_its_kind || leftover.key_id == self.key_id || leftover.records == self.records
+        };
+        let of_leftovers = self.leftovers.iter().all(|leftover| name_is_legal(&leftover.records));
+        if !of_leftovers || !name_is_legal(&self.records) {
+            return Err(serde::de::Error::custom("it names a directory that is none of records"));
+        }
+        if self.leftovers.iter().any(in_use) {
+            return Err(serde::de::Error::custom("what it says is left over is in use"));
+        }
+        Ok(self)
+    }
+
     pub(super) fn of(key_id: KeyId, place: KeyPlace, key: &KeyBytes, records: String) -> Self {
         let check = Some(check(&key_id, key));
-        Self { key_id, kind: place.to_string(), check, records, leftover: None }
+        Self { key_id, kind: place.to_string(), check, records, leftovers: Vec::new() }
     }
 
     pub(super) fn write(&self, state: &PrivateDirectory) -> Result<(), StoreError> {
@@ -118,7 +143,7 @@ pub(super) fn obtain(
     };
     let mut nowhere = None;
     for place in choices {
-        match first(state, places.source(*place, asked).as_mut()) {
+        match first(state, places.source(*place, asked).as_mut(), None) {
             // Only "there is no such place" leads on to the next: one that is locked is waited for.
             Err(OpenError::NoSuchPlace { kind, why }) => {
                 tracing::debug!(%kind, why, "no place for the key");
@@ -144,16 +169,25 @@ fn recorded(
         }
         Answer::Found(_) => Err(OpenError::WrongKey { kind, state: here() }),
         Answer::NotYet { remedy } => Err(OpenError::KeyNotAvailable { kind, remedy }),
+        // Another credential would not do: this is not the hint on how to make one.
+        Answer::Nowhere { why } if kind == KeyPlace::SystemdCredential => {
+            let remedy = format!("{why}: start the agent from the unit that has the one it was first started with");
+            Err(OpenError::KeyNotAvailable { kind, remedy })
+        }
         Answer::Nowhere { why } => Err(OpenError::NoSuchPlace { kind, why }),
         Answer::Absent => match sealed_anywhere(state)? {
-            0 => first(state, source),
+            0 => first(state, source, Some(record)),
             sealed => Err(OpenError::KeyMissing { kind, state: here(), sealed }),
         },
     }
 }
 
 /// The first key of a state directory in which nothing is sealed.
-fn first(state: &Arc<PrivateDirectory>, source: &mut dyn KeySource) -> Result<Obtained, OpenError> {
+fn first(
+    state: &Arc<PrivateDirectory>,
+    source: &mut dyn KeySource,
+    before: Option<KeyRecord>,
+) -> Result<Obtained, OpenError> {
     let place = source.kind();
     let id = KeyId::random().ok_or(OpenError::Store(StoreError::Crypto))?;
     let (key, create) = match source.read(&id).map_err(OpenError::Key)? {
@@ -166,7 +200,11 @@ fn first(state: &Arc<PrivateDirectory>, source: &mut dyn KeySource) -> Result<Ob
     };
     // The record first: a crash between the two leaves a record without key and nothing sealed, which is made anew;
     // the other way round a key could stay in a keyring that nobody remembers.
-    let record = KeyRecord::of(id, place, &key, first_records());
+    let mut record = KeyRecord::of(id, place, &key, first_records());
+    if let Some(before) = before {
+        // What was left over still is.
+        (record.records, record.leftovers) = (before.records, before.leftovers);
+    }
     record.write(state).map_err(OpenError::Store)?;
     if create {
         source.create(&record.key_id, &key).map_err(OpenError::Key)?;
@@ -191,7 +229,7 @@ pub(super) fn sealed_anywhere(state: &PrivateDirectory) -> Result<usize, OpenErr
 /// What helps when records exist and their key does not.
 pub(super) fn restore(what: &str, state: &Path) -> String {
     format!(
-        "put {what} back from a backup; without it the stored sign-ins are lost: then move {0}, {1} and {2} away and \
+        "put {what} back from a backup; without it the stored sign-ins are lost: then move {0}*, {1} and {2} away and \
          sign in again",
         quoted(&state.join(RECORDS)),
         quoted(&state.join(KEY_FILE)),
@@ -336,5 +374,51 @@ mod tests {
         ask(&state, KeyKind::Auto, NOWHERE).unwrap();
         seal_something(&state);
         ask(&state, KeyKind::Auto, NOWHERE).unwrap();
+    }
+
+    #[test]
+    fn a_key_record_that_would_lead_elsewhere_or_remove_what_is_in_use_is_damaged() {
+        let (sandbox, state) = state();
+        ask(&state, KeyKind::Auto, NOWHERE).unwrap();
+        seal_something(&state);
+        let good: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(sandbox.path().join(KEY_RECORD)).unwrap()).unwrap();
+        let other = "0123456789abcdef0123456789abcdef";
+        let left = |key_id: &serde_json::Value, kind: &str, records: &str| serde_json::json!([{"key_id": key_id, "kind": kind, "records": records}]);
+        let (own, another) = (good["key_id"].clone(), serde_json::Value::from(other));
+        for (member, value) in [
+            ("records", "../elsewhere".into()),
+            ("records", "/etc".into()),
+            ("records", "".into()),
+            ("key_id", "short".into()),
+            ("leftovers", left(&own, "keyring", "records.0123456789abcdef0123456789abcdef")),
+            ("leftovers", left(&another, "keyring", "records")),
+            ("leftovers", left(&another, "file", "records.0123456789abcdef0123456789abcdef")),
+            ("leftovers", left(&another, "keyring", "..")),
+        ] {
+            let mut odd = good.clone();
+            odd[member] = value;
+            std::fs::write(sandbox.path().join(KEY_RECORD), odd.to_string()).unwrap();
+            let error = ask(&state, KeyKind::Auto, NOWHERE).err().unwrap();
+            assert!(matches!(error, OpenError::KeyRecordDamaged { .. }), "{member}: {error}");
+        }
+        for odd in [" ".repeat(1 << 20), format!("{good}{}", "x".repeat(5000)), "null".to_owned(), String::new()] {
+            std::fs::write(sandbox.path().join(KEY_RECORD), odd).unwrap();
+            assert!(matches!(ask(&state, KeyKind::Auto, NOWHERE), Err(OpenError::KeyRecordDamaged { .. })));
+        }
+        std::fs::remove_file(sandbox.path().join(KEY_RECORD)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", sandbox.path().join(KEY_RECORD)).unwrap();
+        assert!(matches!(ask(&state, KeyKind::Auto, NOWHERE), Err(OpenError::Store(StoreError::Io { .. }))));
+        std::fs::remove_file(sandbox.path().join(KEY_RECORD)).unwrap();
+        std::fs::write(sandbox.path().join(KEY_RECORD), good.to_string()).unwrap();
+        ask(&state, KeyKind::Auto, NOWHERE).unwrap();
+    }
+
+    #[test]
+    fn a_credential_that_was_decided_for_and_is_missing_is_not_to_be_made_anew() {
+        let (_sandbox, state) = state();
+        ask(&state, KeyKind::SystemdCredential, FOUND).unwrap();
+        let error = ask(&state, KeyKind::SystemdCredential, NOWHERE).err().unwrap();
+        assert!(error.hint().contains("first started with"), "{}", error.hint());
     }
 }

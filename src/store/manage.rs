@@ -71,8 +71,12 @@ pub enum ManageError {
     StillClosed(String, String),
     /// The new place cannot keep a key now: which, and why.
     PlaceNotAvailable(KeyPlace, String),
+    /// A key that nobody knows is in the new place.
+    Occupied(KeyPlace),
     /// What an earlier migration left in this place cannot be removed yet.
-    Unfinished(KeyPlace),
+    Unfinished(String),
+    /// The disk failed while the keys were switched: which one counts is known when `key.json` can be read again.
+    HalfDone,
     /// What was written did not read back the same.
     NotVerified,
     /// The key is there, and the records still cannot be read.
@@ -92,7 +96,13 @@ impl ManageError {
         match self {
             Self::NothingKept => Some("change storage.key in config.toml and start the agent again".to_owned()),
             Self::StillClosed(_, hint) => Some(hint.clone()),
-            Self::Unfinished(place) => Some(format!("make the {place} available and start the agent again")),
+            Self::Occupied(KeyPlace::File) => {
+                Some("move the file named key away from the state directory, if nothing needs it".to_owned())
+            }
+            Self::Unfinished(place) => {
+                Some(format!("make the {} available and start the agent again", crate::untrusted::shown(place)))
+            }
+            Self::HalfDone => Some("see: sso-agent storage status".to_owned()),
             Self::Directory(error) => Some(error.hint()),
             Self::Key(error) => Some(error.hint()),
             _ => None,
@@ -108,9 +118,12 @@ impl fmt::Display for ManageError {
             Self::NoPassphrase => formatter.write_str("a passphrase is needed"),
             Self::StillClosed(message, _) => formatter.write_str(message),
             Self::PlaceNotAvailable(place, why) => write!(formatter, "the {place} cannot keep a key now: {why}"),
+            Self::Occupied(place) => write!(formatter, "there is a key in the {place} that is not in use"),
             Self::Unfinished(place) => {
+                let place = crate::untrusted::shown(place);
                 write!(formatter, "what an earlier migration left in the {place} cannot be removed yet")
             }
+            Self::HalfDone => formatter.write_str("the disk failed in the middle of the switch from key to key"),
             Self::NotVerified => {
                 formatter.write_str("what was written did not read back the same; the old key is still in use")
             }

@@ -26,6 +26,8 @@ struct Ring {
     items: BTreeMap<String, KeyBytes>,
     locked: bool,
     broken: bool,
+    /// Keeps what it should let go.
+    stuck: bool,
 }
 
 struct Keyring(Arc<Mutex<Ring>>);
@@ -53,7 +55,7 @@ impl KeySource for Keyring {
 
     fn remove(&mut self, id: &KeyId) -> Result<(), KeyError> {
         let mut ring = self.0.lock().unwrap();
-        if ring.locked {
+        if ring.locked || ring.stuck {
             return Err(KeyError::Place {
                 kind: KeyPlace::Keyring,
                 source: "locked".into(),
@@ -110,6 +112,24 @@ impl House {
         loaded.records
     }
 
+    fn key_record(&self) -> String {
+        std::fs::read_to_string(self.sandbox.path().join(KEY_RECORD)).unwrap()
+    }
+
+    fn migration<'m>(&'m self, vault: &'m Vault, places: &'m Arc<dyn Places>, to: KeyPlace) -> Migration<'m> {
+        Migration {
+            state: self.lock.directory(),
+            places,
+            asked: &NOBODY,
+            from: vault.unsealed().unwrap(),
+            from_record: KeyRecord::read(self.lock.directory()).unwrap().unwrap(),
+            id: KeyId::random().unwrap(),
+            to,
+            key: None,
+            moved: None,
+        }
+    }
+
     fn keys(&self) -> usize {
         self.world.keyring.lock().unwrap().items.len() + usize::from(self.sandbox.path().join(KEY_FILE).exists())
     }
@@ -120,6 +140,8 @@ impl House {
         names
     }
 }
+
+const NOBODY: Asked = Asked { by_a_person: false, passphrase: None };
 
 fn to(place: KeyPlace) -> Manage {
     Manage::Migrate { to: place, passphrase: None }
@@ -163,17 +185,7 @@ fn a_migration_cut_off_after_any_step_loses_nothing_and_leaves_nothing() {
             let (house, records) = House::new(from);
             let vault = house.open(KeyKind::Auto);
             let places: Arc<dyn Places> = Arc::clone(&house.world) as Arc<dyn Places>;
-            let asked = Asked::default();
-            let mut migration = Migration {
-                state: house.lock.directory(),
-                places: &places,
-                asked: &asked,
-                from: vault.unsealed().unwrap(),
-                from_record: KeyRecord::read(house.lock.directory()).unwrap().unwrap(),
-                id: KeyId::random().unwrap(),
-                to: place,
-                key: None,
-            };
+            let mut migration = house.migration(&vault, &places, place);
             for step in &STEPS[..cut] {
                 step(&mut migration).unwrap();
             }
@@ -200,23 +212,182 @@ fn a_key_that_does_not_read_back_is_not_switched_to() {
 }
 
 #[test]
-fn a_place_that_is_locked_gets_nothing_and_what_an_earlier_attempt_left_there_is_awaited() {
+fn a_place_that_is_locked_gets_nothing_and_nothing_is_announced() {
     let (house, records) = House::new(KeyKind::File);
     house.world.keyring.lock().unwrap().locked = true;
     let mut vault = house.open(KeyKind::Auto);
+    let before = house.key_record();
     let error = vault.manage(to(KeyPlace::Keyring)).unwrap_err();
     assert!(matches!(error, ManageError::PlaceNotAvailable(KeyPlace::Keyring, _)), "{error}");
+    assert_eq!(house.key_record(), before);
+    // Another place does not have to wait for that one.
+    vault.manage(Manage::Migrate { to: KeyPlace::Passphrase, passphrase: typed("correct horse") }).unwrap();
+    drop(vault);
+    let mut vault = house.open(KeyKind::Auto);
+    same(vault.manage(Manage::Unlock { passphrase: typed("correct horse") }).unwrap().unwrap().records, &records);
+}
+
+#[test]
+fn what_a_migration_left_in_a_place_that_is_locked_is_named_until_it_can_be_removed() {
+    let (house, records) = House::new(KeyKind::File);
+    let mut vault = house.open(KeyKind::Auto);
+    vault.load().unwrap();
+    vault.manage(to(KeyPlace::Keyring)).unwrap();
+    house.world.keyring.lock().unwrap().stuck = true;
+    // Twice over the place that keeps what it should let go.
+    for _ in 0..2 {
+        vault.manage(to(KeyPlace::File)).unwrap();
+        vault.manage(to(KeyPlace::Keyring)).unwrap();
+    }
+    vault.manage(to(KeyPlace::File)).unwrap();
+    drop(vault);
+    assert_eq!((house.keys(), house.names().len()), (4, 1));
+    same(house.after_a_start(), &records);
+    house.world.keyring.lock().unwrap().stuck = false;
+    same(house.after_a_start(), &records);
+    assert_eq!((house.keys(), house.names().len()), (1, 1));
+    assert!(!house.key_record().contains("leftovers"));
+}
+
+#[test]
+fn a_second_migration_does_not_forget_what_a_refused_one_left_behind() {
+    let (house, records) = House::new(KeyKind::File);
+    let mut vault = house.open(KeyKind::Auto);
+    vault.load().unwrap();
+    {
+        let mut ring = house.world.keyring.lock().unwrap();
+        (ring.broken, ring.stuck) = (true, true);
+    }
+    vault.manage(to(KeyPlace::Keyring)).unwrap_err();
+    vault.manage(Manage::Migrate { to: KeyPlace::Passphrase, passphrase: typed("correct horse") }).unwrap();
+    house.world.keyring.lock().unwrap().stuck = false;
+    drop(vault);
+    let mut vault = house.open(KeyKind::Auto);
+    same(vault.manage(Manage::Unlock { passphrase: typed("correct horse") }).unwrap().unwrap().records, &records);
+    assert_eq!((house.keys(), house.names().len()), (0, 1));
+}
+
+#[test]
+fn a_full_disk_refuses_a_migration_and_changes_nothing() {
+    let (house, records) = House::new(KeyKind::File);
+    let state = Arc::clone(house.lock.directory());
+    let mut vault = house.open(KeyKind::Auto);
+    vault.load().unwrap();
+    for step in super::super::file::STEPS_BEFORE_THE_NAME {
+        state.fail_at(Some(step));
+        vault.manage(to(KeyPlace::Keyring)).unwrap_err();
+        state.fail_at(None);
+        assert_eq!(vault.protection().key, "file", "{step:?}");
+        vault.save(&records[1]).unwrap();
+        assert_eq!((house.keys(), house.names().len()), (1, 1), "{step:?}");
+    }
     drop(vault);
     same(house.after_a_start(), &records);
-    // What was announced could not be cleared away: it stays named until it can.
-    assert!(std::fs::read_to_string(house.sandbox.path().join(KEY_RECORD)).unwrap().contains("leftover"));
-    house.world.keyring.lock().unwrap().locked = false;
+}
+
+#[test]
+fn after_a_switch_that_the_disk_did_not_confirm_records_go_to_where_the_next_start_looks() {
+    let (house, records) = House::new(KeyKind::File);
+    let state = Arc::clone(house.lock.directory());
+    let vault = house.open(KeyKind::Auto);
+    let places: Arc<dyn Places> = Arc::clone(&house.world) as Arc<dyn Places>;
+    let mut migration = house.migration(&vault, &places, KeyPlace::Keyring);
+    for step in &STEPS[..4] {
+        step(&mut migration).unwrap();
+    }
+    state.fail_at(Some(super::super::file::Step::SyncDirectory));
+    STEPS[4](&mut migration).unwrap();
+    let moved = migration.moved.unwrap();
+    assert!(!moved.durable);
+    state.fail_at(None);
+    let Record::Tokens(mut newer) = records[1].clone() else { panic!("tokens") };
+    newer.signed_in_at = crate::time::Timestamp::from_secs(4_000_000_000);
+    let newer = Record::Tokens(newer);
+    let mut disk = moved.disk;
+    disk.save(&newer).unwrap();
+    drop(vault);
+    same(house.after_a_start(), &[newer]);
+}
+
+#[test]
+fn a_copy_whose_original_was_deleted_is_not_brought_back() {
+    let (house, records) = House::new(KeyKind::File);
+    let vault = house.open(KeyKind::Auto);
+    let places: Arc<dyn Places> = Arc::clone(&house.world) as Arc<dyn Places>;
+    let mut migration = house.migration(&vault, &places, KeyPlace::Keyring);
+    for step in &STEPS[..4] {
+        step(&mut migration).unwrap();
+    }
+    drop(migration);
+    drop(vault);
+    // The copies could not be cleared away at once, and the user has signed out meanwhile.
+    let name = seal::file_name(&"corp".parse().unwrap(), super::super::RecordKind::Tokens);
+    std::fs::remove_file(house.sandbox.path().join(RECORDS).join(name)).unwrap();
+    let mut vault = house.open(KeyKind::Auto);
+    let loaded = vault.load().unwrap();
+    assert_eq!((loaded.records.len(), loaded.reports.len()), (2, 0));
+    assert_eq!(vault.inventory().set_aside, 0);
+    vault.save(&records[1]).unwrap();
+}
+
+#[test]
+fn what_is_left_over_is_never_moved_over_what_counts() {
+    let (house, records) = House::new(KeyKind::File);
     let mut vault = house.open(KeyKind::Auto);
     vault.load().unwrap();
     vault.manage(to(KeyPlace::Keyring)).unwrap();
     drop(vault);
+    // As if the old directory could not be emptied: in it what another key has sealed, under a name that is in use.
+    let stray = "0123456789abcdef0123456789abcdef";
+    let name = seal::file_name(&"corp".parse().unwrap(), super::super::RecordKind::Tokens);
+    let header = br#"{"magic":"sso-agent-record","version":99}"#;
+    let old = house.lock.directory().prepare_child(&format!("{RECORDS}.{stray}")).unwrap();
+    old.replace(&name, &[&header[..], b"\nwhatever"].concat()).unwrap();
+    let mut record = KeyRecord::read(house.lock.directory()).unwrap().unwrap();
+    record.leftovers.push(Leftover {
+        key_id: stray.parse().unwrap(),
+        kind: "moon".to_owned(),
+        records: format!("{RECORDS}.{stray}"),
+        copies: false,
+    });
+    record.write(house.lock.directory()).unwrap();
     same(house.after_a_start(), &records);
-    assert!(!std::fs::read_to_string(house.sandbox.path().join(KEY_RECORD)).unwrap().contains("leftover"));
+    assert_eq!((house.names().len(), house.open(KeyKind::Auto).inventory().set_aside), (1, 1));
+    // A place of another version stays named, and stands in nobody's way.
+    assert!(house.key_record().contains("moon"));
+    let mut vault = house.open(KeyKind::Auto);
+    vault.load().unwrap();
+    vault.manage(to(KeyPlace::File)).unwrap();
+}
+
+#[test]
+fn a_key_file_that_nobody_knows_is_neither_used_nor_removed() {
+    let (house, records) = House::new(KeyKind::Keyring);
+    let stray = house.sandbox.path().join(KEY_FILE);
+    std::fs::write(&stray, KeyBytes::random().unwrap().to_text().as_bytes()).unwrap();
+    std::fs::set_permissions(&stray, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let mut vault = house.open(KeyKind::Auto);
+    let error = vault.manage(to(KeyPlace::File)).unwrap_err();
+    assert!(matches!(error, ManageError::Occupied(KeyPlace::File)), "{error}");
+    drop(vault);
+    same(house.after_a_start(), &records);
+    assert!(stray.exists());
+}
+
+#[test]
+fn records_that_cannot_be_read_are_asked_for_again_when_they_can() {
+    use std::os::unix::fs::PermissionsExt;
+    let (house, records) = House::new(KeyKind::File);
+    let directory = house.sandbox.path().join(RECORDS);
+    std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o750)).unwrap();
+    let mut vault = house.open(KeyKind::Auto);
+    let awaited = vault.protection().awaited.unwrap();
+    assert!(awaited.hint.starts_with("chmod 700"), "{awaited:?}");
+    assert_eq!(vault.protection().key, "file");
+    let error = vault.manage(Manage::Unlock { passphrase: None }).unwrap_err();
+    assert!(error.hint().unwrap().starts_with("chmod 700"), "{error}");
+    std::fs::set_permissions(&directory, PermissionsExt::from_mode(0o700)).unwrap();
+    same(vault.manage(Manage::Unlock { passphrase: None }).unwrap().unwrap().records, &records);
 }
 
 #[test]

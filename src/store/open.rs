@@ -139,7 +139,7 @@ impl OpenError {
             }
             Self::UnknownKind { .. } => "run the newer version of sso-agent that wrote it".to_owned(),
             Self::RecordsExist { path } => format!(
-                "set storage.key = \"auto\" and sign out, then move {} away; or keep storage.key = \"auto\"",
+                "set storage.key = \"auto\" and sign out, then move {}* away; or keep storage.key = \"auto\"",
                 super::directory::quoted(path)
             ),
         }

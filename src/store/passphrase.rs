@@ -18,8 +18,9 @@ pub(super) struct Passphrase {
 }
 
 impl Passphrase {
-    pub(super) const fn new(typed: Option<Secret>) -> Self {
-        Self { typed }
+    /// Nothing typed is no passphrase.
+    pub(super) fn new(typed: Option<Secret>) -> Self {
+        Self { typed: typed.filter(|typed| !typed.is_empty()) }
     }
 }
 

@@ -10,7 +10,8 @@ use std::sync::{Arc, OnceLock};
 use super::asking::{Asking, DEADLINE, DEADLINE_OF_DERIVATION, Waker};
 use super::directory::PrivateDirectory;
 use super::disk::{DAMAGED, DiskStore, LARGEST_RECORD, is_record};
-use super::key_record::{KeyRecord, Obtained, obtain};
+use super::key::{KeyId, KeyPlace};
+use super::key_record::{KeyRecord, Obtained, RECORDS, obtain, sealed_anywhere};
 use super::migrate;
 use super::open::OpenError;
 use super::places::{Asked, Places};
@@ -29,14 +30,8 @@ pub struct Vault {
 }
 
 enum Door {
-    Open(Box<Unsealed>),
+    Open(Box<DiskStore>),
     Closed { asking: Asking<Obtained>, why: OpenError },
-}
-
-/// The records and their key.
-pub(super) struct Unsealed {
-    pub(super) disk: DiskStore,
-    pub(super) record: KeyRecord,
 }
 
 impl Vault {
@@ -44,7 +39,7 @@ impl Vault {
         let waker: Waker = Arc::new(OnceLock::new());
         // At the start the user may well be there: they have just logged in, or typed the command.
         let asked = Asked { by_a_person: true, passphrase: None };
-        let asking = ask(state, &places, wanted, asked, &waker);
+        let asking = ask(state, &places, wanted, Some(asked), &waker);
         let first = asking.answer_within(DEADLINE);
         let mut vault = Self {
             state: Arc::clone(state),
@@ -69,9 +64,9 @@ impl Vault {
     }
 
     #[cfg(test)]
-    pub(super) fn unsealed(&self) -> Option<&Unsealed> {
+    pub(super) fn unsealed(&self) -> Option<&DiskStore> {
         match &self.door {
-            Door::Open(unsealed) => Some(unsealed),
+            Door::Open(disk) => Some(disk.as_ref()),
             Door::Closed { .. } => None,
         }
     }
@@ -79,25 +74,32 @@ impl Vault {
     /// Takes an answer. Says whether the key is there now.
     fn answered(&mut self, answer: Result<Obtained, OpenError>) -> bool {
         let Door::Closed { why, .. } = &mut self.door else { return false };
-        match answer.and_then(|obtained| unseal(&self.state, &self.places, obtained)) {
-            Ok(unsealed) => {
-                self.door = Door::Open(Box::new(unsealed));
-                true
+        let error = match answer.map(|obtained| unseal(&self.state, &self.places, obtained)) {
+            Ok(Ok(disk)) => {
+                self.door = Door::Open(Box::new(disk));
+                return true;
             }
-            Err(error) => {
-                if why.to_string() != error.to_string() {
-                    tracing::warn!("{error}; {}", error.hint());
-                }
-                *why = error;
-                false
+            // The key is there, and nobody asks for it any more.
+            Ok(Err(error)) => {
+                self.close(error);
+                return false;
             }
+            Err(error) => error,
+        };
+        if why.to_string() != error.to_string() {
+            tracing::warn!("{error}; {}", error.hint());
         }
+        *why = error;
+        false
     }
 
-    /// The records could not be read after all: ask again until they can.
-    fn close(&mut self, why: OpenError) {
-        let asking = ask(&self.state, &self.places, self.wanted, Asked::default(), &self.waker);
-        self.door = Door::Closed { asking, why };
+    /// The records could not be read after all: ask again, after a while, until they can.
+    fn close(&mut self, error: OpenError) {
+        if !matches!(&self.door, Door::Closed { why, .. } if why.to_string() == error.to_string()) {
+            tracing::warn!("{error}; {}", error.hint());
+        }
+        let asking = ask(&self.state, &self.places, self.wanted, None, &self.waker);
+        self.door = Door::Closed { asking, why: error };
     }
 
     fn key_not_available(&self) -> StoreError {
@@ -108,26 +110,27 @@ impl Vault {
         StoreError::KeyNotAvailable { message, hint }
     }
 
-    /// Where the key is, if that was decided.
-    fn decided(&self) -> Option<super::KeyPlace> {
-        KeyRecord::read(&self.state).ok().flatten()?.place(&self.state).ok()
-    }
-
     /// The sessions whose tokens are sealed, as far as the headers say; those are not authenticated without the key.
     fn sealed_sessions(&self) -> BTreeSet<SessionName> {
-        let Ok(Some(records)) = self.records() else { return BTreeSet::new() };
-        let names = records.names().unwrap_or_default();
-        let tokens = names.iter().filter(|name| is_record(name) && name.starts_with("tokens-"));
-        tokens.filter_map(|name| seal::session_of(&records.read(name, LARGEST_RECORD).ok()??)).collect()
+        let mut sessions = BTreeSet::new();
+        for records in self.records() {
+            let names = records.names().unwrap_or_default();
+            for name in names.iter().filter(|name| is_record(name) && name.starts_with("tokens-")) {
+                let content = records.read(name, LARGEST_RECORD).ok().flatten();
+                sessions.extend(content.and_then(|content| seal::session_of(&content)));
+            }
+        }
+        sessions
     }
 
-    /// The directory of the records, as far as is known without the key.
-    fn records(&self) -> Result<Option<PrivateDirectory>, OpenError> {
-        let name = match KeyRecord::read(&self.state)? {
-            Some(record) => record.records,
-            None => super::key_record::RECORDS.to_owned(),
+    /// The directory of the records; every one there is, where nobody can say which it is.
+    fn records(&self) -> Vec<PrivateDirectory> {
+        let names = match KeyRecord::read(&self.state) {
+            Ok(Some(record)) => vec![record.records],
+            Ok(None) | Err(_) => self.state.names().unwrap_or_default(),
         };
-        self.state.existing_child(&name).map_err(OpenError::Directory)
+        let records = names.iter().filter(|name| name.starts_with(RECORDS));
+        records.filter_map(|name| self.state.existing_child(name).ok().flatten()).collect()
     }
 
     /// Deletes a record that cannot be read: it is still the user's to let go.
@@ -135,29 +138,42 @@ impl Vault {
         let name = file_name(session, kind);
         let unreadable = |_| self.key_not_available();
         let Some(record) = KeyRecord::read(&self.state).map_err(unreadable)? else {
+            return match sealed_anywhere(&self.state).map_err(unreadable)? {
+                0 => Ok(()),
+                _ => Err(self.key_not_available()),
+            };
+        };
+        self.delete_in(&record.records, &record.key_id, &name)?;
+        // A migration that was cut off may have left it once more, under a key that may be there.
+        record.leftovers.iter().try_for_each(|leftover| self.delete_in(&leftover.records, &leftover.key_id, &name))
+    }
+
+    fn delete_in(&self, directory: &str, key: &KeyId, name: &str) -> Result<(), StoreError> {
+        let Some(records) = self.state.existing_child(directory).map_err(|_| self.key_not_available())? else {
             return Ok(());
         };
-        let Some(records) = self.state.existing_child(&record.records).map_err(|_| self.key_not_available())? else {
-            return Ok(());
-        };
-        let path = || records.path().join(&name);
-        let content = records.read(&name, LARGEST_RECORD);
+        let path = || records.path().join(name);
+        let content = records.read(name, LARGEST_RECORD);
         let content = content.map_err(|source| StoreError::Io { doing: "read", path: path(), source })?;
         match content {
-            Some(content) if seal::foreign_to(&content, &record.key_id).is_some() => {
-                Err(StoreError::Foreign { path: path() })
-            }
-            _ => records.remove(&name),
+            Some(content) if seal::foreign_to(&content, key).is_some() => Err(StoreError::Foreign { path: path() }),
+            _ => records.remove(name),
         }
+    }
+
+    /// Where the key is or will be.
+    fn place(&self, why: &OpenError) -> &'static str {
+        let recorded = || KeyRecord::read(&self.state).ok().flatten()?.kind.parse::<KeyPlace>().ok();
+        why.place().or_else(recorded).map_or(self.wanted.as_str(), KeyPlace::as_str)
     }
 }
 
 impl Store for Vault {
     fn protection(&self) -> Protection {
         match &self.door {
-            Door::Open(unsealed) => Protection { key: unsealed.disk.place().as_str(), awaited: None },
+            Door::Open(disk) => Protection { key: disk.place().as_str(), awaited: None },
             Door::Closed { why, .. } => Protection {
-                key: why.place().or_else(|| self.decided()).map_or(self.wanted.as_str(), super::KeyPlace::as_str),
+                key: self.place(why),
                 awaited: Some(Awaited { message: why.to_string(), hint: why.hint(), sealed: self.sealed_sessions() }),
             },
         }
@@ -165,21 +181,21 @@ impl Store for Vault {
 
     fn load(&mut self) -> Result<Loaded, StoreError> {
         match &mut self.door {
-            Door::Open(unsealed) => unsealed.disk.load(),
+            Door::Open(disk) => disk.load(),
             Door::Closed { .. } => Ok(Loaded::default()),
         }
     }
 
     fn save(&mut self, record: &Record) -> Result<(), StoreError> {
         match &mut self.door {
-            Door::Open(unsealed) => unsealed.disk.save(record),
+            Door::Open(disk) => disk.save(record),
             Door::Closed { .. } => Err(self.key_not_available()),
         }
     }
 
     fn delete(&mut self, session: &SessionName, kind: RecordKind) -> Result<(), StoreError> {
         match &mut self.door {
-            Door::Open(unsealed) => unsealed.disk.delete(session, kind),
+            Door::Open(disk) => disk.delete(session, kind),
             Door::Closed { .. } => self.delete_sealed(session, kind),
         }
     }
@@ -230,20 +246,32 @@ impl Store for Vault {
             (Manage::Migrate { .. }, Door::Closed { why, .. }) => {
                 Err(ManageError::StillClosed(why.to_string(), why.hint()))
             }
-            (Manage::Migrate { to, passphrase }, Door::Open(unsealed)) => {
+            (Manage::Migrate { to, passphrase }, Door::Open(disk)) => {
                 let asked = Asked { by_a_person: true, passphrase };
-                **unsealed = migrate::migrate(&self.state, &self.places, unsealed, to, &asked)?;
-                Ok(None)
+                match migrate::migrate(&self.state, &self.places, disk, to, &asked) {
+                    Ok(moved) => {
+                        **disk = moved;
+                        Ok(None)
+                    }
+                    Err(error) => {
+                        if matches!(error, ManageError::HalfDone) {
+                            // What is written now could go to where no start looks for it.
+                            self.close(KeyRecord::read(&self.state).err().unwrap_or(OpenError::NoAnswer));
+                        }
+                        Err(error)
+                    }
+                }
             }
         }
     }
 
     fn inventory(&self) -> Inventory {
         let names = match &self.door {
-            Door::Open(unsealed) => unsealed.disk.directory().names().ok(),
-            Door::Closed { .. } => self.records().ok().flatten().and_then(|records| records.names().ok()),
-        }
-        .unwrap_or_default();
+            Door::Open(disk) => disk.directory().names().unwrap_or_default(),
+            Door::Closed { .. } => {
+                self.records().iter().flat_map(|records| records.names().unwrap_or_default()).collect()
+            }
+        };
         Inventory {
             directory: Some(self.state.path().to_owned()),
             records: names.iter().filter(|name| is_record(name)).count(),
@@ -257,7 +285,7 @@ fn ask(
     state: &Arc<PrivateDirectory>,
     places: &Arc<dyn Places>,
     wanted: KeyKind,
-    first: Asked,
+    first: Option<Asked>,
     waker: &Waker,
 ) -> Asking<Obtained> {
     let (state, places) = (Arc::clone(state), Arc::clone(places));
@@ -266,15 +294,14 @@ fn ask(
 }
 
 /// From the key to the records.
-fn unseal(state: &Arc<PrivateDirectory>, places: &Arc<dyn Places>, obtained: Obtained) -> Result<Unsealed, OpenError> {
+fn unseal(state: &Arc<PrivateDirectory>, places: &Arc<dyn Places>, obtained: Obtained) -> Result<DiskStore, OpenError> {
     let Obtained { key, record, place } = obtained;
     let records = state.prepare_child(&record.records).map_err(OpenError::Directory)?;
-    for directory in [state.as_ref(), &records] {
-        if let Err(error) = directory.remove_leftovers() {
-            // A directory that cannot be written can still be read.
-            tracing::warn!("what an interrupted write left behind stays: {error}");
-        }
+    migrate::finish(state, places, &records, record);
+    let disk = DiskStore::new(records, key, place);
+    if let Err(error) = state.remove_leftovers().and_then(|()| disk.finish_writes()) {
+        // A directory that cannot be written can still be read.
+        tracing::warn!("what an interrupted write left behind stays: {error}");
     }
-    let record = migrate::finish(state, places, &records, record);
-    Ok(Unsealed { disk: DiskStore::new(records, key, place), record })
+    Ok(disk)
 }

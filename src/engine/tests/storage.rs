@@ -133,3 +133,24 @@ fn what_is_wanted_about_the_key_is_done_by_the_store_and_answered_once() {
     let unknown = bench.ask(Request::MigrateStorage { to: "moon".to_owned(), passphrase: None });
     assert_eq!(bench.answers[&unknown].as_ref().unwrap_err().code, Code::InvalidRequest);
 }
+
+#[test]
+fn a_setting_that_names_another_place_than_the_one_decided_for_is_said_in_status() {
+    use crate::settings::KeyKind;
+    let mut bench = Bench::signed_in();
+    let warnings = |bench: &mut Bench, wanted: KeyKind| {
+        let mut configuration = configuration();
+        configuration.settings.storage.key = wanted;
+        configuration.settings.file = "/home/u/config.toml".into();
+        bench.handle(Event::ReloadWanted);
+        bench.handle(Event::ConfigurationRead(Ok(configuration)));
+        bench.status().warnings
+    };
+    bench.handle(Event::Protected(available(), None));
+    assert_eq!(warnings(&mut bench, KeyKind::Auto), []);
+    assert_eq!(warnings(&mut bench, KeyKind::Keyring), []);
+    let said = warnings(&mut bench, KeyKind::File);
+    assert!(said[0].file.ends_with("config.toml") && said[0].message.contains("storage migrate --to file"), "{said:?}");
+    let said = warnings(&mut bench, KeyKind::None);
+    assert!(said[0].message.contains("until it is started again"), "{said:?}");
+}
