@@ -60,6 +60,10 @@ fn assert_sealed(sandbox: &Sandbox, agent: &Agent<'_>, remedy: &str) {
     assert!(problem["retry_after"].as_u64().is_some(), "{problem}");
     let shim = sandbox.shim(&["--profile", "p0", "--timeout", "1"]);
     assert_eq!((shim.code, shim.stdout.as_str()), (Some(9), ""), "{shim:?}");
+    for command in [&["status"][..], &["storage", "status"]] {
+        let shown = sandbox.cli(command).expect_success();
+        assert!(shown.contains("login keyring") && shown.contains(remedy), "{shown}");
+    }
 }
 
 /// `s1` is signed in to and served although nothing can be saved.

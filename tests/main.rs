@@ -17,7 +17,9 @@ mod documents;
 mod fake_identity_center;
 #[cfg(test)]
 mod gapless;
+// The keyring of macOS has no bus of its own that a test could have.
 #[cfg(test)]
+#[cfg(not(target_os = "macos"))]
 mod keyring;
 #[cfg(test)]
 mod main_job;

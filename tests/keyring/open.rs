@@ -21,7 +21,9 @@ fn the_key_goes_into_the_keyring_and_nowhere_else() {
     assert_eq!((&storage["key"], &storage["available"]), (&"keyring".into(), &true.into()));
     assert_eq!(key_record(&sandbox), record);
     assert_eq!(keyring.items(), items);
-    assert!(sandbox.cli(&["status"]).expect_success().contains("keyring"));
+    for command in [&["status"][..], &["storage", "status"]] {
+        assert!(sandbox.cli(command).expect_success().contains("in the login keyring"));
+    }
     let (_, key) = keyring.take_item();
     assert!(!sandbox.log().contains(&key), "the log holds the key");
 }
@@ -87,23 +89,18 @@ fn the_key_moves_into_the_keyring_and_out_of_it() {
     let agent = sandbox.start_agent();
     sign_in(&agent, &service, "s0");
     assert_eq!(keyring.items().len(), 0);
-    migrate(&agent, "keyring");
+    sandbox.cli(&["storage", "migrate", "--to", "keyring"]).expect_success();
     assert_eq!(keyring.items().len(), 1);
     assert!(!stored(&sandbox).contains_key("key"), "the old key is removed");
     agent.kill();
     let agent = sandbox.start_agent();
     assert_eq!(agent.get("/v1/status")["storage"]["key"], "keyring");
     assert_eq!(sandbox.shim(&["--profile", "p0"]).json()["Version"], 1);
-    migrate(&agent, "file");
+    sandbox.cli(&["storage", "migrate", "--to", "file"]).expect_success();
     assert_eq!(keyring.items().len(), 0);
     agent.kill();
     let agent = sandbox.start_agent();
     assert_eq!(agent.get("/v1/status")["storage"]["key"], "file");
     assert_eq!(sandbox.shim(&["--profile", "p0"]).json()["Version"], 1);
     assert_eq!(service.count(Operation::StartDeviceAuthorization), 1);
-}
-
-fn migrate(agent: &Agent<'_>, to: &str) {
-    let (status, body) = agent.request("POST", "/v1/storage/migrate", &format!(r#"{{"to":"{to}"}}"#));
-    assert_eq!((status, &body["key"]), (200, &to.into()), "{body}");
 }

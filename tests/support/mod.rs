@@ -9,6 +9,7 @@
 pub mod crowd;
 pub mod fake;
 #[cfg(test)]
+#[cfg(not(target_os = "macos"))]
 pub mod keyring;
 pub mod sandbox;
 pub mod simulation;

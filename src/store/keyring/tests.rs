@@ -2,7 +2,8 @@
 //!
 //! libdbus takes the bus from the process's environment, so what is asked is asked in a process of its own.
 
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -274,7 +275,7 @@ fn ask(keyring: &harness::Keyring, question: &str) -> String {
     answer(spawn(&keyring.address(), question))
 }
 
-fn spawn(address: &str, question: &str) -> std::process::Child {
+fn spawn(address: &str, question: &str) -> Child {
     child_of(question).env("DBUS_SESSION_BUS_ADDRESS", address).spawn().unwrap()
 }
 
@@ -288,8 +289,18 @@ fn child_of(question: &str) -> Command {
     command
 }
 
-fn answer(child: std::process::Child) -> String {
+fn answer(child: Child) -> String {
+    // Whoever hangs is killed, so that a test fails instead of standing still.
+    let pid = rustix::process::Pid::from_child(&child);
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        if end.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    });
     let output = child.wait_with_output().unwrap();
+    drop(ended);
+    watchdog.join().unwrap();
     let output = String::from_utf8(output.stdout).unwrap();
     let said = output.split_once(SAYS).unwrap_or_else(|| panic!("it ended without a word: {output}")).1;
     said.lines().next().unwrap().to_owned()
@@ -300,4 +311,5 @@ fn told() -> Option<String> {
     std::env::var(TOLD).ok()
 }
 
+const PATIENCE: Duration = Duration::from_secs(100);
 const TOLD: &str = "SSO_AGENT_TEST_KEYRING_QUESTION";
