@@ -83,13 +83,12 @@ impl Refreshing {
             let remaining = record.tokens.expires_at.since(sent_at).saturating_sub(slack);
             self.fate = Fate::Unknown(again(remaining, margin));
         }
-        // However often an agent is started again, there is a minute between two refreshes.
+        // However often an agent is started again, there is a minute between two refreshes. One of unknown fate has a
+        // longer wait of its own, which a person may cut short.
         let issued_at = skew.to_ours(record.tokens.issued_at);
-        let refreshed_at = Some(issued_at).filter(|issued_at| *issued_at > record.signed_in_at);
-        let sent_at = record.refresh_sent_at.map(|sent_at| skew.to_ours(sent_at)).max(refreshed_at);
-        self.last_sent = sent_at.map(|sent_at| {
+        self.last_sent = (issued_at > record.signed_in_at).then(|| {
             let up = now.mono.since(Mono::default());
-            Mono::from_start(up.saturating_sub(now.wall.since(sent_at)))
+            Mono::from_start(up.saturating_sub(now.wall.since(issued_at)))
         });
     }
 
