@@ -159,7 +159,9 @@ impl Session {
             (Step::Registering | Step::Authorizing(_), Err(failure)) => {
                 if matches!(failure, Failure::NotSent(_)) && attempt.started_by == StartedBy::Program {
                     // The user has seen nothing of it: it does not count as one that a program has started.
-                    self.update_client(turn, |client| drop(client.program_sign_ins.pop()));
+                    self.update_client(turn, |client| {
+                        client.program_sign_ins.truncate(client.program_sign_ins.len().saturating_sub(1))
+                    });
                 }
                 let problem = words::failed(&self.name, "the sign-in", &failure, None);
                 self.sign_in_failed(&problem, turn);
