@@ -123,7 +123,7 @@ impl Session {
                 let lifetime = record.tokens.lifetime();
                 let age = turn.now.wall.since(self.skew.to_ours(record.tokens.issued_at));
                 let access = Expiry::at(record.tokens.expires_at, turn.now, self.skew, lifetime).aged(age);
-                self.refreshing.load(&record, self.base_margin(lifetime));
+                self.refreshing.load(&record, self.base_margin(lifetime), turn.now);
                 let refresh_at = schedule::with_jitter(self.base_margin(lifetime), turn.dice);
                 self.holding = Some(Holding { record, access, rejected: false, saved: true, refresh_at });
             }
