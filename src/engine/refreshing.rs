@@ -77,6 +77,9 @@ impl Refreshing {
     /// Takes over what a stored record says about an earlier run.
     pub(super) fn load(&mut self, record: &TokenRecord, margin: Duration, skew: Skew, now: Now) {
         if let Some(sent_at) = record.refresh_sent_at {
+            // The request of the earlier run may still be on its way: the next one keeps its distance.
+            let gap = schedule::refresh_gap(record.tokens.lifetime());
+            self.pause_for(gap.saturating_sub(now.wall.since(skew.to_ours(sent_at))), now);
             // The mark is of the wall clock, which a step may have moved against what the refresh was timed by: a little
             // before late counts as late, so that a crash in the late window is no reason to present it once more.
             let slack = schedule::late_margin(margin) / 2;

@@ -220,8 +220,17 @@ impl World {
     pub fn acts(&mut self, number: u64) {
         let Some(up) = self.calls.get_mut(&number) else { return };
         let before = if let Arrival::Refresh { family, .. } = up.arrival { Some(family) } else { None };
+        let lived = before.is_some_and(|family| self.service.families[family].ended.is_none());
         let answer = self.service.act(self.now, up.realm, up.arrival, &mut self.chance);
         let arrival = up.arrival;
+        let of_the_dead = self.agent.as_ref().is_none_or(|agent| agent.run != up.run);
+        if let (Some(family), true, true) = (before, lived && answer.is_err(), of_the_dead) {
+            // It was on its way when its agent was killed, and comes after one of the next agent's.
+            let books = &mut self.books[session_number(&up.flight.session)];
+            if let Some(held) = books.held.filter(|held| held.family == family) {
+                books.excuses.insert(held, "a refresh of an agent that was killed reached the service late");
+            }
+        }
         let text = match &answer {
             Ok(_) => "done".to_owned(),
             Err(error) => error.name.to_string(),
