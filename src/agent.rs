@@ -61,8 +61,9 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let locations = Locations::from_env(env, options.config.as_deref()).map_err(AgentError::Source)?;
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
     let configuration = read(&locations, env).map_err(AgentError::Source)?;
-    let mut store = store::open(&lock, configuration.settings.storage.key).map_err(AgentError::Open)?;
-    let loaded = store.load().map_err(AgentError::Store)?;
+    let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
+    let mut loaded = store.load().map_err(AgentError::Store)?;
+    loaded.reports.extend(lock.report());
     for report in &loaded.reports {
         tracing::warn!(file = %report.file.display(), "{}", report.message);
     }
@@ -74,7 +75,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         pid: std::process::id(),
         socket: socket.path().display().to_string(),
         client_name: client_name(env),
-        key_kind: store.key_kind(),
+        protection: store.protection(),
         time_zone: jiff::tz::TimeZone::system(),
         seed: seed()?,
     };

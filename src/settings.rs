@@ -83,13 +83,34 @@ pub struct Storage {
 /// Where the key to the sealed records is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum KeyKind {
-    /// The best this machine has, decided once; a key file until other kinds arrive.
+    /// The best this machine has, decided once.
     #[default]
     Auto,
+    /// The platform's keyring.
+    Keyring,
+    /// A credential that the service manager passes.
+    SystemdCredential,
+    /// Derived from what the user types.
+    Passphrase,
     /// A file only its owner can read.
     File,
     /// No key: everything stays in memory.
     None,
+}
+
+impl KeyKind {
+    /// The word in `config.toml`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Keyring => "keyring",
+            Self::SystemdCredential => "systemd-credential",
+            Self::Passphrase => "passphrase",
+            Self::File => "file",
+            Self::None => "none",
+        }
+    }
 }
 
 /// `[session.NAME]`.
@@ -270,17 +291,19 @@ impl File<'_> {
         if key.get_ref() != "key" {
             return Err(self.unknown(key, &["key"]));
         }
-        let not_yet = |value| Problem::NotYet { key: "key", value, instead: "write \"file\", \"none\" or \"auto\"" };
-        let problem = match value.get_ref().as_str() {
-            Some("auto") => return Ok(KeyKind::Auto),
-            Some("file") => return Ok(KeyKind::File),
-            Some("none") => return Ok(KeyKind::None),
-            Some("keyring") => not_yet("keyring"),
-            Some("systemd-credential") => not_yet("systemd-credential"),
-            Some("passphrase") => not_yet("passphrase"),
-            _ => Problem::Value { key: "key", expected: "\"auto\", \"file\" or \"none\"" },
-        };
-        Err(self.error(value.span(), problem))
+        let kinds = [
+            KeyKind::Auto,
+            KeyKind::Keyring,
+            KeyKind::SystemdCredential,
+            KeyKind::Passphrase,
+            KeyKind::File,
+            KeyKind::None,
+        ];
+        let word = value.get_ref().as_str();
+        kinds.into_iter().find(|kind| word == Some(kind.as_str())).ok_or_else(|| {
+            let expected = "\"auto\", \"keyring\", \"systemd-credential\", \"passphrase\", \"file\" or \"none\"";
+            self.error(value.span(), Problem::Value { key: "key", expected })
+        })
     }
 
     fn session(self, value: &Spanned<DeValue<'_>>) -> Result<SessionSettings, SettingsError> {
@@ -422,11 +445,15 @@ mod tests {
     }
 
     #[test]
-    fn kinds_of_key_that_are_still_to_come_say_so() {
-        for kind in ["keyring", "systemd-credential", "passphrase"] {
-            let error = error(&format!("[storage]\nkey = \"{kind}\""));
-            assert!(error.contains("does not have") && error.contains(kind), "{error}");
+    fn every_kind_of_key_is_read() {
+        for kind in ["auto", "keyring", "systemd-credential", "passphrase", "file", "none"] {
+            let settings = Settings::parse(&format!("[storage]\nkey = \"{kind}\"")).unwrap();
+            assert_eq!(settings.storage.key.as_str(), kind);
         }
+    }
+
+    #[test]
+    fn a_flow_that_is_still_to_come_says_so() {
         let error = error("[session.a]\nflow = \"browser\"");
         assert!(error.contains("does not have") && error.contains("browser"), "{error}");
     }

@@ -277,8 +277,8 @@ fn a_crash_leaves_no_core_whatever_the_limit_was() {
     let sandbox = Sandbox::with_session(service.url());
     for signal in [Signal::SEGV, Signal::ABORT, Signal::QUIT] {
         let mut shell = sandbox.command("sh");
-        shell.args(["-c", "ulimit -S -c unlimited; exec \"$0\" run", AGENT]);
-        let agent = sandbox.start_agent_by(shell);
+        shell.args(["-c", "ulimit -S -c unlimited; exec \"$0\" \"$@\"", AGENT]);
+        let agent = sandbox.start_agent_by(&mut shell, &[]);
         if service.count(Operation::RegisterClient) == 0 {
             agent.sign_in(&service);
         }

@@ -18,6 +18,8 @@ mod fake_identity_center;
 #[cfg(test)]
 mod gapless;
 #[cfg(test)]
+mod keyring;
+#[cfg(test)]
 mod main_job;
 #[cfg(test)]
 mod origin;
@@ -25,10 +27,16 @@ mod origin;
 mod real_clients;
 #[cfg(test)]
 mod stampede;
+#[cfg(test)]
+mod storage;
 mod support;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod trouble;
+#[cfg(test)]
+mod unsaved;
+#[cfg(test)]
+mod upgrades;
 #[cfg(test)]
 mod wire_faults;

@@ -100,6 +100,7 @@ impl Response {
             | Self::Accounts(_)
             | Self::Roles(_)
             | Self::Reloaded(_)
+            | Self::Storage(_)
             | Self::Health(_)
             | Self::NoContent => None,
         }

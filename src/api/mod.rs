@@ -17,6 +17,6 @@ pub use request::{
 };
 pub use response::{
     AccountEntry, Accounts, AuditStatus, CredentialDocument, Health, LastError, LoggedOut, LoginState, LoginStatus,
-    RegistrationStatus, Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus, Status, StorageStatus,
-    TargetStatus, Token, WarningEntry,
+    RegistrationStatus, Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport,
+    StorageStatus, TargetStatus, Token, WarningEntry,
 };

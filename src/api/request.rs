@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::parameters::{Parameters, Query, decode, encode, invalid};
 use super::problem::Problem;
 use crate::ids::{AccountId, ProfileName, RoleName, SessionName};
+use crate::secret::Secret;
 use crate::untrusted::shown;
 
 /// Everything the agent can be asked.
@@ -83,6 +84,20 @@ pub enum Request {
         session: SessionQuery,
         /// In which account.
         account: AccountId,
+    },
+    /// How the stored secrets are protected.
+    Storage,
+    /// Ask for the key to the stored secrets again, now.
+    UnlockStorage {
+        /// What the user typed, where the key is a passphrase.
+        passphrase: Option<Secret>,
+    },
+    /// Seal everything with a new key that is kept elsewhere.
+    MigrateStorage {
+        /// Where: `keyring`, `systemd-credential`, `passphrase`, `file`.
+        to: String,
+        /// The new passphrase, where it is to be one.
+        passphrase: Option<Secret>,
     },
     /// Read the configuration again.
     Reload,
@@ -264,6 +279,15 @@ impl Request {
             Self::Roles { session, account } => {
                 session_route(Method::Get, session, &format!("/accounts/{account}/roles"))
             }
+            Self::Storage => (Method::Get, "/v1/storage".to_owned(), Query::default()),
+            Self::UnlockStorage { passphrase } => {
+                body = json(&UnlockBody { passphrase: passphrase.clone() });
+                (Method::Post, "/v1/storage/unlock".to_owned(), Query::default())
+            }
+            Self::MigrateStorage { to, passphrase } => {
+                body = json(&MigrateBody { to: to.clone(), passphrase: passphrase.clone() });
+                (Method::Post, "/v1/storage/migrate".to_owned(), Query::default())
+            }
             Self::Reload => (Method::Post, "/v1/reload".to_owned(), Query::default()),
             Self::Health => (Method::Get, "/v1/health".to_owned(), Query::default()),
         };
@@ -285,6 +309,8 @@ impl Request {
                 let session = session_query(session, query.take("profile"))?;
                 Route::of_session(session, rest)?
             }
+            ["v1", "storage", "unlock"] => Route::UnlockStorage,
+            ["v1", "storage", "migrate"] => Route::MigrateStorage,
             ["v1", word] => Route::of_word(word)?,
             _ => return Err(no_such_route(path)),
         };
@@ -312,6 +338,14 @@ impl Request {
             },
             ("GET", Route::Health) => Self::Health,
             ("POST", Route::Reload) => Self::Reload,
+            ("GET", Route::Storage) => Self::Storage,
+            ("POST", Route::UnlockStorage) => {
+                Self::UnlockStorage { passphrase: from_json::<UnlockBody>(body)?.passphrase }
+            }
+            ("POST", Route::MigrateStorage) => {
+                let MigrateBody { to, passphrase } = from_json(body)?;
+                Self::MigrateStorage { to, passphrase }
+            }
             ("POST", Route::Login(session)) => Self::Login { session, login: from_json(body)? },
             ("GET", Route::Login(session)) => {
                 Self::LoginState { session, wait: query.seconds("wait", MOST_PATIENCE)?.unwrap_or_default() }
@@ -328,7 +362,11 @@ impl Request {
             }
         };
         query.finish()?;
-        if !body.is_empty() && !matches!(request, Self::Login { .. } | Self::Refresh { .. }) {
+        let takes_a_body = matches!(
+            request,
+            Self::Login { .. } | Self::Refresh { .. } | Self::UnlockStorage { .. } | Self::MigrateStorage { .. }
+        );
+        if !body.is_empty() && !takes_a_body {
             return Err(invalid(format!("{} takes no body", shown(path))));
         }
         Ok(request)
@@ -341,6 +379,9 @@ enum Route {
     Status,
     Health,
     Reload,
+    Storage,
+    UnlockStorage,
+    MigrateStorage,
     Session(SessionQuery),
     Login(SessionQuery),
     Refresh(SessionQuery),
@@ -356,6 +397,7 @@ impl Route {
             "status" => Self::Status,
             "health" => Self::Health,
             "reload" => Self::Reload,
+            "storage" => Self::Storage,
             other => return Err(no_such_route(&format!("/v1/{other}"))),
         })
     }
@@ -376,6 +418,19 @@ impl Route {
 #[serde(deny_unknown_fields, default)]
 struct RefreshBody {
     force: bool,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct UnlockBody {
+    passphrase: Option<Secret>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct MigrateBody {
+    to: String,
+    passphrase: Option<Secret>,
 }
 
 /// Stands for "the agent decides" where a path needs a session.
@@ -476,6 +531,9 @@ mod tests {
             Request::Logout { session: session() },
             Request::Accounts { session: session() },
             Request::Roles { session: session(), account: "111122223333".parse().unwrap() },
+            Request::Storage,
+            Request::UnlockStorage { passphrase: None },
+            Request::MigrateStorage { to: "file".to_owned(), passphrase: Some(Secret::new("p".to_owned())) },
             Request::Reload,
             Request::Health,
         ] {

@@ -38,6 +38,8 @@ pub enum Response {
     Accounts(Accounts),
     /// `GET …/roles`.
     Roles(Roles),
+    /// `GET /v1/storage`, `POST /v1/storage/…`.
+    Storage(Box<StorageReport>),
     /// `POST /v1/reload`.
     Reloaded(Reloaded),
     /// `GET /v1/health`.
@@ -83,6 +85,7 @@ impl Response {
             Self::LoggedOut(body) => serde_json::to_vec(body),
             Self::Accounts(body) => serde_json::to_vec(body),
             Self::Roles(body) => serde_json::to_vec(body),
+            Self::Storage(body) => serde_json::to_vec(body),
             Self::Reloaded(body) => serde_json::to_vec(body),
             Self::Health(body) => serde_json::to_vec(body),
             Self::NoContent => Ok(Vec::new()),
@@ -160,10 +163,35 @@ pub struct Status {
 /// How secrets are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageStatus {
-    /// Where the key is: `file`, `none`.
+    /// Where the key is: `keyring`, `systemd-credential`, `passphrase`, `file`; `none` if nothing is kept.
     pub key: String,
     /// Whether everything that should be on disk is.
     pub saved: bool,
+    /// Whether the key is there; until then what is stored can be neither read nor written.
+    #[serde(default = "yes")]
+    pub available: bool,
+    /// What is the matter with the key.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// What helps.
+    #[serde(default)]
+    pub hint: Option<String>,
+}
+
+/// `GET /v1/storage`, and the same after something was done about the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageReport {
+    /// As in [`Status`].
+    #[serde(flatten)]
+    pub status: StorageStatus,
+    /// Whether the place for the key is decided; it is with the first key.
+    pub decided: bool,
+    /// The state directory; null if nothing is kept.
+    pub directory: Option<String>,
+    /// How many records are stored.
+    pub records: usize,
+    /// How many were set aside because they did not open.
+    pub set_aside: usize,
 }
 
 /// Whether what is handed out is written down.
@@ -182,6 +210,8 @@ pub struct AuditStatus {
 pub enum SessionState {
     /// Nobody has signed in.
     SignedOut,
+    /// A sign-in is stored, but the key to it is not available.
+    Sealed,
     /// A sign-in waits for the user, and there is no usable token meanwhile.
     Pending,
     /// There is a token, or a refresh token to get one with.

@@ -21,6 +21,7 @@ use crate::untrusted::shown;
 
 use super::browser::{Browser, Surroundings};
 use super::failure::Failure;
+use super::passphrase::Keyboard;
 use super::{json, words};
 
 /// Somebody who answers requests: the agent, or a test's stand-in.
@@ -61,6 +62,7 @@ pub(super) struct Context<'a> {
     pub(super) surroundings: Surroundings,
     pub(super) agent: &'a dyn Ask,
     pub(super) browser: &'a dyn Browser,
+    pub(super) keyboard: &'a dyn Keyboard,
     /// Set by Ctrl-C, where a command asked for that.
     pub(super) interrupted: &'a AtomicBool,
     pub(super) stdout: &'a mut dyn Write,

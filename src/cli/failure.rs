@@ -58,6 +58,8 @@ pub(super) enum Failure {
     Agent(AgentError),
     /// Ctrl-C cannot be waited for.
     Signals(io::Error),
+    /// A passphrase cannot be read.
+    Passphrase(io::Error),
     /// What was to be printed cannot be written.
     Output(io::Error),
     /// All there is to say has been said.
@@ -70,7 +72,7 @@ impl Failure {
         match self {
             Self::Usage { .. } => Exit::Usage,
             Self::Client(error) => error.exit(),
-            Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) => Exit::Internal,
+            Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) | Self::Passphrase(_) => Exit::Internal,
             Self::UnknownSession { .. } => Exit::Configuration,
             Self::SignIn { code, .. } => code.exit(),
             Self::Path(error) => error.exit(),
@@ -128,7 +130,7 @@ impl Failure {
             Self::Agent(error) => sources(error),
             Self::AuditLog(error) => vec![error.source.to_string()],
             Self::Answer(error) => vec![error.to_string()],
-            Self::Output(error) | Self::Signals(error) => vec![error.to_string()],
+            Self::Output(error) | Self::Signals(error) | Self::Passphrase(error) => vec![error.to_string()],
             _ => Vec::new(),
         }
     }
@@ -185,6 +187,7 @@ impl fmt::Display for Failure {
             Self::Agent(error) => error.fmt(formatter),
             Self::AuditLog(error) => error.fmt(formatter),
             Self::Signals(_) => formatter.write_str("signals cannot be handled"),
+            Self::Passphrase(_) => formatter.write_str("the passphrase cannot be read"),
             Self::Output(_) => formatter.write_str("the output cannot be written"),
             Self::Silent(_) => Ok(()),
         }

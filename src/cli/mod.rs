@@ -17,12 +17,14 @@ mod json;
 mod login;
 mod logout;
 mod paint;
+mod passphrase;
 mod qr;
 mod refresh;
 mod reload;
 mod roles;
 mod run;
 mod status;
+mod storage;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -48,6 +50,7 @@ use crate::paths::{self, SocketPath};
 use browser::{Surroundings, SystemBrowser};
 use context::{Context, Terminal};
 use failure::Failure;
+use passphrase::StandardInput;
 
 /// Signs in to AWS IAM Identity Center once, and serves credentials that stay fresh
 #[derive(Debug, Parser)]
@@ -80,6 +83,7 @@ enum Asking {
     Refresh(refresh::Options),
     Reload(reload::Options),
     Audit(audit::Options),
+    Storage(storage::Options),
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -113,8 +117,11 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
     let mut client = Client::new(socket, paths::state_dir(env).ok());
     // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
-    if matches!(asking, Asking::Credentials(_) | Asking::Token(_)) {
-        client = client.before_answer(|| drop(hardening::harden()));
+    // The first byte of an answer is early enough: until then the agent may see who we are. But a passphrase is typed.
+    match asking {
+        Asking::Credentials(_) | Asking::Token(_) => client = client.before_answer(|| drop(hardening::harden())),
+        Asking::Storage(_) => drop(hardening::harden()),
+        _ => {}
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     if matches!(asking, Asking::Login(_)) {
@@ -129,6 +136,7 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         surroundings,
         agent: &client,
         browser: &SystemBrowser { env, surroundings },
+        keyboard: &StandardInput,
         interrupted: &interrupted,
         stdout: &mut io::stdout(),
         stderr: &mut io::stderr(),
@@ -149,6 +157,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Refresh(options) => refresh::run(options, context),
         Asking::Reload(options) => reload::run(options, context),
         Asking::Audit(options) => audit::run(options, context),
+        Asking::Storage(options) => storage::run(options, context),
     }
 }
 
@@ -215,7 +224,8 @@ mod tests {
                 "roles",
                 "refresh",
                 "reload",
-                "audit"
+                "audit",
+                "storage",
             ]
         );
         let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();
@@ -244,6 +254,11 @@ mod tests {
             "login --flow magic",
             "audit --since 1h --last 5",
             "audit --last some",
+            "storage",
+            "storage migrate",
+            "storage migrate --to none",
+            "storage migrate --to passphrase secret",
+            "storage unlock secret",
             "adopt",
             "",
         ] {
@@ -256,6 +271,8 @@ mod tests {
             "--socket /run/x login corp --flow device --no-browser --json --timeout 5m --force --new-session",
             "token --kind id --min-validity 90",
             "logout --all",
+            "storage migrate --to systemd-credential --json",
+            "storage status --json --socket /run/x",
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
             "audit --since 8h --session corp --json",

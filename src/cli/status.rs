@@ -10,7 +10,7 @@ use clap::Args;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use crate::api::{Code, Request, SessionState, SessionStatus, Status};
+use crate::api::{Code, Request, SessionState, SessionStatus, Status, StorageStatus};
 use crate::client::Reply;
 use crate::exit::Exit;
 use crate::ids::SessionName;
@@ -21,6 +21,7 @@ use crate::untrusted::shown;
 use super::context::{BRIEFLY, Context, read};
 use super::failure::Failure;
 use super::paint::Paint;
+use super::storage::in_short;
 use super::table::{Cell, Table};
 use super::words;
 
@@ -32,7 +33,8 @@ pub(super) struct Options {
     /// Print the agent's answer as JSON
     #[arg(long)]
     json: bool,
-    /// Print nothing and tell by the exit code: 0 signed in, 3 not, 4 no agent, 5 no session configured, 8 locked
+    /// Print nothing and tell by the exit code: 0 signed in, 3 not, 4 no agent, 5 no session configured, 8 locked, 9
+    /// signed in as far as is stored, but the key to that is awaited
     #[arg(long, conflicts_with = "json")]
     check: bool,
     /// With --check: how much of the access token's life must be left
@@ -130,6 +132,9 @@ fn check(status: &Status, min_validity: Duration, now: Timestamp) -> Exit {
         Exit::Configuration
     } else if status.sessions.iter().all(lives) {
         Exit::Success
+    } else if status.sessions.iter().any(|session| session.state == SessionState::Sealed) {
+        // Before any sign-in: it may not be needed, and could not be saved.
+        Exit::Storage
     } else {
         Exit::SignInRequired
     }
@@ -148,13 +153,7 @@ fn render(status: &Status, words: &StateWords, now: Timestamp, zone: &TimeZone, 
     if status.locked {
         let _ = writeln!(text, "{}", Paint::Yellow.apply("the agent is locked", colour));
     }
-    let saved = if status.storage.saved { "everything is saved" } else { "NOT everything is saved" };
-    let storage = if status.storage.key == "none" {
-        "in memory only, gone when the agent stops".to_owned()
-    } else {
-        format!("key in {}, {saved}", shown(&status.storage.key))
-    };
-    let _ = writeln!(text, "storage: {storage}");
+    page.storage(&status.storage, &mut text);
     if let Some(audit) = &status.audit {
         let failed = match (audit.mode.as_str(), audit.failed) {
             (_, 0) => String::new(),
@@ -173,7 +172,8 @@ fn render(status: &Status, words: &StateWords, now: Timestamp, zone: &TimeZone, 
     let _ = writeln!(text, "agent:   version {version}, pid {}, since {since}, socket {socket}", status.pid);
     for warning in &status.warnings {
         let mark = Paint::Yellow.apply("warning:", colour);
-        let _ = writeln!(text, "{mark} {}:{}: {}", shown(&warning.file), warning.line, shown(&warning.message));
+        let line = if warning.line > 0 { format!(":{}", warning.line) } else { String::new() };
+        let _ = writeln!(text, "{mark} {}{line}: {}", shown(&warning.file), shown(&warning.message));
     }
     text
 }
@@ -203,7 +203,7 @@ impl Page<'_> {
         }
         let mut text = table.render(self.colour);
         for session in &status.sessions {
-            self.trouble(session, &mut text);
+            self.trouble(session, &status.storage, &mut text);
         }
         text
     }
@@ -230,19 +230,23 @@ impl Page<'_> {
             SessionState::SignedIn => ("signed in", Paint::Green),
             SessionState::Ending => ("ending", Paint::Yellow),
             SessionState::Ended => ("ended", Paint::Red),
+            SessionState::Sealed => ("stored, no key", Paint::Yellow),
             SessionState::Unknown => (self.words.of(&session.session), Paint::Plain),
         };
         (word.to_owned(), paint)
     }
 
     /// What went wrong last, and what helps.
-    fn trouble(&self, session: &SessionStatus, text: &mut String) {
+    fn trouble(&self, session: &SessionStatus, storage: &StorageStatus, text: &mut String) {
         let name = shown(&session.session);
         let sign_in = match session.state {
             SessionState::SignedOut | SessionState::Ending | SessionState::Ended => true,
-            SessionState::Pending | SessionState::SignedIn | SessionState::Unknown => false,
+            SessionState::Pending | SessionState::SignedIn | SessionState::Sealed | SessionState::Unknown => false,
         };
         let mut hint = sign_in.then(|| format!("sso-agent login {}", shell_word(session.session.as_ref())));
+        if session.state == SessionState::Sealed {
+            hint = storage.hint.as_deref().map(|hint| shown(hint).to_string());
+        }
         if let Some(error) = &session.last_error {
             let ago = words::duration(self.now.since(error.at));
             let mark = Paint::Red.apply(&format!("{name}:"), self.colour);
@@ -255,6 +259,25 @@ impl Page<'_> {
         }
         if let Some(hint) = hint {
             let _ = writeln!(text, "{name}: {} {hint}", Paint::Bold.apply("hint:", self.colour));
+        }
+    }
+
+    /// How what is stored is protected; and what is awaited, if the key is.
+    fn storage(&self, storage: &StorageStatus, text: &mut String) {
+        let (place, in_memory) = (in_short(storage), storage.key == "none");
+        let saved = match (storage.available, storage.saved) {
+            _ if in_memory => "",
+            (true, true) => ", everything is saved",
+            (true, false) => ", NOT everything is saved",
+            (false, true) => ", awaited",
+            (false, false) => ", awaited, NOT everything is saved",
+        };
+        let _ = writeln!(text, "storage: {place}{saved}");
+        if let Some(message) = &storage.message {
+            let _ = writeln!(text, "{} {}", Paint::Yellow.apply("storage:", self.colour), shown(message));
+        }
+        if let Some(hint) = &storage.hint {
+            let _ = writeln!(text, "storage: {} {}", Paint::Bold.apply("hint:", self.colour), shown(hint));
         }
     }
 

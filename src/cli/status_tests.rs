@@ -76,7 +76,7 @@ new: hint: sso-agent login new
 ROLE CREDENTIALS  ACCOUNT       SESSION  PROFILE  LEFT
 Developer         111122223333  corp     dev      45 min left (until 12:45)
 
-storage: key in file, everything is saved
+storage: key in a file (protects no better than file permissions), everything is saved
 agent:   version 0.1.0, pid 4711, since 09:00, socket /run/user/1000/sso-agent/agent.sock
 warning: /home/u/.aws/config:7: sso_region is missing
 "
@@ -167,4 +167,44 @@ fn check_of_a_locked_agent_is_quiet_too() {
     let outcome = World::new([problem(Code::Locked)]).run("status");
     assert_eq!(outcome.exit(), Exit::Locked);
     assert!(!outcome.stderr.is_empty());
+}
+
+fn awaited() -> Value {
+    json!({"storage": {"key": "keyring", "saved": false, "available": false, "message": "the keyring is\x1b locked",
+        "hint": "unlock it, or run: sso-agent storage unlock"}})
+}
+
+#[test]
+fn a_key_that_is_awaited_is_said_with_what_helps() {
+    let text = run("status", status(&[session("corp", "sealed", json!({}))], awaited())).stdout;
+    assert!(text.contains("corp     stored, no key"), "{text}");
+    assert!(text.contains("corp: hint: unlock it, or run: sso-agent storage unlock\n"), "{text}");
+    assert!(!text.contains("sso-agent login") && !text.contains('\x1b'), "{text:?}");
+    assert!(
+        text.contains(
+            "storage: key in the login keyring, awaited, NOT everything is saved\nstorage: the keyring is\u{fffd} \
+             locked\nstorage: hint: unlock it, or run: sso-agent storage unlock\n"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn check_tells_a_sign_in_that_is_stored_from_one_that_is_needed() {
+    let sealed = session("corp", "sealed", json!({}));
+    for (sessions, exit) in [
+        (vec![sealed.clone()], Exit::Storage),
+        (vec![sealed.clone(), signed_in("lab")], Exit::Storage),
+        (vec![session("lab", "signed_out", json!({})), sealed], Exit::Storage),
+        (vec![signed_in("lab")], Exit::Success),
+    ] {
+        assert_eq!(run("status --check", status(&sessions, awaited())).exit(), exit);
+    }
+}
+
+#[test]
+fn a_warning_without_a_line_names_the_file_only() {
+    let warning = json!({"file": "/home/u/config.toml", "line": 0, "message": "storage.key is odd"});
+    let text = run("status", status(&[], json!({"warnings": [warning]}))).stdout;
+    assert!(text.contains("warning: /home/u/config.toml: storage.key is odd\n"), "{text}");
 }

@@ -15,12 +15,13 @@ use crate::client::{ClientError, Reply};
 use crate::clock::Clock;
 use crate::env::Env;
 use crate::exit::Exit;
-use crate::secret::SecretBytes;
+use crate::secret::{Secret, SecretBytes};
 use crate::time::{Mono, Now, Timestamp};
 
 use super::browser::{Browser, OpenError, Surroundings};
 use super::context::{Ask, Context, Terminal};
 use super::failure::Failure;
+use super::passphrase::Keyboard;
 use super::{Arguments, Command, dispatch};
 
 /// What the stand-in agent does with one request.
@@ -41,6 +42,11 @@ pub(super) struct World {
     pub(super) opened: RefCell<Vec<String>>,
     pub(super) version: Cell<&'static str>,
     pub(super) interrupted: AtomicBool,
+    /// What a person types when asked for a passphrase.
+    pub(super) typed: RefCell<VecDeque<&'static str>>,
+    /// Whether it is a person.
+    pub(super) attended: Cell<bool>,
+    pub(super) prompts: RefCell<Vec<String>>,
     clock: TestClock,
 }
 
@@ -81,6 +87,9 @@ impl World {
             opened: RefCell::default(),
             version: Cell::new(env!("CARGO_PKG_VERSION")),
             interrupted: AtomicBool::new(false),
+            typed: RefCell::default(),
+            attended: Cell::new(true),
+            prompts: RefCell::default(),
             clock: TestClock(Mutex::new(Duration::ZERO)),
         }
     }
@@ -113,6 +122,7 @@ impl World {
             surroundings: Surroundings::default(),
             agent: self,
             browser: self,
+            keyboard: self,
             interrupted: &self.interrupted,
             stdout,
             stderr,
@@ -148,6 +158,17 @@ impl Browser for World {
     fn open(&self, link: &str) -> Result<(), OpenError> {
         self.opened.borrow_mut().push(link.to_owned());
         Ok(())
+    }
+}
+
+impl Keyboard for World {
+    fn is_attended(&self) -> bool {
+        self.attended.get()
+    }
+
+    fn line(&self, prompt: &str) -> std::io::Result<Option<Secret>> {
+        self.prompts.borrow_mut().push(prompt.to_owned());
+        Ok(self.typed.borrow_mut().pop_front().map(|typed| Secret::new(typed.to_owned())))
     }
 }
 

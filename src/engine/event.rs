@@ -8,7 +8,7 @@ use crate::aws_config::Catalog;
 use crate::ids::{AccountId, Grant, SessionName};
 use crate::schedule::Dice;
 use crate::settings::Settings;
-use crate::store::{Record, RecordKind, StoreError};
+use crate::store::{Inventory, Loaded, Manage, ManageError, Protection, Record, RecordKind, StoreError};
 use crate::time::{Mono, Now};
 use crate::upstream::{Call, Reply, Route};
 
@@ -21,6 +21,11 @@ pub enum Event {
     Finished(Flight, Reply),
     /// The store has done what it was told.
     Stored(Ticket, Result<(), StoreError>),
+    /// The key to what is stored has come, or is awaited for another reason, or lies elsewhere; with the records, if
+    /// they became readable by that.
+    Protected(Protection, Option<Loaded>),
+    /// What a person wanted done about the key is done.
+    Managed(WaiterId, Result<Inventory, ManageError>),
     /// The configuration was read (again).
     ConfigurationRead(Result<Configuration, Problem>),
     /// SIGHUP: read the configuration again, with nobody waiting for the answer.
@@ -49,6 +54,8 @@ pub enum Effect {
     Save(Ticket, Box<Record>),
     /// Delete this record; the outcome comes back as [`Event::Stored`].
     Delete(Ticket, SessionName, RecordKind),
+    /// Do this about the key, or only look; it comes back as [`Event::Managed`]. In order with every other store effect.
+    Manage(WaiterId, Option<Manage>),
     /// Answer the waiter, who is then forgotten.
     Answer(WaiterId, Result<Response, Problem>),
     /// Until the next event that is not answered from the warm cache, this answers the same question.
@@ -153,8 +160,8 @@ pub struct Agent {
     pub socket: String,
     /// `clientName`: ASCII, names the user and the machine on the approval page.
     pub client_name: String,
-    /// Where the key to the stored records is.
-    pub key_kind: &'static str,
+    /// How the stored records were protected at start.
+    pub protection: Protection,
     /// For clock times in messages.
     pub time_zone: jiff::tz::TimeZone,
     /// The seed of all jitter.

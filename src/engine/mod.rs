@@ -11,6 +11,7 @@ mod handle;
 mod portal;
 mod refresh;
 mod refreshing;
+mod reloading;
 mod run;
 mod select;
 mod session;
@@ -20,6 +21,7 @@ mod sign_out;
 mod slot;
 mod state;
 mod status;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod words;

@@ -16,7 +16,7 @@ use crate::alarm::Alarm;
 use crate::api::{Problem, Response};
 use crate::clock::Clock;
 use crate::ids::SessionName;
-use crate::store::{Record, RecordKind, Store, StoreError};
+use crate::store::{Manage, Protection, Record, RecordKind, Store};
 use crate::time::Now;
 use crate::upstream::{Reply, Upstream};
 
@@ -70,7 +70,7 @@ pub async fn run<U: Upstream>(
         upstream,
         flights: JoinSet::new(),
         reads: JoinSet::new(),
-        store: StoreThread::start(store),
+        store: StoreThread::start(store, state.protection().clone()),
         waiters: HashMap::new(),
         read_configuration,
         asked: 0,
@@ -105,7 +105,7 @@ pub async fn run<U: Upstream>(
                 Order::Stop => Event::Stop,
             },
             Some(Ok((flight, reply))) = hands.flights.join_next() => Event::Finished(flight, reply),
-            Some((ticket, outcome)) = hands.store.done() => Event::Stored(ticket, outcome),
+            Some(event) = hands.store.done() => event,
             Some(Ok(read)) = hands.reads.join_next() => Event::ConfigurationRead(read),
             () = alarm.rings() => {
                 if !stopping && !still_ours() {
@@ -158,6 +158,7 @@ impl<U: Upstream> Hands<U> {
                 }
                 Effect::Save(ticket, record) => self.store.order(Job::Save(ticket, record)),
                 Effect::Delete(ticket, session, kind) => self.store.order(Job::Delete(ticket, session, kind)),
+                Effect::Manage(waiter, order) => self.store.order(Job::Manage(waiter, order)),
                 Effect::Answer(waiter, answer) => {
                     if let Some(asker) = self.waiters.remove(&waiter) {
                         // A caller that has gone away does not need its answer.
@@ -177,28 +178,54 @@ impl<U: Upstream> Hands<U> {
 enum Job {
     Save(Ticket, Box<Record>),
     Delete(Ticket, SessionName, RecordKind),
+    Manage(WaiterId, Option<Manage>),
+    /// Somebody may have given the key.
+    Look,
 }
 
 /// The one thread that waits for the disk, so that writes stay in order and the loop never waits.
 struct StoreThread {
     orders: std::sync::mpsc::Sender<Job>,
-    done: mpsc::UnboundedReceiver<(Ticket, Result<(), StoreError>)>,
+    done: mpsc::UnboundedReceiver<Event>,
     under_way: usize,
 }
 
 impl StoreThread {
-    fn start(mut store: Box<dyn Store>) -> Self {
+    fn start(mut store: Box<dyn Store>, mut protection: Protection) -> Self {
         let (orders, ordered) = std::sync::mpsc::channel::<Job>();
         // Bounded by the engine: a session has at most a handful of writes under way.
         let (report, done) = mpsc::unbounded_channel();
+        let look = orders.clone();
+        store.wake_with(Box::new(move || {
+            // Nobody reads any more when the agent has ended.
+            let _ = look.send(Job::Look);
+        }));
         std::thread::spawn(move || {
             for job in ordered {
-                let result = match job {
-                    Job::Save(ticket, record) => (ticket, store.save(&record)),
-                    Job::Delete(ticket, session, kind) => (ticket, store.delete(&session, kind)),
+                let mut loaded = None;
+                let done = match job {
+                    Job::Save(ticket, record) => Some(Event::Stored(ticket, store.save(&record))),
+                    Job::Delete(ticket, session, kind) => Some(Event::Stored(ticket, store.delete(&session, kind))),
+                    Job::Manage(waiter, None) => Some(Event::Managed(waiter, Ok(store.inventory()))),
+                    Job::Manage(waiter, Some(order)) => {
+                        let managed = store.manage(order).map(|records| loaded = records);
+                        Some(Event::Managed(waiter, managed.map(|()| store.inventory())))
+                    }
+                    Job::Look => {
+                        loaded = store.look();
+                        None
+                    }
                 };
-                if report.send(result).is_err() {
-                    return;
+                let now = store.protection();
+                // First what is now, then that it was done: whoever waits for the latter is told the former.
+                let changed = (now != protection || loaded.is_some()).then(|| {
+                    protection.clone_from(&now);
+                    Event::Protected(now, loaded)
+                });
+                for event in changed.into_iter().chain(done) {
+                    if report.send(event).is_err() {
+                        return;
+                    }
                 }
             }
         });
@@ -211,9 +238,11 @@ impl StoreThread {
         }
     }
 
-    async fn done(&mut self) -> Option<(Ticket, Result<(), StoreError>)> {
+    async fn done(&mut self) -> Option<Event> {
         let done = self.done.recv().await;
-        self.under_way = self.under_way.saturating_sub(1);
+        if !matches!(done, Some(Event::Protected(..))) {
+            self.under_way = self.under_way.saturating_sub(1);
+        }
         done
     }
 

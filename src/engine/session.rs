@@ -11,7 +11,7 @@ use super::portal::Portal;
 use super::refreshing::Refreshing;
 use super::sign_in::SignIn;
 use super::words;
-use crate::api::{Code, LastError, Problem, RegistrationStatus, Response, SessionState, SessionStatus, Token};
+use crate::api::{Code, LastError, Problem, Response, Token};
 use crate::aws_config::{Rejected, SelectError, SessionDefinition};
 use crate::identity_center::{Bound, Flow, Origin};
 use crate::ids::SessionName;
@@ -45,6 +45,8 @@ pub(super) struct Session {
     pub(super) save_again: Option<Mono>,
     /// The token record could not be deleted.
     pub(super) undeleted: bool,
+    /// A sign-in is stored and cannot be read, for this reason.
+    pub(super) sealed: Option<Box<Problem>>,
 }
 
 /// Tokens, and what is known about them in this run.
@@ -112,21 +114,31 @@ impl Session {
             last_error: None,
             save_again: None,
             undeleted: false,
+            sealed: None,
         }
     }
 
     /// Takes a record found at start.
     pub(super) fn load(&mut self, record: Record, turn: &mut Turn<'_>) {
         match record {
-            Record::Client(client) => self.client = Some(client),
-            Record::Tokens(record) => {
+            Record::Client(client) => self.merge_client(client),
+            Record::Tokens(record) if self.wants_stored_tokens() => {
                 let lifetime = record.tokens.lifetime();
                 let age = turn.now.wall.since(self.skew.to_ours(record.tokens.issued_at));
                 let access = Expiry::at(record.tokens.expires_at, turn.now, self.skew, lifetime).aged(age);
                 self.refreshing.load(&record, self.base_margin(lifetime));
                 let refresh_at = schedule::with_jitter(self.base_margin(lifetime), turn.dice);
+                // However often an agent is started again, there is a minute between two refreshes.
+                let issued_at = self.skew.to_ours(record.tokens.issued_at);
+                let refreshed_at = Some(issued_at).filter(|issued_at| *issued_at > record.signed_in_at);
+                let sent_at = record.refresh_sent_at.map(|sent_at| self.skew.to_ours(sent_at)).max(refreshed_at);
+                self.refreshing.last_sent = sent_at.map(|sent_at| {
+                    let up = turn.now.mono.since(Mono::default());
+                    Mono::from_start(up.saturating_sub(turn.now.wall.since(sent_at)))
+                });
                 self.holding = Some(Holding { record, access, rejected: false, saved: true, refresh_at });
             }
+            Record::Tokens(_) => {}
         }
     }
 
@@ -146,7 +158,9 @@ impl Session {
     pub(super) fn held_here(&self) -> Result<(&Holding, &SessionDefinition), Box<Problem>> {
         let definition = self.usable()?;
         let Some(holding) = &self.holding else {
-            return Err(Box::new(words::signed_out(&self.name, self.sign_in.is_pending())));
+            let pending = self.sign_in.is_pending();
+            let sealed = self.sealed.clone().filter(|_| !pending);
+            return Err(sealed.unwrap_or_else(|| Box::new(words::signed_out(&self.name, pending))));
         };
         if leads_to(definition, &holding.record.origin) {
             Ok((holding, definition))
@@ -311,71 +325,9 @@ impl Session {
         }))
     }
 
-    pub(super) fn state(&self, now: Now) -> SessionState {
-        let alive = !self.remaining(now).is_zero();
-        let Some(holding) = &self.holding else {
-            return if self.sign_in.is_pending() { SessionState::Pending } else { SessionState::SignedOut };
-        };
-        let renewable = holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none();
-        match (alive, renewable, holding.record.refused.is_some()) {
-            (_, true, _) | (true, false, false) => SessionState::SignedIn,
-            (true, false, true) => SessionState::Ending,
-            (false, false, _) if self.sign_in.is_pending() => SessionState::Pending,
-            (false, false, _) => SessionState::Ended,
-        }
-    }
-
     /// Whether what is in memory is on disk.
     pub(super) fn is_saved(&self) -> bool {
         self.holding.as_ref().is_none_or(|holding| holding.saved) && self.client_saved
-    }
-
-    pub(super) fn status(&self, now: Now) -> SessionStatus {
-        let definition = self.definition.as_ref().and_then(|definition| definition.as_ref().ok());
-        let origin = self.holding.as_ref().map(|holding| &holding.record.origin);
-        let holding = self.holding.as_ref();
-        let last_error = match (&self.definition, self.held_here()) {
-            (Some(_), Err(problem)) if problem.code == Code::InvalidConfig => {
-                Some(LastError { code: problem.code, message: problem.to_string(), at: now.wall, retry_at: None })
-            }
-            _ => self.last_error.clone(),
-        };
-        SessionStatus {
-            session: self.name.to_string(),
-            kind: "identity_center".to_owned(),
-            state: self.state(now),
-            start_url: definition
-                .map(|definition| definition.start_url.clone())
-                .or_else(|| origin.map(|origin| origin.start_url.clone()))
-                .unwrap_or_default(),
-            region: definition
-                .map(|definition| definition.region.to_string())
-                .or_else(|| origin.map(|origin| origin.region.to_string()))
-                .unwrap_or_default(),
-            signed_in_at: holding.map(|holding| holding.record.signed_in_at),
-            access_token_expires_at: holding.map(|holding| holding.access.service),
-            next_refresh_at: self
-                .refreshing
-                .wait_for_attempt(self, false, now)
-                .map(|wait| self.skew.to_service(now.wall.after(wait))),
-            renewable_until: holding
-                .filter(|holding| holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none())
-                .map(|holding| holding.record.tokens.registration.expires_at),
-            renewable: holding.is_some_and(|holding| {
-                holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none()
-            }),
-            saved: self.is_saved(),
-            last_error,
-            registrations: self
-                .client
-                .iter()
-                .flat_map(|client| &client.registrations)
-                .map(|registration| RegistrationStatus {
-                    flow: flow_word(registration.flow).to_owned(),
-                    expires_at: registration.expires_at,
-                })
-                .collect(),
-        }
     }
 
     /// Remembers a failure for `status`.

@@ -17,7 +17,7 @@ impl Session {
         let era = self.era + 1;
         let asked =
             self.call_portal(Purpose::Logout, era, LOGOUT_TIMEOUT, turn, |access_token| Call::Logout { access_token });
-        let was_signed_in = self.holding.is_some();
+        let was_signed_in = self.holding.is_some() || self.sealed.is_some();
         self.forget_tokens(turn);
         self.portal.forget_credentials();
         let revoked = if asked { None } else { Some(false) };
@@ -30,6 +30,7 @@ impl Session {
         self.era += 1;
         self.refreshing.abandon();
         self.holding = None;
+        self.sealed = None;
         self.last_error = None;
         self.portal.new_era();
         self.delete_tokens(turn);

@@ -4,21 +4,22 @@
 //! is what it is told; every question that came in gets exactly one [`Effect::Answer`].
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::event::{
     Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, Turn, Waiter, WaiterId, Write,
 };
+use super::reloading::Reloading;
 use super::select::{session_of, target_of};
-use super::session::{Session, TokenWaiter, Wants, same_place};
+use super::session::{Session, TokenWaiter, Wants};
 use super::shelf::Shelved;
 use super::status::StatusWatcher;
 use super::words;
-use crate::api::{Code, Health, Problem, Reloaded, Request, Response, SessionQuery, Status, TokenKind};
+use crate::api::{Code, Health, Problem, Request, Response, SessionQuery, Status, TokenKind};
 use crate::ids::{SessionName, TargetId};
 use crate::schedule::Dice;
-use crate::store::{Record, Report, StoreError};
+use crate::store::{Manage, Protection, Record, Report, StoreError};
 use crate::time::{Mono, Now, Timestamp};
 use crate::upstream::Reply;
 
@@ -31,21 +32,20 @@ pub struct State {
     pub(super) sessions: BTreeMap<SessionName, Session>,
     dice: Dice,
     pub(super) reports: Vec<Report>,
-    /// Who waits for the reading that is under way.
-    reloads: Vec<Waiter>,
-    reading: bool,
-    /// Who came after it had begun: it may have seen the files as they were before.
-    late_reloads: Vec<Waiter>,
-    read_again: bool,
+    /// How what is stored is protected, and whether it can be read.
+    pub(super) protection: Protection,
+    /// Who waits for something done about the key.
+    pub(super) managing: Vec<Waiter>,
+    pub(super) reloading: Reloading,
     pub(super) watchers: Vec<StatusWatcher>,
     pub(super) revision: u64,
     pub(super) seen: Option<Status>,
-    previous: Option<Now>,
+    pub(super) previous: Option<Now>,
     planned: Option<Mono>,
     /// Nothing has happened since [`State::next_wait`] was asked that would change its answer.
     plan_holds: bool,
     steps_judged: Option<Mono>,
-    stopping: bool,
+    pub(super) stopping: bool,
 }
 
 impl State {
@@ -61,14 +61,13 @@ impl State {
         let mut state = Self {
             started_at: now.wall,
             dice: Dice::new(agent.seed),
+            protection: agent.protection.clone(),
             agent,
             configuration: Configuration::default(),
             sessions: BTreeMap::new(),
             reports,
-            reloads: Vec::new(),
-            reading: false,
-            late_reloads: Vec::new(),
-            read_again: false,
+            managing: Vec::new(),
+            reloading: Reloading::default(),
             watchers: Vec::new(),
             revision: 1,
             seen: None,
@@ -80,11 +79,7 @@ impl State {
         };
         let mut effects = Vec::new();
         state.configure(configuration, now, &mut effects);
-        for record in records {
-            let name = record.session().clone();
-            let (sessions, mut turn) = state.parts(now, &mut effects);
-            sessions.entry(name.clone()).or_insert_with(|| Session::new(name)).load(record, &mut turn);
-        }
+        state.load(records, now, &mut effects);
         state
     }
 
@@ -107,6 +102,8 @@ impl State {
             }
             Event::Finished(flight, reply) => self.finished(flight, reply, now, &mut effects),
             Event::Stored(ticket, outcome) => self.stored(ticket, outcome, now, &mut effects),
+            Event::Protected(protection, loaded) => self.protected(protection, loaded, now, &mut effects),
+            Event::Managed(waiter, outcome) => self.managed(waiter, outcome, &mut effects),
             Event::ConfigurationRead(read) => self.configuration_read(read, now, &mut effects),
             Event::ReloadWanted => self.read_configuration(&mut effects),
             Event::Tick => {}
@@ -128,8 +125,8 @@ impl State {
         let keep_warm = self.configuration.settings.keep_warm;
         let sessions = self.sessions.values().filter_map(|session| session.next_wait(keep_warm, self.stopping, now));
         let watchers = self.watchers.iter().map(|watcher| watcher.waiter);
-        let reloads = self.reloads.iter().chain(&self.late_reloads).copied();
-        let waiters = watchers.chain(reloads).map(|waiter| waiter.deadline.since(now.mono));
+        let others = self.reloading.waiters().chain(&self.managing).copied();
+        let waiters = watchers.chain(others).map(|waiter| waiter.deadline.since(now.mono));
         let wait = sessions.chain(waiters).min();
         self.planned = wait.map(|wait| now.mono.after(wait));
         self.plan_holds = true;
@@ -145,6 +142,11 @@ impl State {
             })
     }
 
+    /// How what is stored is protected, as far as the engine was told.
+    pub(super) const fn protection(&self) -> &Protection {
+        &self.protection
+    }
+
     /// Whether everything that should survive the agent is on disk.
     #[must_use]
     pub fn is_saved(&self) -> bool {
@@ -152,7 +154,7 @@ impl State {
     }
 
     /// The sessions, and a turn to work on them with.
-    fn parts<'a>(
+    pub(super) fn parts<'a>(
         &'a mut self,
         now: Now,
         effects: &'a mut Vec<Effect>,
@@ -169,7 +171,7 @@ impl State {
     }
 
     /// Does something with a session and a turn at once.
-    fn with_session<R>(
+    pub(super) fn with_session<R>(
         &mut self,
         name: &SessionName,
         now: Now,
@@ -214,6 +216,7 @@ impl State {
             self.planned = None;
         }
         self.settle_reloads(now, effects);
+        self.settle_managing(now, effects);
         self.settle_watchers(now, effects);
     }
 
@@ -243,11 +246,18 @@ impl State {
             _ if self.stopping => Some(Err(words::shutting_down())),
             Request::Status { wait, after } => self.asked_status(waiter, wait, after, now),
             Request::Reload => {
-                let reloads = if self.reading { &mut self.late_reloads } else { &mut self.reloads };
-                reloads.push(Waiter { id: waiter, deadline: now.mono.after(PATIENCE) });
+                self.reloading.wait(Waiter { id: waiter, deadline: now.mono.after(PATIENCE) });
                 self.read_configuration(effects);
                 None
             }
+            Request::Storage => self.asked_to_manage(waiter, None, now, effects),
+            Request::UnlockStorage { passphrase } => {
+                self.asked_to_manage(waiter, Some(Manage::Unlock { passphrase }), now, effects)
+            }
+            Request::MigrateStorage { to, passphrase } => match to.parse() {
+                Ok(to) => self.asked_to_manage(waiter, Some(Manage::Migrate { to, passphrase }), now, effects),
+                Err(unknown) => Some(Err(Problem::new(Code::InvalidRequest, format!("to: {unknown}")))),
+            },
             Request::Credentials { target, min_validity, timeout } => {
                 match target_of(&self.configuration.catalog, &target).map(Cow::into_owned) {
                     Ok(TargetId { session, grant }) => {
@@ -297,6 +307,9 @@ impl State {
             Request::Logout { session } => {
                 let waiter = Waiter { id: waiter, deadline: now.mono.after(PATIENCE) };
                 let mut logout = |state: &mut Self, name: SessionName| {
+                    if let Some(awaited) = &mut state.protection.awaited {
+                        awaited.sealed.remove(&name);
+                    }
                     state.with_session(&name, now, effects, |session, turn| session.logout(waiter, turn));
                     None
                 };
@@ -313,7 +326,7 @@ impl State {
     }
 
     fn holds_tokens_of(&self, name: &SessionName) -> bool {
-        self.sessions.get(name).is_some_and(|session| session.holding.is_some())
+        self.sessions.get(name).is_some_and(|session| session.holding.is_some() || session.sealed.is_some())
     }
 
     /// Finds out which session is meant, and goes on with that.
@@ -384,87 +397,6 @@ impl State {
         });
     }
 
-    fn read_configuration(&mut self, effects: &mut Vec<Effect>) {
-        if std::mem::replace(&mut self.reading, true) {
-            self.read_again = true;
-        } else {
-            effects.push(Effect::ReadConfiguration);
-        }
-    }
-
-    fn configuration_read(&mut self, read: Result<Configuration, Problem>, now: Now, effects: &mut Vec<Effect>) {
-        self.reading = false;
-        let answer = match read {
-            Ok(configuration) => {
-                let changed = self.configure(configuration, now, effects);
-                tracing::info!(
-                    changed = changed.len(),
-                    warnings = self.configuration.catalog.warnings.len(),
-                    "configuration read"
-                );
-                Ok(Response::Reloaded(Reloaded { changed, warnings: self.warnings() }))
-            }
-            Err(problem) => {
-                tracing::warn!("the configuration was not read, the old one stays: {problem}");
-                Err(problem)
-            }
-        };
-        for waiter in std::mem::replace(&mut self.reloads, std::mem::take(&mut self.late_reloads)) {
-            effects.push(Effect::Answer(waiter.id, answer.clone()));
-        }
-        if std::mem::take(&mut self.read_again) && !self.stopping {
-            self.read_configuration(effects);
-        }
-    }
-
-    /// Takes a configuration. Only what really changed is touched.
-    fn configure(&mut self, configuration: Configuration, now: Now, effects: &mut Vec<Effect>) -> Vec<String> {
-        let diff = self.configuration.catalog.diff(&configuration.catalog);
-        if configuration.settings.storage != self.configuration.settings.storage && self.previous.is_some() {
-            tracing::warn!("a change of [storage] takes effect when the agent is started again");
-        }
-        self.configuration = configuration;
-        // Each once, though most are in both.
-        let names: BTreeSet<SessionName> =
-            self.configuration.catalog.sessions.keys().chain(self.sessions.keys()).cloned().collect();
-        for name in names {
-            let definition = self.configuration.catalog.sessions.get(&name).cloned();
-            let settings = self.configuration.settings.sessions.get(&name).cloned().unwrap_or_default();
-            self.sessions.entry(name.clone()).or_insert_with(|| Session::new(name.clone()));
-            self.with_session(&name, now, effects, |session, turn| {
-                if std::mem::replace(&mut session.settings, settings).refresh_margin != session.settings.refresh_margin
-                {
-                    session.plan_by_settings(turn);
-                }
-                let origin = |definition: &Option<Result<crate::aws_config::SessionDefinition, _>>| {
-                    definition.as_ref().and_then(|d| d.as_ref().ok().map(crate::aws_config::SessionDefinition::origin))
-                };
-                let moved = match (origin(&session.definition), origin(&definition)) {
-                    (Some(old), Some(new)) => !same_place(&old, &new),
-                    (None, None) => false,
-                    _ => true,
-                };
-                session.definition = definition;
-                if moved {
-                    session.portal.new_era();
-                    session.abandon_sign_in(turn);
-                }
-                session.refreshing.forget_pauses();
-                session.portal.forget_pauses();
-            });
-        }
-        let sessions = diff.sessions.iter().map(|name| format!("session {name}"));
-        sessions.chain(diff.profiles.iter().map(|name| format!("profile {name}"))).collect()
-    }
-
-    fn settle_reloads(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        let impatient = |waiter: &mut Waiter| waiter.deadline <= now.mono;
-        for waiter in self.reloads.extract_if(.., impatient).chain(self.late_reloads.extract_if(.., impatient)) {
-            let problem = Problem::new(Code::Timeout, "reading the configuration took too long");
-            effects.push(Effect::Answer(waiter.id, Err(problem)));
-        }
-    }
-
     fn stop(&mut self, now: Now) {
         self.stopping = true;
         let drained = now.mono.after(DRAIN);
@@ -472,8 +404,9 @@ impl State {
             session.bound_patience(drained);
             session.save_at_the_end(now);
         }
-        let reloads = self.reloads.iter_mut().chain(&mut self.late_reloads);
-        for waiter in self.watchers.iter_mut().map(|watcher| &mut watcher.waiter).chain(reloads) {
+        // What is done about the key is a write: it is waited for.
+        let others = self.watchers.iter_mut().map(|watcher| &mut watcher.waiter);
+        for waiter in others.chain(self.reloading.waiters_mut()) {
             waiter.deadline = waiter.deadline.min(drained);
         }
     }

@@ -5,8 +5,12 @@
 use std::time::Duration;
 
 use super::event::{Effect, Waiter, WaiterId};
+use super::session::{Session, flow_word};
 use super::state::State;
-use crate::api::{Code, Problem, Response, Status, StorageStatus, TargetStatus, WarningEntry};
+use crate::api::{
+    Code, LastError, Problem, RegistrationStatus, Response, SessionState, SessionStatus, Status, TargetStatus,
+    WarningEntry,
+};
 use crate::ids::{Grant, ProfileName, SessionName};
 use crate::time::{Now, Timestamp};
 
@@ -56,7 +60,7 @@ impl State {
             revision: 0,
             socket: self.agent.socket.clone(),
             locked: false,
-            storage: StorageStatus { key: self.agent.key_kind.to_owned(), saved: self.is_saved() },
+            storage: self.storage_status(),
             // The door that hands things out keeps the log.
             audit: None,
             sessions: self
@@ -108,7 +112,75 @@ impl State {
             line: 0,
             message: report.message.clone(),
         });
-        configured.chain(stored).collect()
+        configured.chain(self.storage_warning()).chain(stored).collect()
+    }
+}
+
+impl Session {
+    pub(super) fn state(&self, now: Now) -> SessionState {
+        let alive = !self.remaining(now).is_zero();
+        let Some(holding) = &self.holding else {
+            return match (self.sign_in.is_pending(), &self.sealed) {
+                (true, _) => SessionState::Pending,
+                (false, Some(_)) => SessionState::Sealed,
+                (false, None) => SessionState::SignedOut,
+            };
+        };
+        let renewable = holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none();
+        match (alive, renewable, holding.record.refused.is_some()) {
+            (_, true, _) | (true, false, false) => SessionState::SignedIn,
+            (true, false, true) => SessionState::Ending,
+            (false, false, _) if self.sign_in.is_pending() => SessionState::Pending,
+            (false, false, _) => SessionState::Ended,
+        }
+    }
+
+    pub(super) fn status(&self, now: Now) -> SessionStatus {
+        let definition = self.definition.as_ref().and_then(|definition| definition.as_ref().ok());
+        let origin = self.holding.as_ref().map(|holding| &holding.record.origin);
+        let holding = self.holding.as_ref();
+        let last_error = match (&self.definition, self.held_here()) {
+            (Some(_), Err(problem)) if problem.code == Code::InvalidConfig => {
+                Some(LastError { code: problem.code, message: problem.to_string(), at: now.wall, retry_at: None })
+            }
+            _ => self.last_error.clone(),
+        };
+        SessionStatus {
+            session: self.name.to_string(),
+            kind: "identity_center".to_owned(),
+            state: self.state(now),
+            start_url: definition
+                .map(|definition| definition.start_url.clone())
+                .or_else(|| origin.map(|origin| origin.start_url.clone()))
+                .unwrap_or_default(),
+            region: definition
+                .map(|definition| definition.region.to_string())
+                .or_else(|| origin.map(|origin| origin.region.to_string()))
+                .unwrap_or_default(),
+            signed_in_at: holding.map(|holding| holding.record.signed_in_at),
+            access_token_expires_at: holding.map(|holding| holding.access.service),
+            next_refresh_at: self
+                .refreshing
+                .wait_for_attempt(self, false, now)
+                .map(|wait| self.skew.to_service(now.wall.after(wait))),
+            renewable_until: holding
+                .filter(|holding| holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none())
+                .map(|holding| holding.record.tokens.registration.expires_at),
+            renewable: holding.is_some_and(|holding| {
+                holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none()
+            }),
+            saved: self.is_saved(),
+            last_error,
+            registrations: self
+                .client
+                .iter()
+                .flat_map(|client| &client.registrations)
+                .map(|registration| RegistrationStatus {
+                    flow: flow_word(registration.flow).to_owned(),
+                    expires_at: registration.expires_at,
+                })
+                .collect(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::api::{Code, Problem};
 use crate::aws_config::{SelectError, SessionDefinition};
 use crate::identity_center::{ErrorName, Origin, ServiceError};
 use crate::ids::SessionName;
-use crate::store::{Refused, TokenRecord};
+use crate::store::{Awaited, ManageError, Refused, TokenRecord};
 use crate::time::Timestamp;
 use crate::untrusted::shown;
 use crate::upstream::{Failure, NotSent};
@@ -45,6 +45,29 @@ pub(super) fn signed_out(name: &SessionName, pending: bool) -> Problem {
         problem.hint("a sign-in is waiting for approval in the browser")
     } else {
         problem.hint(login_hint(name))
+    }
+}
+
+/// A sign-in is stored and its key is not there.
+pub(super) fn sealed(name: &SessionName, awaited: &Awaited) -> Problem {
+    let detail = format!("the stored sign-in of session {} cannot be read", shown(name.as_str()));
+    Problem::new(Code::Storage, detail)
+        .session(name)
+        .caused_by(&awaited.message)
+        .hint(&awaited.hint)
+        .retry_after(ASKED_AGAIN)
+}
+
+/// Something about the key that was not done.
+pub(super) fn not_managed(error: &ManageError) -> Problem {
+    let code = match error {
+        ManageError::NothingKept | ManageError::AlreadyThere(_) | ManageError::NoPassphrase => Code::InvalidRequest,
+        _ => Code::Storage,
+    };
+    let problem = Problem::new(code, error.to_string());
+    match error.hint() {
+        Some(hint) => problem.hint(hint),
+        None => problem,
     }
 }
 
@@ -196,6 +219,9 @@ pub(super) fn refreshed_lately(name: &SessionName) -> Problem {
 pub(super) fn shutting_down() -> Problem {
     Problem::new(Code::ShuttingDown, "the agent is shutting down").retry_after(Duration::from_secs(1))
 }
+
+/// A key that is not there is asked for again about that often.
+const ASKED_AGAIN: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {

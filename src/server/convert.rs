@@ -31,6 +31,9 @@ pub(super) fn burden(request: &Request) -> Burden {
         | Request::LoginState { .. }
         | Request::CancelLogin { .. }
         | Request::Logout { .. }
+        | Request::Storage
+        | Request::UnlockStorage { .. }
+        | Request::MigrateStorage { .. }
         | Request::Reload
         | Request::Health => Burden::Light,
         Request::Credentials { .. }
@@ -53,6 +56,7 @@ pub(super) const fn route(request: &Request) -> &'static str {
         Request::Logout { .. } => "session",
         Request::Accounts { .. } => "accounts",
         Request::Roles { .. } => "roles",
+        Request::Storage | Request::UnlockStorage { .. } | Request::MigrateStorage { .. } => "storage",
         Request::Reload => "reload",
         Request::Health => "health",
     }

@@ -6,23 +6,99 @@
 
 use std::collections::HashMap;
 
+use zeroize::Zeroizing;
+
 use super::directory::PrivateDirectory;
-use super::seal::{Foreign, Opened, SEALED, SealingKey, file_name};
-use super::{Loaded, Record, RecordKind, Report, Store, StoreError, random};
+use super::key::{KeyId, KeyPlace};
+use super::seal::{self, Foreign, Opened, SEALED, SealingKey, file_name};
+use super::{Loaded, Record, RecordKind, Report, StoreError, random};
 use crate::ids::SessionName;
 
-/// The records of one state directory. Made by [`super::open`], by the holder of the state lock.
-pub struct DiskStore {
+/// The records of one state directory, for the holder of the state lock.
+pub(super) struct DiskStore {
     directory: PrivateDirectory,
     key: SealingKey,
-    kind: &'static str,
+    place: KeyPlace,
     /// The sequence number last read from or written to each file, kept beyond its deletion.
     sequences: HashMap<String, u64>,
 }
 
 impl DiskStore {
-    pub(super) fn new(directory: PrivateDirectory, key: SealingKey, kind: &'static str) -> Self {
-        Self { directory, key, kind, sequences: HashMap::new() }
+    pub(super) fn new(directory: PrivateDirectory, key: SealingKey, place: KeyPlace) -> Self {
+        Self { directory, key, place, sequences: HashMap::new() }
+    }
+
+    /// Where the key is.
+    pub(super) const fn place(&self) -> KeyPlace {
+        self.place
+    }
+
+    /// Which key.
+    pub(super) const fn key_id(&self) -> &KeyId {
+        self.key.id()
+    }
+
+    /// Where the records are.
+    pub(super) const fn directory(&self) -> &PrivateDirectory {
+        &self.directory
+    }
+
+    /// Ends what an interrupted write began: what is whole and newer than what has its name takes that name, the rest
+    /// is removed. So a crash loses what the service gave out only if it comes before the write, and not while the
+    /// disk is being waited for.
+    pub(super) fn finish_writes(&self) -> Result<(), StoreError> {
+        for leftover in self.directory.leftovers()? {
+            let foreign = self.content(&leftover)?.and_then(|content| self.key.foreign(&content));
+            if matches!(foreign, Some(Foreign::Version(_))) {
+                // The newer version knows what to do with it.
+                continue;
+            }
+            match self.worth_a_name(&leftover)? {
+                Some(name) => {
+                    self.directory.finish_write(&leftover, &name)?;
+                    tracing::info!(file = name, "finished a write that was interrupted");
+                }
+                None => self.directory.remove_leftover(&leftover)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The name a leftover should have. It replaces and never adds: what was deleted stays so.
+    fn worth_a_name(&self, leftover: &str) -> Result<Option<String>, StoreError> {
+        let Some(content) = self.content(leftover)? else { return Ok(None) };
+        let Some(name) = seal::name_of(&content) else { return Ok(None) };
+        let Opened::Record { record, sequence } = self.key.open(&name, content) else { return Ok(None) };
+        if matches!(&*record, Record::Tokens(tokens) if tokens.refresh_sent_at.is_some()) {
+            // Nothing is sent before the mark has its name: this one says what has not happened.
+            return Ok(None);
+        }
+        let named = self.content(&name)?.map(|content| self.key.open(&name, content));
+        let newer = matches!(named, Some(Opened::Record { sequence: last, .. }) if last < sequence);
+        Ok(newer.then_some(name))
+    }
+
+    fn content(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        let path = || self.directory.path().join(name);
+        self.directory.read(name, LARGEST_RECORD).map_err(|source| StoreError::Io {
+            doing: "read",
+            path: path(),
+            source,
+        })
+    }
+
+    /// Goes through the records that open, with file name and sequence number. What does not open is left alone.
+    pub(super) fn each_record(
+        &self,
+        mut visit: impl FnMut(&str, &Record, u64) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for name in self.directory.names()?.iter().filter(|name| is_record(name)) {
+            let content = self.content(name)?;
+            if let Some(Opened::Record { record, sequence }) = content.map(|content| self.key.open(name, content)) {
+                visit(name, &record, sequence)?;
+            }
+        }
+        Ok(())
     }
 
     fn load_file(&mut self, name: &str, loaded: &mut Loaded) {
@@ -64,12 +140,7 @@ impl DiskStore {
     fn next_sequence(&self, name: &str) -> Result<u64, StoreError> {
         let path = || self.directory.path().join(name);
         let known = self.sequences.get(name).copied();
-        let content = self.directory.read(name, LARGEST_RECORD).map_err(|source| StoreError::Io {
-            doing: "read",
-            path: path(),
-            source,
-        })?;
-        let found = match content.map(|content| self.key.open(name, content)) {
+        let found = match self.content(name)?.map(|content| self.key.open(name, content)) {
             None => None,
             Some(Opened::Record { sequence, .. }) => Some(sequence),
             Some(Opened::Foreign(_)) => return Err(StoreError::Foreign { path: path() }),
@@ -91,12 +162,9 @@ impl DiskStore {
     }
 }
 
-impl Store for DiskStore {
-    fn key_kind(&self) -> &'static str {
-        self.kind
-    }
-
-    fn load(&mut self) -> Result<Loaded, StoreError> {
+impl DiskStore {
+    /// [`super::Store::load`].
+    pub(super) fn load(&mut self) -> Result<Loaded, StoreError> {
         let mut loaded = Loaded::default();
         for name in self.directory.names()? {
             if is_record(&name) {
@@ -106,7 +174,8 @@ impl Store for DiskStore {
         Ok(loaded)
     }
 
-    fn save(&mut self, record: &Record) -> Result<(), StoreError> {
+    /// [`super::Store::save`].
+    pub(super) fn save(&mut self, record: &Record) -> Result<(), StoreError> {
         let name = file_name(record.session(), record.kind());
         let sequence = self.next_sequence(&name)?;
         let sealed = self.key.seal(&name, sequence, record)?;
@@ -115,15 +184,11 @@ impl Store for DiskStore {
         self.directory.replace(&name, &sealed)
     }
 
-    fn delete(&mut self, session: &SessionName, kind: RecordKind) -> Result<(), StoreError> {
+    /// [`super::Store::delete`].
+    pub(super) fn delete(&mut self, session: &SessionName, kind: RecordKind) -> Result<(), StoreError> {
         let name = file_name(session, kind);
         let path = || self.directory.path().join(&name);
-        let content = self.directory.read(&name, LARGEST_RECORD).map_err(|source| StoreError::Io {
-            doing: "read",
-            path: path(),
-            source,
-        })?;
-        if content.is_some_and(|content| self.key.foreign(&content).is_some()) {
+        if self.content(&name)?.is_some_and(|content| self.key.foreign(&content).is_some()) {
             return Err(StoreError::Foreign { path: path() });
         }
         self.directory.remove(&name)
@@ -156,7 +221,7 @@ fn foreign_message(why: &Foreign) -> String {
 pub(super) const DAMAGED: &str = ".damaged-";
 
 /// Far over any record; what is longer does not open.
-const LARGEST_RECORD: u64 = 4 * 1024 * 1024;
+pub(super) const LARGEST_RECORD: u64 = 4 * 1024 * 1024;
 
 #[cfg(test)]
 #[path = "disk_tests.rs"]

@@ -6,11 +6,15 @@ use std::process::Stdio;
 
 use super::super::child;
 use super::super::file::{STEPS_BEFORE_THE_NAME, TEMPORARY};
-use super::super::key::{KEY_FILE, KeyBytes, KeyFile};
-use super::super::key_record::{KEY_RECORD, KeyRecord, RECORDS, obtain};
+use super::super::key::KeyBytes;
+use super::super::key_file::KEY_FILE;
+use super::super::key_record::{KEY_RECORD, RECORDS, obtain};
+use super::super::places::{Asked, Machine};
 use super::super::sandbox::Sandbox;
-use super::super::{OpenError, StateLock, open, sample};
+use super::super::vault::Vault;
+use super::super::{OpenError, StateLock, Store, sample};
 use super::*;
+use crate::env::Env;
 use crate::settings::KeyKind;
 
 const SOCKET: &str = "/run/user/1000/sso-agent/agent.sock";
@@ -21,11 +25,21 @@ fn lock(sandbox: &Sandbox) -> StateLock {
 
 /// The store of a state directory, as a concrete type so that a test can reach into it.
 fn disk(lock: &StateLock) -> DiskStore {
-    drop(open(lock, KeyKind::File).unwrap());
+    drop(vault(lock));
     let state = lock.directory();
-    let recorded = KeyRecord::read(state).unwrap();
-    let key = obtain(state, &mut KeyFile::new(state), recorded, 1).unwrap();
-    DiskStore::new(state.prepare_child(RECORDS).unwrap(), key, "file")
+    let places = Machine { state: state.clone(), env: Env::default() };
+    let key = obtain(state, &places, KeyKind::File, &Asked::default()).unwrap().key;
+    DiskStore::new(state.prepare_child(RECORDS).unwrap(), key, KeyPlace::File)
+}
+
+/// The store as the agent opens it, on a machine without a keyring.
+fn open(lock: &StateLock, wanted: KeyKind) -> Result<Box<dyn Store>, OpenError> {
+    super::super::open(lock, wanted, &Env::default())
+}
+
+fn vault(lock: &StateLock) -> Vault {
+    let places = Machine { state: lock.directory().clone(), env: Env::default() };
+    Vault::open(lock.directory(), std::sync::Arc::new(places), KeyKind::Auto)
 }
 
 fn load(lock: &StateLock) -> Loaded {
@@ -47,8 +61,9 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn open_error(lock: &StateLock, kind: KeyKind) -> OpenError {
-    open(lock, kind).err().unwrap()
+/// Why the key is awaited.
+fn why_closed(lock: &StateLock) -> OpenError {
+    vault(lock).into_why_closed().unwrap()
 }
 
 #[test]
@@ -58,7 +73,7 @@ fn records_survive_a_restart() {
     {
         let lock = lock(&sandbox);
         let mut store = open(&lock, KeyKind::Auto).unwrap();
-        assert_eq!(store.key_kind(), "file");
+        assert_eq!(store.protection().key, "file");
         for record in [&client, &tokens, &other] {
             store.save(record).unwrap();
         }
@@ -137,6 +152,81 @@ fn what_a_crash_in_the_middle_of_a_write_left_is_removed_at_the_next_start() {
     assert_eq!(loaded.records, [record]);
     assert_eq!(loaded.reports, []);
     assert_eq!(files(sandbox.path()).len(), before - 2);
+}
+
+/// Saves the old record, then writes the new one without giving it its name.
+fn interrupted(lock: &StateLock, old: &Record, new: &Record) -> DiskStore {
+    let mut store = disk(lock);
+    store.save(old).unwrap();
+    let name = file_name(new.session(), new.kind());
+    let sealed = store.key.seal(&name, store.next_sequence(&name).unwrap(), new).unwrap();
+    store.directory.replace(&format!("{TEMPORARY}0123"), &sealed).unwrap();
+    store
+}
+
+#[test]
+fn a_write_that_lacks_only_its_name_is_finished_by_the_next_start() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let (old, new) = (sample::tokens("corp"), sample::tokens_issued("corp", 1_700_009_000));
+    interrupted(&lock, &old, &new);
+    assert_eq!(load(&lock).records, std::slice::from_ref(&new));
+    assert_eq!(files(&sandbox.path().join(RECORDS)), [path_of(&sandbox, &new)]);
+    // Its number counts as written.
+    let mut store = open(&lock, KeyKind::Auto).unwrap();
+    store.load().unwrap();
+    store.save(&old).unwrap();
+}
+
+#[test]
+fn an_unfinished_write_that_is_older_than_what_is_there_is_removed() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let (old, new) = (sample::tokens("corp"), sample::tokens_issued("corp", 1_700_009_000));
+    interrupted(&lock, &sample::tokens("corp"), &old).save(&new).unwrap();
+    assert_eq!(load(&lock).records, std::slice::from_ref(&new));
+    assert_eq!(files(&sandbox.path().join(RECORDS)), [path_of(&sandbox, &new)]);
+}
+
+#[test]
+fn an_unfinished_write_does_not_bring_back_what_was_deleted() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let (old, new) = (sample::tokens("corp"), sample::tokens_issued("corp", 1_700_009_000));
+    interrupted(&lock, &old, &new).delete(old.session(), old.kind()).unwrap();
+    assert_eq!(load(&lock).records, []);
+    assert_eq!(files(&sandbox.path().join(RECORDS)), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn a_mark_without_its_name_says_what_has_not_happened() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let old = sample::tokens("corp");
+    let Record::Tokens(mut marked) = old.clone() else { panic!() };
+    marked.refresh_sent_at = Some(crate::time::Timestamp::from_secs(1_700_000_500));
+    interrupted(&lock, &old, &Record::Tokens(marked));
+    assert_eq!(load(&lock).records, std::slice::from_ref(&old));
+}
+
+#[test]
+fn an_unfinished_write_of_another_key_or_with_another_name_is_not_believed() {
+    let (elsewhere, sandbox) = (Sandbox::new(), Sandbox::new());
+    let (old, new) = (sample::tokens("corp"), sample::tokens_issued("corp", 1_700_009_000));
+    interrupted(&lock(&elsewhere), &old, &new);
+    let lock = lock(&sandbox);
+    interrupted(&lock, &old, &new);
+    let leftover = |sandbox: &Sandbox| sandbox.path().join(RECORDS).join(format!("{TEMPORARY}0123"));
+    std::fs::copy(leftover(&elsewhere), leftover(&sandbox)).unwrap();
+    assert_eq!(load(&lock).records, std::slice::from_ref(&old));
+    // A record of one session under the other's name.
+    let other = sample::tokens("other");
+    disk(&lock).save(&other).unwrap();
+    let text = std::fs::read(path_of(&sandbox, &other)).unwrap();
+    let forged = String::from_utf8_lossy(&text).replacen("other", "corp", 1);
+    std::fs::write(leftover(&sandbox), forged.as_bytes()).unwrap();
+    assert_eq!(load(&lock).records.len(), 2);
+    assert_eq!(files(&sandbox.path().join(RECORDS)).len(), 2);
 }
 
 #[test]
@@ -298,22 +388,22 @@ fn a_lost_key_is_not_replaced_while_its_records_exist() {
     let sealed = std::fs::read(path_of(&sandbox, &record)).unwrap();
 
     std::fs::remove_file(&key).unwrap();
-    let error = open_error(&lock, KeyKind::Auto);
+    let error = why_closed(&lock);
     assert!(matches!(error, OpenError::KeyMissing { sealed: 1, .. }), "{error}");
     assert!(error.hint().contains("backup"));
     assert!(!key.exists());
 
     std::fs::write(&key, "").unwrap();
     std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
-    assert!(matches!(open_error(&lock, KeyKind::Auto), OpenError::Key(_)));
+    assert!(matches!(why_closed(&lock), OpenError::Key(_)));
     std::fs::write(&key, KeyBytes::random().unwrap().to_text().as_bytes()).unwrap();
-    assert!(matches!(open_error(&lock, KeyKind::Auto), OpenError::WrongKey { .. }));
+    assert!(matches!(why_closed(&lock), OpenError::WrongKey { .. }));
 
     std::fs::write(&key, good_key).unwrap();
     std::fs::remove_file(&key_record).unwrap();
-    assert!(matches!(open_error(&lock, KeyKind::Auto), OpenError::KeyRecordMissing { .. }));
+    assert!(matches!(why_closed(&lock), OpenError::KeyRecordMissing { .. }));
     std::fs::write(&key_record, "{").unwrap();
-    assert!(matches!(open_error(&lock, KeyKind::Auto), OpenError::KeyRecordDamaged { .. }));
+    assert!(matches!(why_closed(&lock), OpenError::KeyRecordDamaged { .. }));
 
     std::fs::write(&key_record, good_record).unwrap();
     assert_eq!(std::fs::read(path_of(&sandbox, &record)).unwrap(), sealed);
@@ -324,11 +414,9 @@ fn a_lost_key_is_not_replaced_while_its_records_exist() {
 fn a_kind_of_key_that_is_not_known_is_not_replaced() {
     let sandbox = Sandbox::new();
     let lock = lock(&sandbox);
-    let recorded = format!(r#"{{"key_id":"{}","kind":"keyring"}}"#, "0".repeat(32));
+    let recorded = format!(r#"{{"key_id":"{}","kind":"moon"}}"#, "0".repeat(32));
     std::fs::write(sandbox.path().join(KEY_RECORD), &recorded).unwrap();
-    for kind in [KeyKind::Auto, KeyKind::File] {
-        assert!(matches!(open_error(&lock, kind), OpenError::UnknownKind { .. }));
-    }
+    assert!(matches!(why_closed(&lock), OpenError::UnknownKind { .. }));
     assert_eq!(std::fs::read_to_string(sandbox.path().join(KEY_RECORD)).unwrap(), recorded);
     assert!(!sandbox.path().join(KEY_FILE).exists());
 }
@@ -339,7 +427,7 @@ fn keeping_nothing_writes_nothing() {
     let lock = lock(&sandbox);
     let before = files(sandbox.path());
     let mut store = open(&lock, KeyKind::None).unwrap();
-    assert_eq!(store.key_kind(), "none");
+    assert_eq!(store.protection().key, "none");
     store.save(&sample::tokens("corp")).unwrap();
     store.delete(sample::tokens("corp").session(), RecordKind::Tokens).unwrap();
     assert_eq!(store.load().unwrap().records, []);
@@ -354,7 +442,7 @@ fn keeping_nothing_is_refused_while_records_are_kept() {
     let record = sample::tokens("corp");
     disk(&lock).save(&record).unwrap();
     let before = files(sandbox.path());
-    assert!(matches!(open_error(&lock, KeyKind::None), OpenError::RecordsExist { .. }));
+    assert!(matches!(open(&lock, KeyKind::None).err().unwrap(), OpenError::RecordsExist { .. }));
     assert_eq!(files(sandbox.path()), before);
     assert_eq!(load(&lock).records, [record]);
 }

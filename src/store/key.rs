@@ -1,8 +1,7 @@
-//! The key to the sealed records, and where it is kept.
+//! The key to the sealed records, and what a place where it is kept must answer.
 //!
-//! Owns: the key, its name, what a place for it must answer, and the one place there is so far, a file. Refuses to
-//! know what is sealed with it and when one may be made: `key_record` does. Invariant: a place tells "there is none"
-//! from "nobody knows yet", and never overwrites a key.
+//! Refuses to know what is sealed with the key and when one may be made: `key_record` does. Invariant: a place tells
+//! "there is none" from "nobody knows yet", and never overwrites a key.
 
 use std::fmt;
 use std::io;
@@ -14,27 +13,90 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::directory::{PrivateDirectory, quoted};
+use super::directory::quoted;
 use super::key_record::restore;
 use super::{StoreError, random};
 
-/// A place where the key can be kept. Calls may block.
+/// A place where the key can be kept. Calls may block for ever: they are made on a thread that nobody waits for.
 pub trait KeySource: Send {
-    /// Which place: the word in `key.json` and in `status`.
-    fn kind(&self) -> &'static str;
+    /// Which place.
+    fn kind(&self) -> KeyPlace;
 
-    /// Asks for the key.
+    /// Asks for the key of this name; a place that holds one key only does not look at the name.
     ///
     /// # Errors
     /// Something is there, or something is in the way; not that there is no key, and not that it takes longer.
-    fn read(&mut self) -> Result<Answer, KeyError>;
+    fn read(&mut self, id: &KeyId) -> Result<Answer, KeyError>;
 
     /// Keeps a key where [`KeySource::read`] said that there is none. When this returns, it survives a power failure.
     ///
     /// # Errors
     /// It is not kept, or nobody knows.
-    fn create(&mut self, key: &KeyBytes) -> Result<(), KeyError>;
+    fn create(&mut self, id: &KeyId, key: &KeyBytes) -> Result<(), KeyError>;
+
+    /// Removes the key of this name, which nothing is sealed with any more. None there is no error.
+    ///
+    /// # Errors
+    /// It may still be there.
+    fn remove(&mut self, id: &KeyId) -> Result<(), KeyError>;
 }
+
+/// The kinds of places a key can be kept in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyPlace {
+    /// The platform's keyring: Secret Service, Keychain.
+    Keyring,
+    /// A credential that the service manager passes.
+    SystemdCredential,
+    /// Nowhere: it is derived from a passphrase that the user types.
+    Passphrase,
+    /// A file only its owner can read.
+    File,
+}
+
+impl KeyPlace {
+    /// The word in `key.json`, in `config.toml` and in `status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Keyring => "keyring",
+            Self::SystemdCredential => "systemd-credential",
+            Self::Passphrase => "passphrase",
+            Self::File => "file",
+        }
+    }
+}
+
+impl fmt::Display for KeyPlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// The place of this word.
+impl FromStr for KeyPlace {
+    type Err = UnknownPlace;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPlace> {
+        [Self::Keyring, Self::SystemdCredential, Self::Passphrase, Self::File]
+            .into_iter()
+            .find(|place| place.as_str() == text)
+            .ok_or(UnknownPlace)
+    }
+}
+
+/// A word for no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownPlace;
+
+impl fmt::Display for UnknownPlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("expected keyring, systemd-credential, passphrase or file")
+    }
+}
+
+impl std::error::Error for UnknownPlace {}
 
 /// What a place says when asked for the key.
 pub enum Answer {
@@ -47,10 +109,15 @@ pub enum Answer {
         /// What to unlock, for people.
         remedy: String,
     },
+    /// There is no such place on this machine.
+    Nowhere {
+        /// What is missing, for people.
+        why: String,
+    },
 }
 
 /// The key itself; wiped when dropped.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct KeyBytes(Zeroizing<[u8; KEY_LENGTH]>);
 
 impl KeyBytes {
@@ -76,6 +143,12 @@ impl KeyBytes {
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
         Zeroizing::new(STANDARD.encode(*self.0))
+    }
+
+    /// From bytes that were derived.
+    #[must_use]
+    pub(super) fn derived(bytes: Zeroizing<[u8; KEY_LENGTH]>) -> Self {
+        Self(bytes)
     }
 
     pub(super) fn expose(&self) -> &[u8] {
@@ -140,54 +213,25 @@ impl fmt::Display for InvalidKeyId {
 
 impl std::error::Error for InvalidKeyId {}
 
-/// The key in a file that only its owner can read: as safe as the permissions of files.
-#[derive(Debug)]
-pub struct KeyFile<'a> {
-    state: &'a PrivateDirectory,
-}
-
-impl<'a> KeyFile<'a> {
-    /// The key file of a state directory.
-    #[must_use]
-    pub const fn new(state: &'a PrivateDirectory) -> Self {
-        Self { state }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.state.path().join(KEY_FILE)
-    }
-}
-
-impl KeySource for KeyFile<'_> {
-    fn kind(&self) -> &'static str {
-        FILE
-    }
-
-    fn read(&mut self) -> Result<Answer, KeyError> {
-        let io = |source| KeyError::Io { path: self.path(), source };
-        let Some(content) = self.state.read(KEY_FILE, LARGEST_KEY_FILE).map_err(io)? else {
-            return Ok(Answer::Absent);
-        };
-        let mode = self.state.mode(KEY_FILE).map_err(io)?;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Exposed { path: self.path(), mode });
-        }
-        match KeyBytes::from_text(&content) {
-            Some(key) => Ok(Answer::Found(key)),
-            None => Err(KeyError::Damaged { path: self.path() }),
-        }
-    }
-
-    fn create(&mut self, key: &KeyBytes) -> Result<(), KeyError> {
-        // Put together in one piece: a text that grows leaves a copy behind that nobody wipes.
-        let line = Zeroizing::new([key.to_text().as_bytes(), b"\n"].concat());
-        self.state.create(KEY_FILE, &line).map_err(KeyError::Keep)
-    }
-}
-
 /// Why a place does not give or keep the key.
 #[derive(Debug)]
 pub enum KeyError {
+    /// The place itself fails, in its own words.
+    Place {
+        /// Which.
+        kind: KeyPlace,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What helps.
+        remedy: String,
+    },
+    /// The place cannot keep or remove a key: somebody else is to do that.
+    ReadOnly {
+        /// Which.
+        kind: KeyPlace,
+        /// Who, and how.
+        remedy: String,
+    },
     /// It cannot be read.
     Io {
         /// The file.
@@ -216,6 +260,7 @@ impl KeyError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
+            Self::Place { remedy, .. } | Self::ReadOnly { remedy, .. } => remedy.clone(),
             Self::Io { path, .. } => format!("check that {} is a file you can read", path.display()),
             Self::Damaged { path } => restore(&path.display().to_string(), path.parent().unwrap_or(path)),
             Self::Exposed { path, .. } => format!("chmod 600 {}", quoted(path)),
@@ -227,6 +272,8 @@ impl KeyError {
 impl fmt::Display for KeyError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Place { kind, source, .. } => write!(formatter, "the {kind} failed: {source}"),
+            Self::ReadOnly { kind, .. } => write!(formatter, "no key can be kept in a {kind} from here"),
             Self::Io { path, source } => write!(formatter, "cannot read the key {}: {source}", path.display()),
             Self::Damaged { path } => write!(formatter, "the key file {} is damaged", path.display()),
             Self::Exposed { path, mode } => {
@@ -242,52 +289,19 @@ impl std::error::Error for KeyError {
         match self {
             // Its text is part of ours.
             Self::Io { source, .. } => source.source(),
+            Self::Place { source, .. } => source.source(),
             Self::Keep(source) => Some(source),
-            Self::Damaged { .. } | Self::Exposed { .. } => None,
+            Self::Damaged { .. } | Self::Exposed { .. } | Self::ReadOnly { .. } => None,
         }
     }
 }
 
-/// The kind of [`KeyFile`].
-pub(super) const FILE: &str = "file";
-/// The name of the key file in the state directory.
-pub(super) const KEY_FILE: &str = "key";
-
-const KEY_LENGTH: usize = 32;
-const LARGEST_KEY_FILE: u64 = 4096;
+/// The cipher's.
+pub(super) const KEY_LENGTH: usize = 32;
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::super::sandbox::Sandbox;
     use super::*;
-
-    fn state() -> (Sandbox, PrivateDirectory) {
-        let sandbox = Sandbox::new();
-        let state = PrivateDirectory::prepare(sandbox.path()).unwrap();
-        (sandbox, state)
-    }
-
-    #[test]
-    fn a_key_file_is_never_overwritten() {
-        let (sandbox, state) = state();
-        std::fs::write(sandbox.path().join(KEY_FILE), "precious").unwrap();
-        let error = KeyFile::new(&state).create(&KeyBytes::random().unwrap()).unwrap_err();
-        assert!(matches!(error, KeyError::Keep(StoreError::Io { .. })));
-        assert_eq!(std::fs::read(sandbox.path().join(KEY_FILE)).unwrap(), b"precious");
-    }
-
-    #[test]
-    fn a_key_file_that_others_can_read_is_refused_with_the_command_that_mends_it() {
-        let (sandbox, state) = state();
-        let path = sandbox.path().join(KEY_FILE);
-        KeyFile::new(&state).create(&KeyBytes::random().unwrap()).unwrap();
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
-        let error = KeyFile::new(&state).read().err().unwrap();
-        assert_eq!(error.hint(), format!("chmod 600 {}", path.display()));
-    }
 
     #[test]
     fn a_key_survives_its_text_and_a_shorter_or_longer_one_is_none() {

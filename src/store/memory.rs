@@ -3,7 +3,7 @@
 //! Invariant: nothing is written anywhere. It does not remember either: the engine holds every record while it runs,
 //! and a second copy of the secrets would serve nobody.
 
-use super::{Loaded, Record, RecordKind, Store, StoreError};
+use super::{Loaded, Protection, Record, RecordKind, Store, StoreError};
 use crate::ids::SessionName;
 
 /// Takes everything, keeps nothing.
@@ -11,8 +11,8 @@ use crate::ids::SessionName;
 pub struct MemoryStore;
 
 impl Store for MemoryStore {
-    fn key_kind(&self) -> &'static str {
-        "none"
+    fn protection(&self) -> Protection {
+        Protection { key: "none", awaited: None }
     }
 
     fn load(&mut self) -> Result<Loaded, StoreError> {

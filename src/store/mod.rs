@@ -5,16 +5,26 @@
 //! on the engine's word; a record that cannot be read is kept and reported; the key is never exchanged behind the
 //! user's back.
 
+mod asking;
+mod credential;
 mod directory;
 mod disk;
+mod error;
 mod file;
 mod key;
+mod key_file;
 mod key_record;
+mod keyring;
 mod lock;
+mod manage;
 mod memory;
+mod migrate;
 mod open;
+mod passphrase;
+mod places;
 mod random;
 mod seal;
+mod vault;
 
 #[cfg(test)]
 mod child;
@@ -23,7 +33,6 @@ mod sample;
 #[cfg(test)]
 mod sandbox;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,11 +43,14 @@ use crate::ids::SessionName;
 use crate::time::Timestamp;
 
 pub use self::directory::{DirectoryError, PrivateDirectory};
-pub use self::disk::DiskStore;
-pub use self::key::{Answer, InvalidKeyId, KeyBytes, KeyError, KeyFile, KeyId, KeySource};
+pub use self::error::StoreError;
+pub use self::key::{Answer, InvalidKeyId, KeyBytes, KeyError, KeyId, KeyPlace, KeySource, UnknownPlace};
 pub use self::lock::{LockError, StateLock};
+pub use self::manage::{Awaited, Inventory, Manage, ManageError, Protection};
 pub use self::memory::MemoryStore;
 pub use self::open::{OpenError, open};
+pub use self::places::{Asked, Places};
+pub use self::vault::Vault;
 pub use crate::holder::{Holder, HolderError, read_holder};
 
 /// One thing that is saved, replaced and deleted as a whole.
@@ -146,10 +158,10 @@ pub struct Report {
 /// Keeps records. Calls block (they wait for the disk); the engine's loop makes them on blocking threads, one at a
 /// time and in the engine's order.
 pub trait Store: Send + 'static {
-    /// Where the key is, as `status` says it: `file`, `none`.
-    fn key_kind(&self) -> &'static str;
+    /// How the secrets are protected now.
+    fn protection(&self) -> Protection;
 
-    /// Reads everything there is.
+    /// Reads everything there is; nothing as long as the key is awaited.
     ///
     /// # Errors
     /// The directory cannot be read. A single file that cannot is in the reports.
@@ -167,63 +179,30 @@ pub trait Store: Send + 'static {
     /// # Errors
     /// It may still be there.
     fn delete(&mut self, session: &SessionName, kind: RecordKind) -> Result<(), StoreError>;
-}
 
-/// Why the disk did not do it.
-#[derive(Debug)]
-pub enum StoreError {
-    /// A system call failed.
-    Io {
-        /// What was being done: "write", "rename", ...
-        doing: &'static str,
-        /// To what.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// The record belongs to another key or a newer version and must not be overwritten.
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file was written by somebody else since it was read; what is in it is newer than what was to be saved.
-    Newer {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The cipher or the random generator failed.
-    Crypto,
-    /// The record cannot be encoded.
-    Encode(serde_json::Error),
-}
+    /// `wake` is called whenever it is worth a look: now, and when somebody has answered. From any thread.
+    fn wake_with(&mut self, wake: Box<dyn Fn() + Send + Sync>) {
+        drop(wake);
+    }
 
-impl fmt::Display for StoreError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { doing, path, source } => write!(formatter, "cannot {doing} {}: {source}", path.display()),
-            Self::Foreign { path } => {
-                write!(
-                    formatter,
-                    "{} was written with another key or by a newer version and is left alone",
-                    path.display()
-                )
-            }
-            Self::Newer { path } => {
-                write!(formatter, "{} holds a newer record than the one to be saved", path.display())
-            }
-            Self::Crypto => formatter.write_str("the cipher or the system's random generator failed"),
-            Self::Encode(_) => formatter.write_str("the record cannot be encoded"),
+    /// The records, if the key has come since the last look.
+    fn look(&mut self) -> Option<Loaded> {
+        None
+    }
+
+    /// Does what a person wants done with the key. Brings the records, where they became readable with it.
+    ///
+    /// # Errors
+    /// Nothing has changed for the records.
+    fn manage(&mut self, order: Manage) -> Result<Option<Loaded>, ManageError> {
+        match order {
+            Manage::Unlock { .. } => Ok(None),
+            Manage::Migrate { .. } => Err(ManageError::NothingKept),
         }
     }
-}
 
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            // Its text is part of ours.
-            Self::Io { source, .. } => source.source(),
-            Self::Encode(source) => Some(source),
-            Self::Foreign { .. } | Self::Newer { .. } | Self::Crypto => None,
-        }
+    /// What is there.
+    fn inventory(&self) -> Inventory {
+        Inventory::default()
     }
 }

@@ -1,53 +1,37 @@
-//! From a locked state directory to a store.
-//!
-//! Owns: the order of the start (leftovers, key, records) and what people read when it fails. Invariant: a failed
-//! start has changed no record and no key.
+//! From a locked state directory to a store, and what people read as long as there is no key to it.
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use super::directory::{DirectoryError, PrivateDirectory};
-use super::disk::{DAMAGED, DiskStore};
-use super::key::{FILE, KeyError, KeyFile};
-use super::key_record::{self, KEY_RECORD, KeyRecord, RECORDS};
+use super::credential::HOW_TO_MAKE_ONE;
+use super::directory::DirectoryError;
+use super::key::{KeyError, KeyPlace};
+use super::key_record::{self, KEY_RECORD, RECORDS};
 use super::lock::StateLock;
 use super::memory::MemoryStore;
-use super::seal::SEALED;
+use super::places::Machine;
+use super::vault::Vault;
 use super::{Store, StoreError};
+use crate::env::Env;
 use crate::settings::KeyKind;
 
-/// Opens the store of the state directory that `lock` holds. Blocks.
+/// Opens the store of the state directory that `lock` holds. Blocks, but no longer than anybody waits for a keyring:
+/// a key that is not there by then is awaited.
 ///
 /// # Errors
-/// The records, if there are any, are untouched.
-pub fn open(lock: &StateLock, wanted: KeyKind) -> Result<Box<dyn Store>, OpenError> {
+/// The settings say that nothing is to be kept, and something is.
+pub fn open(lock: &StateLock, wanted: KeyKind, env: &Env) -> Result<Box<dyn Store>, OpenError> {
     let state = lock.directory();
     if wanted == KeyKind::None {
-        return match state.existing_child(RECORDS).map_err(OpenError::Directory)? {
+        return match key_record::sealed_anywhere(state)? {
+            0 => Ok(Box::new(MemoryStore)),
             // A sign-out could not reach them, and nobody would look for them any more.
-            Some(records) if sealed_in(&records)? > 0 => {
-                Err(OpenError::RecordsExist { path: records.path().to_owned() })
-            }
-            _ => Ok(Box::new(MemoryStore)),
+            _ => Err(OpenError::RecordsExist { path: state.path().join(RECORDS) }),
         };
     }
-    let recorded = KeyRecord::read(state)?;
-    // What is recorded stays, whatever the settings say now; `auto` and `file` mean the same place so far.
-    if let Some(record) = recorded.as_ref().filter(|record| record.kind != FILE) {
-        return Err(OpenError::UnknownKind { path: state.path().join(KEY_RECORD), kind: record.kind.clone() });
-    }
-    let records = state.prepare_child(RECORDS).map_err(OpenError::Directory)?;
-    state.remove_leftovers().and_then(|()| records.remove_leftovers()).map_err(OpenError::Store)?;
-    let sealed = sealed_in(&records)?;
-    let key = key_record::obtain(state, &mut KeyFile::new(state), recorded, sealed)?;
-    Ok(Box::new(DiskStore::new(records, key, FILE)))
-}
-
-/// How many files need the key that is there, also those set aside: a person may still want to look into them.
-fn sealed_in(records: &PrivateDirectory) -> Result<usize, OpenError> {
-    let names = records.names().map_err(OpenError::Store)?;
-    let needs_the_key = |name: &&String| name.ends_with(SEALED) || name.contains(&format!("{SEALED}{DAMAGED}"));
-    Ok(names.iter().filter(needs_the_key).count())
+    let machine = Machine { state: Arc::clone(state), env: env.clone() };
+    Ok(Box::new(Vault::open(state, Arc::new(machine), wanted)))
 }
 
 /// Why there is no store. `Display` says what is the matter, [`OpenError::hint`] what helps.
@@ -59,17 +43,26 @@ pub enum OpenError {
     Store(StoreError),
     /// The key's place does not give it, or cannot keep a new one.
     Key(KeyError),
+    /// The key's place has not answered in time.
+    NoAnswer,
+    /// There is no such place on this machine.
+    NoSuchPlace {
+        /// The place.
+        kind: KeyPlace,
+        /// What is missing.
+        why: String,
+    },
     /// The key's place cannot be asked yet; trying again later may do.
     KeyNotAvailable {
         /// [`super::KeySource::kind`].
-        kind: &'static str,
+        kind: KeyPlace,
         /// What to unlock.
         remedy: String,
     },
     /// The key is gone, its records are not.
     KeyMissing {
         /// [`super::KeySource::kind`].
-        kind: &'static str,
+        kind: KeyPlace,
         /// The state directory.
         state: PathBuf,
         /// How many records.
@@ -78,7 +71,7 @@ pub enum OpenError {
     /// The key that is there is not the one that was recorded.
     WrongKey {
         /// [`super::KeySource::kind`].
-        kind: &'static str,
+        kind: KeyPlace,
         /// The state directory.
         state: PathBuf,
     },
@@ -111,6 +104,18 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// The place that is asked for the key, where it is known.
+    #[must_use]
+    pub const fn place(&self) -> Option<KeyPlace> {
+        match self {
+            Self::NoSuchPlace { kind, .. }
+            | Self::KeyNotAvailable { kind, .. }
+            | Self::KeyMissing { kind, .. }
+            | Self::WrongKey { kind, .. } => Some(*kind),
+            _ => None,
+        }
+    }
+
     /// What helps, for people.
     #[must_use]
     pub fn hint(&self) -> String {
@@ -122,13 +127,19 @@ impl OpenError {
             }
             Self::Store(_) => "this machine's random generator or cipher does not work; try again".to_owned(),
             Self::KeyNotAvailable { remedy, .. } => remedy.clone(),
+            Self::NoAnswer => "answer its prompt if there is one, then run: sso-agent storage unlock".to_owned(),
+            Self::NoSuchPlace { kind: KeyPlace::SystemdCredential, .. } => HOW_TO_MAKE_ONE.to_owned(),
+            Self::NoSuchPlace { .. } => {
+                "start it; or choose another place: storage.key in config.toml, if nothing is stored yet".to_owned()
+            }
+            Self::WrongKey { kind: KeyPlace::Passphrase, .. } => "run: sso-agent storage unlock".to_owned(),
             Self::KeyMissing { state, .. } | Self::WrongKey { state, .. } => key_record::restore("the key", state),
             Self::KeyRecordMissing { path, .. } | Self::KeyRecordDamaged { path, .. } => {
                 key_record::restore(KEY_RECORD, path.parent().unwrap_or(path))
             }
             Self::UnknownKind { .. } => "run the newer version of sso-agent that wrote it".to_owned(),
             Self::RecordsExist { path } => format!(
-                "set storage.key = \"auto\" and sign out, then move {} away; or keep storage.key = \"auto\"",
+                "set storage.key = \"auto\" and sign out, then move {}* away; or keep storage.key = \"auto\"",
                 super::directory::quoted(path)
             ),
         }
@@ -143,6 +154,13 @@ impl fmt::Display for OpenError {
             Self::Key(source) => write!(formatter, "{source}"),
             Self::KeyNotAvailable { kind, .. } => {
                 write!(formatter, "the key to the stored sign-ins ({kind}) is not available yet")
+            }
+            Self::NoAnswer => formatter.write_str("the keyring does not answer, so the stored sign-ins stay sealed"),
+            Self::NoSuchPlace { kind, why } => {
+                write!(formatter, "the key to the stored sign-ins is to be kept in the {kind}, but {why}")
+            }
+            Self::WrongKey { kind: KeyPlace::Passphrase, .. } => {
+                formatter.write_str("that is not the passphrase of the stored sign-ins; they were left alone")
             }
             Self::KeyMissing { kind, state, sealed } => write!(
                 formatter,
@@ -181,7 +199,9 @@ impl std::error::Error for OpenError {
             Self::Store(error) => error.source(),
             Self::Key(error) => error.source(),
             Self::KeyRecordDamaged { source, .. } => Some(source),
-            Self::KeyNotAvailable { .. }
+            Self::NoAnswer
+            | Self::NoSuchPlace { .. }
+            | Self::KeyNotAvailable { .. }
             | Self::KeyMissing { .. }
             | Self::WrongKey { .. }
             | Self::KeyRecordMissing { .. }

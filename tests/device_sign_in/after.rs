@@ -66,7 +66,8 @@ fn status_tells_people_and_scripts() {
     agent.sign_in(&service);
     sandbox.shim(&["--profile", "dev"]).expect_success();
     let table = sandbox.cli(&["status"]).expect_success();
-    for part in ["SESSION", "corp", "signed in", "min left (until ", "ReadOnly", "111122223333", "storage: key in file"]
+    for part in
+        ["SESSION", "corp", "signed in", "min left (until ", "ReadOnly", "111122223333", "storage: key in a file"]
     {
         assert!(table.contains(part), "{part}: {table}");
     }

@@ -5,6 +5,7 @@ mod refresh;
 mod roles;
 mod shutdown;
 mod sign_in;
+mod storage;
 mod time;
 mod walk;
 
@@ -48,6 +49,8 @@ struct Bench {
     waiting: BTreeSet<WaiterId>,
     answers: BTreeMap<WaiterId, Result<Response, Problem>>,
     reads: usize,
+    /// What was to be done about the key.
+    managed: Vec<(WaiterId, Option<crate::store::Manage>)>,
     /// Everything in order, in short words.
     log: Vec<String>,
     /// Every time a refresh token was presented.
@@ -126,6 +129,7 @@ impl Bench {
             waiting: BTreeSet::new(),
             answers: BTreeMap::new(),
             reads: 0,
+            managed: Vec::new(),
             log: Vec::new(),
             presented: Vec::new(),
             lives: Vec::new(),
@@ -203,6 +207,7 @@ impl Bench {
                     (self.wall, self.mono) = (wall, mono);
                 }
                 Effect::ReadConfiguration => self.reads += 1,
+                Effect::Manage(waiter, order) => self.managed.push((waiter, order)),
             }
         }
     }
@@ -493,7 +498,7 @@ fn agent() -> Agent {
         pid: 1,
         socket: "/run/agent.sock".to_owned(),
         client_name: "sso-agent user@host".to_owned(),
-        key_kind: "file",
+        protection: crate::store::Protection { key: "file", awaited: None },
         time_zone: jiff::tz::TimeZone::UTC,
         seed: 7,
     }
