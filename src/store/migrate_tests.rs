@@ -379,6 +379,7 @@ fn records_that_cannot_be_read_are_asked_for_again_when_they_can() {
     let mut vault = house.open(KeyKind::Auto);
     let awaited = vault.protection().awaited.unwrap();
     assert!(awaited.hint.starts_with("chmod 700"), "{awaited:?}");
+    assert_eq!(awaited.sealed.len(), 2, "nobody is sent to sign in again for that");
     assert_eq!(vault.protection().key, "file");
     let error = vault.manage(Manage::Unlock { passphrase: None }).unwrap_err();
     assert!(error.hint().unwrap().starts_with("chmod 700"), "{error}");
