@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::alarm::Alarm;
 use crate::api::{Code, Problem};
+use crate::audit::{Audit, Programs};
 use crate::aws_config::Catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{self, Configuration, Ended, Handle, Order, State, World};
@@ -51,7 +52,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         tracing::warn!("{weakness}");
     }
     let limits = Limits::default();
-    if let Err(weakness) = hardening::raise_descriptor_limit(limits.connections as u64 + DESCRIPTORS_BESIDES) {
+    // A connection has one of its own and, until something is handed out to it, one for its process.
+    if let Err(weakness) = hardening::raise_descriptor_limit(2 * limits.connections as u64 + DESCRIPTORS_BESIDES) {
         tracing::warn!("{weakness}");
     }
     let socket = SocketPath::find(env, options.socket.as_deref()).map_err(AgentError::Path)?;
@@ -60,7 +62,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
     let configuration = read(&locations, env).map_err(AgentError::Source)?;
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
-    let loaded = store.load().map_err(AgentError::Store)?;
+    let mut loaded = store.load().map_err(AgentError::Store)?;
+    loaded.reports.extend(lock.report());
     for report in &loaded.reports {
         tracing::warn!(file = %report.file.display(), "{}", report.message);
     }
@@ -76,12 +79,19 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         time_zone: jiff::tz::TimeZone::system(),
         seed: seed()?,
     };
+    let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
+    let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
     let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
     let (listener, place) = listener::bind(&socket).map_err(AgentError::Listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
     let env_of_reader = env.clone();
-    let read_configuration =
-        move || read(&locations, &env_of_reader).map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()));
+    let audit_of_reader = Arc::clone(&audit);
+    let read_configuration = move || {
+        let read = read(&locations, &env_of_reader);
+        // What can be read is what the engine takes.
+        let read = read.inspect(|configuration| audit_of_reader.set_mode(configuration.settings.audit));
+        read.map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))
+    };
     let ended = runtime.block_on(async move {
         let world = World {
             upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>)),
@@ -92,7 +102,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             still_ours: Box::new(move || place.still_ours()),
         };
         let listener = UnixListener::from_std(listener)?;
-        live(state, world, listener, limits, &Manager::from_env(env)).await
+        live(state, world, listener, audit, limits, &Manager::from_env(env)).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();
@@ -110,6 +120,7 @@ async fn live(
     state: State,
     world: World<Https>,
     listener: UnixListener,
+    audit: Arc<Audit>,
     limits: Limits,
     manager: &Manager,
 ) -> std::io::Result<Ended> {
@@ -117,7 +128,7 @@ async fn live(
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (close, closed) = oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(listener, handle, limits, async {
+    let server = tokio::spawn(server::serve(listener, handle, audit, limits, async {
         // Told to, or whoever would tell is gone: both mean to close.
         let _ = closed.await;
     }));

@@ -38,13 +38,22 @@ pub struct Reply {
 pub struct Client {
     socket: SocketPath,
     state_dir: Option<PathBuf>,
+    before_answer: Option<fn()>,
 }
 
 impl Client {
     /// A client for this socket. Where nobody listens there, the agent that holds the lock in `state_dir` is tried.
     #[must_use]
     pub const fn new(socket: SocketPath, state_dir: Option<PathBuf>) -> Self {
-        Self { socket, state_dir }
+        Self { socket, state_dir, before_answer: None }
+    }
+
+    /// The same, which does this when an answer has come and before a byte of it is read: until then no secret is in
+    /// this process, and the agent may look at who it is.
+    #[must_use]
+    pub fn before_answer(mut self, prepare: fn()) -> Self {
+        self.before_answer = Some(prepare);
+        self
     }
 
     /// The socket this client tries first.
@@ -59,8 +68,9 @@ impl Client {
     /// The problem the agent answered with, or why there is no answer.
     pub fn send(&self, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
         let deadline = Deadline::after(patience);
-        // An agent that says goodbye is waited for as long as there is patience; one that was never there, or has
-        // died and left its socket behind, only for the moment that a restart takes.
+        // An agent that says goodbye, or has closed its doors and lives, is waited for as long as there is patience: the
+        // next one may follow. One that has died and left its socket behind is waited for only as long as a restart
+        // takes, and so is one that lives without a socket, because it starts or ends at this moment.
         let mut until = None;
         let mut pause = FIRST_PAUSE;
         let mut leaving = false;
@@ -69,10 +79,10 @@ impl Client {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
-            leaving |= failure.says_goodbye();
+            leaving |= failure.says_goodbye() || (failure.nobody_listens() && self.holder_lives());
             let error = match failure {
                 Failure::Final(error) => return Err(error),
-                Failure::Missing(error) if !leaving => return Err(error),
+                Failure::Missing(error) if !leaving && until.is_none() && !self.holder_lives() => return Err(error),
                 Failure::Missing(error) | Failure::Again(error) => error,
             };
             let until = *until.get_or_insert_with(|| deadline.no_later_than(RETURN_GRACE));
@@ -88,7 +98,7 @@ impl Client {
     fn attempt(&self, request: &Request, deadline: &Deadline) -> Result<Reply, Failure> {
         let stream = self.connect(deadline)?;
         let raw = within(request, deadline.left()).encode();
-        match wire::exchange(&stream, &raw, deadline) {
+        match wire::exchange(&stream, &raw, deadline, self.before_answer) {
             // The agent acts only on complete requests, but whether this one was is not known here.
             Err(Failure::Again(error)) if raw.method != Method::Get && !error.is_problem() => {
                 Err(Failure::Final(error))
@@ -97,12 +107,18 @@ impl Client {
         }
     }
 
+    /// Whether the agent that took the lock last is still there.
+    fn holder_lives(&self) -> bool {
+        let holder = self.state_dir.as_deref().and_then(|state| crate::holder::read_holder(state).ok().flatten());
+        holder.is_some_and(|holder| holder.lives())
+    }
+
     fn connect(&self, deadline: &Deadline) -> Result<std::os::unix::net::UnixStream, Failure> {
         let failure = match trust::connect(&self.socket, deadline) {
             Ok(stream) => return Ok(stream),
             Err(failure) => failure,
         };
-        let nobody = matches!(&failure, Failure::Missing(_) | Failure::Again(ClientError::NoAgent { .. }));
+        let nobody = matches!(&failure, Failure::Missing(_)) || failure.nobody_listens();
         match self.state_dir.as_deref().filter(|_| nobody).and_then(trust::socket_of_lock_holder) {
             Some(other) if other.path() != self.socket.path() => match trust::connect(&other, deadline) {
                 // A lock file may be left over, so its socket's absence says nothing more than our own's.

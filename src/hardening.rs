@@ -1,6 +1,6 @@
 //! What the process denies itself before the first secret.
 //!
-//! Owns: core dumps, inspection by the user's other processes, the umask, the descriptor limit. Refuses to know what
+//! Owns: core dumps, inspection by the user's other processes, swap, the umask, the descriptor limit. Refuses to know what
 //! the secrets are. Invariant: a measure that fails is reported and never fatal, for an agent that serves is worth
 //! more than one that is slightly harder to inspect.
 
@@ -40,6 +40,7 @@ pub fn harden() -> Vec<Weakness> {
     let measures = [
         ("the process may leave a core dump", no_core),
         ("other processes of this user may read its memory", forbid_inspection()),
+        ("secrets may be written to swap", keep_out_of_swap()),
     ];
     measures
         .into_iter()
@@ -62,6 +63,16 @@ pub fn raise_descriptor_limit(wanted: u64) -> Result<(), Weakness> {
         Err(rustix::io::Errno::PERM)
     };
     raised.map_err(|error| Weakness { remains: "many callers at once may be refused", source: error.into() })
+}
+
+/// Locks the memory of secrets from now on, as far as the limit goes.
+fn keep_out_of_swap() -> rustix::io::Result<()> {
+    let limit = getrlimit(Resource::Memlock);
+    if limit.current != limit.maximum {
+        // What there was may do.
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: limit.maximum, ..limit });
+    }
+    crate::secret::resident::begin()
 }
 
 /// Keeps the user's other processes from attaching to this one and from reading its memory and environment.

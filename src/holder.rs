@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The agent that took the lock last.
@@ -29,6 +30,26 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// This process, listening on `socket`.
+    ///
+    /// # Errors
+    /// Where we are is not known, and the path is not absolute.
+    pub fn this_process(socket: &Path) -> std::io::Result<Self> {
+        let socket = std::path::absolute(socket)?;
+        Ok(Self { pid: std::process::id(), socket, host: host(), boot_id: boot_id() })
+    }
+
+    /// Whether that process still runs, as far as can be told: it is of this machine and this boot, and so is called the
+    /// process of its number.
+    #[must_use]
+    pub fn lives(&self) -> bool {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let here = self.host == host() && self.boot_id == boot_id();
+        here && pid.is_some_and(|pid| test_kill_process(pid).is_ok())
+            // Where there is no such file, a number that somebody has will do.
+            && std::fs::read_to_string(format!("/proc/{}/comm", self.pid)).map_or(true, |name| name.trim_end() == AGENT)
+    }
+
     /// Reads the content of a lock file; `None` where nothing was written yet.
     ///
     /// # Errors
@@ -130,6 +151,15 @@ fn read(file: File, path: PathBuf) -> Result<Option<Holder>, HolderError> {
     }
 }
 
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
 /// Zero and negative numbers are refused: to `kill` they mean groups of processes.
 fn process_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let pid = u32::deserialize(deserializer)?;
@@ -147,6 +177,8 @@ fn absolute_path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, 
 /// The name of the lock file in the state directory.
 pub const LOCK_FILE: &str = "lock";
 
+/// What the system calls the agent's process.
+const AGENT: &str = "sso-agent";
 /// Far over any path.
 const LONGEST_LINE: u64 = 64 * 1024;
 
@@ -165,6 +197,32 @@ mod tests {
         let line = holder.to_line().unwrap();
         assert_eq!(line.lines().count(), 1);
         assert_eq!(Holder::parse(line.as_bytes()).unwrap(), Some(holder));
+    }
+
+    #[test]
+    fn a_holder_lives_if_it_is_an_agent_of_this_boot() {
+        let this = Holder::this_process(Path::new("/s")).unwrap();
+        assert!(!this.lives(), "this is a test and no agent");
+        // A process of that name, which waits for its input to end.
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "printf sso-agent > /proc/self/comm; echo; read -r _"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut named = [0];
+        child.stdout.as_mut().unwrap().read_exact(&mut named).unwrap();
+        let agent = Holder { pid: child.id(), ..this };
+        assert!(agent.lives());
+        for elsewhere in [
+            Holder { host: "elsewhere".to_owned(), ..agent.clone() },
+            Holder { boot_id: Some("earlier".to_owned()), ..agent.clone() },
+        ] {
+            assert!(!elsewhere.lives(), "{elsewhere:?}");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!agent.lives());
     }
 
     #[test]

@@ -5,11 +5,11 @@
 //!
 //! | floor | modules | may know |
 //! | --- | --- | --- |
-//! | 0 words | `secret` `untrusted` `ids` `time` `env` `paths` `exit` `holder` `api` `client` `shim` | nothing of tokio, TLS, clocks; all that the shim is built from |
+//! | 0 words | `secret` `untrusted` `ids` `time` `env` `panics` `paths` `exit` `holder` `api` `client` `shim` | nothing of tokio, TLS, clocks; all that the shim is built from |
 //! | 1 facts | `identity_center` `aws_config` `settings` `schedule` `nearest` | pure values and rules, no I/O |
 //! | 2 world | `alarm` `clock` `upstream` `store` `source` | the network, the disk, the time: a trait beside the real thing |
 //! | 3 heart | `engine` | owns every secret; a pure state machine and the loop that runs it |
-//! | 4 doors | `server` `listener` `service` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
+//! | 4 doors | `server` `audit` `listener` `service` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
 //! | 5 house | `agent` `cli` | wiring, the order of shutdown, what people read |
 //!
 //! `docs/ARCHITECTURE.md` opens with the invariants.
@@ -21,6 +21,7 @@ pub mod env;
 pub mod exit;
 pub mod holder;
 pub mod ids;
+pub mod panics;
 pub mod paths;
 #[cfg(test)]
 mod scratch;
@@ -58,6 +59,8 @@ pub mod upstream;
 pub mod engine;
 
 // Floor 4: doors.
+#[cfg(feature = "agent")]
+pub mod audit;
 #[cfg(feature = "agent")]
 pub mod hardening;
 #[cfg(feature = "agent")]

@@ -1,8 +1,7 @@
 //! The agent's log: lines on stderr.
 //!
-//! Owns: where the log goes, which level, and what a panic says. Refuses to know what is logged. Invariants: only our
-//! own modules are heard, whatever the environment says, because libraries log headers and bodies at low levels
-//! (A§17); a panic tells where it happened and not what the values were.
+//! Owns: where the log goes, and which level. Refuses to know what is logged. Invariant: only our own modules are heard,
+//! whatever the environment says, because libraries log headers and bodies at low levels (A§17).
 
 use std::fmt;
 use std::io;
@@ -24,19 +23,13 @@ pub enum Format {
     Json,
 }
 
-/// Starts the log and replaces the panic message. `level` is the value of `SSO_AGENT_LOG`; `info` where there is none.
+/// Starts the log. `level` is the value of `SSO_AGENT_LOG`; `info` where there is none.
 ///
 /// # Errors
 /// The level is none, or something has started a log already.
 pub fn start(level: Option<&str>, format: Format) -> Result<(), LoggingError> {
     let level = parse_level(level)?;
     subscriber(level, format, io::stderr).try_init().map_err(LoggingError::Started)?;
-    std::panic::set_hook(Box::new(|info| {
-        let place = info.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        let line = format!("sso-agent {}: internal error at {place}; please report it\n", env!("CARGO_PKG_VERSION"));
-        // Nothing is left that could be done about an error here.
-        let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
-    }));
     Ok(())
 }
 

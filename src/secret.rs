@@ -4,34 +4,64 @@
 //! `Display`, its `Debug` says nothing, its memory is zeroed when dropped, and its text leaves it only
 //! through [`Secret::expose`], whose callers are counted by a test.
 
+pub mod resident;
+
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::zeroize_bytes;
 
-/// A text that is never printed or logged and is wiped from memory when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+use resident::Held;
+
+/// A text that is never printed or logged, is kept out of swap where that was asked for ([`resident`]), and is wiped from
+/// memory when dropped.
+pub struct Secret {
+    text: Box<str>,
+    held: Held,
+}
 
 impl Secret {
     /// Takes ownership of the text; no copy stays behind.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self(text)
+        let text: Box<str> = if text.capacity() == text.len() {
+            text.into_boxed_str()
+        } else {
+            // Whoever shrinks it may move it, and would leave a copy behind.
+            let exact = text.as_str().into();
+            wipe(text.into_bytes());
+            exact
+        };
+        let held = Held::lock(text.as_ptr().addr(), text.len());
+        Self { text, held }
     }
 
     /// The text itself. Every call is a place where a secret leaves its wrapper: keep them few.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// Whether there is nothing to protect.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.text.is_empty()
     }
 }
+
+impl Clone for Secret {
+    fn clone(&self) -> Self {
+        Self::new(self.text.to_string())
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Secret {}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,46 +83,70 @@ impl Serialize for Secret {
     }
 }
 
-/// Bytes that hold secrets among other things, such as a request or response body; wiped when dropped.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct SecretBytes(Vec<u8>);
+/// Bytes that hold secrets among other things, such as a request or response body; kept out of swap as a [`Secret`] is,
+/// wiped when dropped.
+#[derive(Default)]
+pub struct SecretBytes {
+    bytes: Vec<u8>,
+    held: Held,
+}
 
 impl SecretBytes {
     /// Takes ownership of the bytes; no copy stays behind.
     #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        let held = Held::lock(bytes.as_ptr().addr(), bytes.capacity());
+        Self { bytes, held }
     }
 
     /// The bytes themselves.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 /// For handing the bytes to a library that wants to own a buffer; wiped when that library drops it.
 impl AsRef<[u8]> for SecretBytes {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
+impl Clone for SecretBytes {
+    fn clone(&self) -> Self {
+        Self::new(self.bytes.clone())
+    }
+}
+
+impl PartialEq for SecretBytes {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for SecretBytes {}
+
 impl fmt::Debug for SecretBytes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "SecretBytes(*** {} bytes)", self.0.len())
+        write!(formatter, "SecretBytes(*** {} bytes)", self.bytes.len())
     }
 }
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        wipe(std::mem::take(&mut self.0).into_bytes());
+        let (start, length) = (self.text.as_ptr().addr(), self.text.len());
+        wipe(String::from(std::mem::take(&mut self.text)).into_bytes());
+        // Somebody else may have that memory by now; if it is a secret, it is counted.
+        self.held.release(start, length);
     }
 }
 
 impl Drop for SecretBytes {
     fn drop(&mut self) {
-        wipe(std::mem::take(&mut self.0));
+        let (start, length) = (self.bytes.as_ptr().addr(), self.bytes.capacity());
+        wipe(std::mem::take(&mut self.bytes));
+        self.held.release(start, length);
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Settings {
     pub storage: Storage,
     /// How long after its last use a role is still refreshed ahead; 1 h unless set (`keep_warm`).
     pub keep_warm: Duration,
+    /// `audit`.
+    pub audit: AuditMode,
     /// `[session.NAME]`.
     pub sessions: BTreeMap<SessionName, SessionSettings>,
 }
@@ -38,9 +40,37 @@ impl Default for Settings {
             file: PathBuf::new(),
             storage: Storage::default(),
             keep_warm: Duration::from_secs(3600),
+            audit: AuditMode::default(),
             sessions: BTreeMap::new(),
         }
     }
+}
+
+/// What becomes of a hand-out whose line in the audit log cannot be written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AuditMode {
+    /// It is handed out all the same; what is missing in the log is counted.
+    #[default]
+    BestEffort,
+    /// It is refused.
+    Required,
+    /// There is no log.
+    Off,
+}
+
+impl AuditMode {
+    /// The word in `config.toml` and in `status`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BestEffort => "best-effort",
+            Self::Required => "required",
+            Self::Off => "off",
+        }
+    }
+
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::BestEffort, Self::Required, Self::Off];
 }
 
 /// `[storage]`.
@@ -138,6 +168,17 @@ pub enum Problem {
         /// What it takes.
         expected: &'static str,
     },
+    /// A word that is none of the choices.
+    UnknownChoice {
+        /// The key.
+        key: &'static str,
+        /// The word.
+        word: Untrusted,
+        /// The choice that was probably meant.
+        did_you_mean: Option<&'static str>,
+        /// What it takes.
+        expected: &'static str,
+    },
     /// Not a length of time.
     Duration {
         /// The key.
@@ -175,6 +216,12 @@ impl fmt::Display for Problem {
                 write!(formatter, "unknown key `{}`: expected one of {}", key.shown(), known.join(", "))
             }
             Self::Value { key, expected } => write!(formatter, "`{key}` takes {expected}"),
+            Self::UnknownChoice { key, word, did_you_mean: Some(near), .. } => {
+                write!(formatter, "`{key}` cannot be \"{}\" (did you mean \"{near}\"?)", word.shown())
+            }
+            Self::UnknownChoice { key, word, expected, .. } => {
+                write!(formatter, "`{key}` cannot be \"{}\": it takes {expected}", word.shown())
+            }
             Self::Duration { key, source } => write!(formatter, "`{key}` is {source}"),
             Self::SessionName(error) => write!(formatter, "{error}"),
             Self::NotYet { key, value, instead } => {
@@ -211,6 +258,7 @@ impl File<'_> {
                     }
                 }
                 "keep_warm" => settings.keep_warm = self.duration("keep_warm", value)?,
+                "audit" => settings.audit = self.audit(value)?,
                 "session" => {
                     for (name, value) in self.table("session", value)? {
                         let session = self.session(value)?;
@@ -220,10 +268,23 @@ impl File<'_> {
                         settings.sessions.insert(name, session);
                     }
                 }
-                _ => return Err(self.unknown(key, &["storage", "keep_warm", "session"])),
+                _ => return Err(self.unknown(key, &["storage", "keep_warm", "audit", "session"])),
             }
         }
         Ok(settings)
+    }
+
+    fn audit(self, value: &Spanned<DeValue<'_>>) -> Result<AuditMode, SettingsError> {
+        let (key, expected) = ("audit", "\"best-effort\", \"required\" or \"off\"");
+        let Some(word) = value.get_ref().as_str() else {
+            return Err(self.error(value.span(), Problem::Value { key, expected }));
+        };
+        AuditMode::ALL.into_iter().find(|mode| mode.as_str() == word).ok_or_else(|| {
+            let words = AuditMode::ALL.map(AuditMode::as_str);
+            let did_you_mean = nearest(word, words).and_then(|near| words.into_iter().find(|word| *word == near));
+            let problem = Problem::UnknownChoice { key, word: Untrusted::new(word), did_you_mean, expected };
+            self.error(value.span(), problem)
+        })
     }
 
     fn storage_key(self, (key, value): Entry<'_, '_>) -> Result<KeyKind, SettingsError> {
@@ -327,17 +388,18 @@ mod tests {
 
     #[test]
     fn every_key_is_read() {
-        let text = "keep_warm = \"2h\"\n[storage]\nkey = \"none\"\n[session.corp]\nflow = \"device\"\n\
+        let text = "keep_warm = \"2h\"\naudit = \"required\"\n[storage]\nkey = \"none\"\n[session.corp]\nflow = \"device\"\n\
                     refresh_margin = \"20m\"\n[session.\"https://example.awsapps.com/start#/\"]\nflow = \"auto\"\n";
         let settings = Settings::parse(text).unwrap();
         assert_eq!(settings.keep_warm, Duration::from_secs(7200));
         assert_eq!(settings.storage.key, KeyKind::None);
+        assert_eq!(settings.audit, AuditMode::Required);
         let corp = &settings.sessions[&"corp".parse().unwrap()];
         assert_eq!(corp.flow, Some(Flow::Device));
         assert_eq!(corp.refresh_margin, Some(Duration::from_secs(1200)));
-        assert_eq!(corp.line, 4);
+        assert_eq!(corp.line, 5);
         let legacy = &settings.sessions[&"https://example.awsapps.com/start#/".parse().unwrap()];
-        assert_eq!((legacy.flow, legacy.line), (None, 7));
+        assert_eq!((legacy.flow, legacy.line), (None, 8));
     }
 
     #[test]
@@ -350,7 +412,16 @@ mod tests {
         );
         assert_eq!(
             error("autostart = true"),
-            "line 1: unknown key `autostart`: expected one of storage, keep_warm, session"
+            "line 1: unknown key `autostart`: expected one of storage, keep_warm, audit, session"
+        );
+    }
+
+    #[test]
+    fn an_unknown_choice_is_an_error_with_the_nearest_one() {
+        assert_eq!(error("audit = \"require\""), "line 1: `audit` cannot be \"require\" (did you mean \"required\"?)");
+        assert_eq!(
+            error("audit = \"yes\""),
+            "line 1: `audit` cannot be \"yes\": it takes \"best-effort\", \"required\" or \"off\""
         );
     }
 
@@ -359,6 +430,7 @@ mod tests {
         for (text, line) in [
             ("keep_warm = 5", 1),
             ("keep_warm = \"1d\"", 1),
+            ("audit = true", 1),
             ("\n[storage]\nkey = \"disk\"", 3),
             ("storage = 1", 1),
             ("[session]\na = 1", 2),

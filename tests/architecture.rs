@@ -217,7 +217,7 @@ const MOST_LINES: usize = 500;
 /// Tests are read one at a time.
 const MOST_LINES_OF_TESTS: usize = 700;
 
-const UNSAFE: [&str; 1] = ["src/alarm.rs"];
+const UNSAFE: [&str; 3] = ["src/alarm.rs", "src/audit/asker.rs", "src/secret/resident.rs"];
 
 /// Where a secret leaves its wrapper in product code, and how often.
 const EXPOSING: [(&str, usize); 13] = [

@@ -1,12 +1,19 @@
 //! No secret leaves the place it belongs to: a whole life with faults, and then a look everywhere.
 
+use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use rustix::process::Signal;
+use serde_json::Value;
+
 use crate::support::crowd::seconds;
-use crate::support::fake::{Exception, FakeConfig, FakeIdentityCenter, Fault, Operation, Times, When, found_in};
-use crate::support::sandbox::{Finished, Sandbox};
+use crate::support::fake::{Exception, FakeConfig, FakeIdentityCenter, Fault, Operation, Times, When};
+use crate::support::sandbox::{AGENT, CORP, Finished, Sandbox};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -49,9 +56,73 @@ impl Seen {
     }
 
     fn leaks(&self, secrets: &[String]) -> Vec<String> {
-        let leaking = self.0.iter().filter(|(_, bytes)| !found_in(bytes, secrets).is_empty());
+        let needles = Needles::of(secrets);
+        let leaking = self.0.iter().filter(|(_, bytes)| needles.are_in(bytes));
         leaking.map(|(place, _)| place.clone()).collect()
     }
+}
+
+/// Pieces of every secret in every form somebody might write it, so that a part of one is found as well.
+struct Needles(HashSet<[u8; PIECE]>);
+
+impl Needles {
+    fn of(secrets: &[String]) -> Self {
+        let mut pieces = HashSet::new();
+        for form in secrets.iter().flat_map(|secret| forms(secret.as_bytes())) {
+            pieces.extend(form.chunks_exact(PIECE).map(|piece| <[u8; PIECE]>::try_from(piece).unwrap()));
+        }
+        Self(pieces)
+    }
+
+    fn are_in(&self, bytes: &[u8]) -> bool {
+        bytes.windows(PIECE).any(|window| self.0.contains(window))
+    }
+}
+
+/// As it is, in hexadecimal, in base64 wherever it begins in what is encoded, and for a URL.
+fn forms(secret: &[u8]) -> Vec<Vec<u8>> {
+    let hex = |digits: &[u8; 16]| -> Vec<u8> {
+        secret.iter().flat_map(|byte| [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]).collect()
+    };
+    let url = |digits: &[u8; 16]| -> Vec<u8> {
+        let escaped = |byte: &u8| vec![b'%', digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]];
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+        secret.iter().flat_map(|byte| if plain(byte) { vec![*byte] } else { escaped(byte) }).collect()
+    };
+    let mut forms = vec![secret.to_vec()];
+    for digits in [b"0123456789abcdef", b"0123456789ABCDEF"] {
+        forms.extend([hex(digits), url(digits)]);
+    }
+    for before in 0..3 {
+        let padded = [&[b'x'; 3][..before], secret].concat();
+        // The first and last characters depend on what is around.
+        let inner = |text: String| text.as_bytes()[4..text.len() - 4].to_vec();
+        forms.extend([inner(STANDARD.encode(&padded)), inner(URL_SAFE.encode(&padded))]);
+    }
+    forms
+}
+
+/// Long enough to be no accident.
+const PIECE: usize = 16;
+
+#[test]
+fn the_search_finds_a_secret_in_any_form_and_a_part_of_one() {
+    let secret = "FAKEsk+/abcdefghijklmnopqrstuvwxyzABCD/+0123456789".to_owned();
+    let needles = Needles::of(std::slice::from_ref(&secret));
+    let around = |text: &str| format!("error: {text} (and so on)").into_bytes();
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for text in [
+        secret.clone(),
+        secret[3..40].to_owned(),
+        hex.to_uppercase(),
+        hex,
+        STANDARD.encode(format!("{{\"key\":\"{secret}\"}}")),
+        URL_SAFE.encode(format!("k={secret}")),
+        secret.replace('+', "%2B").replace('/', "%2f"),
+    ] {
+        assert!(needles.are_in(&around(&text)), "{text}");
+    }
+    assert!(!needles.are_in(&around("nothing of that kind, abcdefghijklmno")));
 }
 
 #[test]
@@ -61,6 +132,7 @@ fn no_secret_is_found_where_it_does_not_belong() {
     let temporary = sandbox.root().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
     sandbox.set("TMPDIR", temporary.to_str().unwrap());
+    sandbox.set("RUST_LOG", "trace,hyper=trace,rustls=trace");
     let mut seen = Seen::default();
     let agent = sandbox.start_agent();
 
@@ -80,8 +152,11 @@ fn no_secret_is_found_where_it_does_not_belong() {
 
     // Use, with trouble.
     let shown = sandbox.cli(&["credentials", "--profile", "dev", "--format", "env"]);
-    assert!(!found_in(shown.stdout.as_bytes(), &service.issued_secrets()).is_empty(), "the search finds what is there");
+    assert!(Needles::of(&service.issued_secrets()).are_in(shown.stdout.as_bytes()), "the search finds what is there");
     seen.streams("credentials", &shown);
+    for format in ["process", "env-no-export", "fish", "powershell"] {
+        seen.streams(format, &sandbox.cli(&["credentials", "--profile", "dev", "--format", format]));
+    }
     for (fault, when) in [
         (Fault::Exception(Exception::Forbidden), When::AfterEffect),
         (Fault::status(500), When::AfterEffect),
@@ -94,7 +169,23 @@ fn no_secret_is_found_where_it_does_not_belong() {
         seen.note("problem", agent.request("GET", "/v1/credentials?profile=nobody", "").1.to_string());
     }
     service.fault(Operation::ListAccounts, Fault::MissingFields200, When::BeforeEffect, Times::Next(1));
-    for command in [&["accounts"][..], &["roles"], &["token"], &["refresh"], &["status"], &["reload"]] {
+    for command in [
+        &["accounts"][..],
+        &["accounts", "--json"],
+        &["roles"],
+        &["roles", "--json"],
+        &["token"],
+        &["token", "--min-validity", "12h"],
+        &["refresh"],
+        &["status"],
+        &["status", "--json"],
+        &["reload"],
+        &["audit"],
+        &["audit", "--json"],
+        &["login", "--json"],
+        &["status", "--nonsense"],
+        &["--help"],
+    ] {
         let finished = sandbox.cli(command);
         seen.streams(command[0], &finished);
         if command[0] != "token" {
@@ -132,12 +223,28 @@ fn no_secret_is_found_where_it_does_not_belong() {
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(entry.path(), bytes).unwrap();
     }
-    let agent = sandbox.start_agent();
+    let agent = sandbox.start_agent_with(&["--log-json"]);
     seen.note("status", agent.get("/v1/status").to_string());
     agent.sign_in(&service);
+    sandbox.shim(&["--profile", "dev"]).json();
+    let (_, problem) = agent.request("POST", "/v1/sessions/corp/login", r#"{"flow":"device","password":"x"}"#);
+    seen.note("problem", problem.to_string());
     seen.streams("logout", &sandbox.cli(&["logout"]));
     assert!(agent.stop().success());
     seen.directory(sandbox.root());
+
+    let log = sandbox.log();
+    for line in log.lines().filter(|line| line.starts_with('{')) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(line["target"].as_str().unwrap().starts_with("sso_agent"), "RUST_LOG opens nothing up: {line}");
+    }
+    let audit = std::fs::read_to_string(sandbox.state().join("audit.log")).unwrap();
+    assert!(audit.lines().count() > 5 && audit.contains("\"token\"") && audit.contains("ASIA"), "{audit}");
+
+    // The key to the sealed records lies in its file and nowhere else.
+    let key = std::fs::read_to_string(sandbox.state().join("key")).unwrap();
+    let places = seen.leaks(&[key.trim().to_owned()]);
+    assert!(places.iter().all(|place| place.ends_with("/state/key")), "{places:?}");
 
     let secrets = service.issued_secrets();
     assert!(secrets.len() > 12, "clients, codes, tokens, role keys: {}", secrets.len());
@@ -157,4 +264,58 @@ fn the_memory_of_the_agent_is_nobodys_to_read() {
     assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
     let owner = std::fs::metadata(format!("/proc/{}/environ", agent.pid())).unwrap().uid();
     assert_eq!(owner, 0);
+    // Its pages with secrets stay where they are, as far as the system lets it.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap().trim();
+    let refused = sandbox.log().contains("secrets may be written to swap");
+    assert!(locked != "0 kB" || refused, "{status}");
+}
+
+#[test]
+fn a_crash_leaves_no_core_whatever_the_limit_was() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let sandbox = Sandbox::with_session(service.url());
+    for signal in [Signal::SEGV, Signal::ABORT, Signal::QUIT] {
+        let mut shell = sandbox.command("sh");
+        shell.args(["-c", "ulimit -S -c unlimited; exec \"$0\" \"$@\"", AGENT]);
+        let agent = sandbox.start_agent_by(&mut shell, &[]);
+        if service.count(Operation::RegisterClient) == 0 {
+            agent.sign_in(&service);
+        }
+        if signal == Signal::SEGV {
+            // The runtime looks at the first one, finds that nothing overflowed, and lets the next one through.
+            agent.signal(signal);
+            agent.get("/v1/health");
+        }
+        agent.signal(signal);
+        let status = agent.wait();
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{status:?}");
+        assert!(!status.core_dumped(), "{status:?}");
+        let names = std::fs::read_dir(sandbox.root()).unwrap().map(|entry| entry.unwrap().file_name());
+        let cores: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with("core")).collect();
+        assert_eq!(cores, [""; 0]);
+    }
+}
+
+#[test]
+fn a_password_in_an_address_is_not_shown() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let mut sandbox = Sandbox::with_session(service.url());
+    let odd = "\n[services odd]\nsso =\n  endpoint_url = https://user:hunter2-hunter2@portal.example.com\n\
+               [profile odd]\nservices = odd\nsso_session = corp\nsso_account_id = 111122223333\nsso_role_name = R\n";
+    sandbox.write_config(&format!("{CORP}{odd}"));
+    sandbox.set("AWS_ENDPOINT_URL_SSO", "");
+    let agent = sandbox.start_agent();
+    let mut seen = vec![
+        agent.get("/v1/status").to_string(),
+        agent.request("GET", "/v1/credentials?profile=odd", "").1.to_string(),
+    ];
+    for command in [&["status"][..], &["login", "--no-browser", "--timeout", "1"], &["credentials", "--profile", "odd"]]
+    {
+        let finished = sandbox.cli(command);
+        seen.extend([finished.stdout, finished.stderr]);
+    }
+    seen.push(sandbox.log());
+    assert!(seen.iter().any(|text| text.contains("user name or password")), "{seen:#?}");
+    assert!(!seen.iter().any(|text| text.contains("hunter2")), "{seen:#?}");
 }

@@ -1,4 +1,16 @@
 //! SIGKILL at bad moments: the next agent serves without a sign-in, and knows what it cannot know.
+//!
+//! Here are the moments with a story of their own. `refreshes` and `sign_ins` are the crash matrix: hundreds of agents
+//! killed at every step and at random, each followed by one that must make up for it.
+
+#[cfg(target_os = "linux")]
+mod matrix;
+#[cfg(target_os = "linux")]
+mod refreshes;
+#[cfg(target_os = "linux")]
+mod sign_ins;
+#[cfg(target_os = "linux")]
+mod window;
 
 use std::time::Duration;
 
@@ -111,6 +123,26 @@ fn a_person_may_force_what_the_agent_does_not_dare() {
     assert!(stderr.contains("--force"), "{stderr}");
     sandbox.cli(&["refresh", "--force"]).expect_success();
     assert_eq!((service.count(Operation::CreateTokenRefresh), service.refresh_token_reuses()), (2, 0));
+}
+
+#[test]
+fn agents_that_die_again_and_again_burn_no_refresh_tokens() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let sandbox = Sandbox::with_session(service.url());
+    let agent = sandbox.start_agent();
+    agent.sign_in(&service);
+    // Records tell whole seconds, and the refresh is to be later than the sign-in.
+    agent.wait_until(&service, service.now().seconds() + 1);
+    agent.kill();
+    for life in 0..5 {
+        // The portal rejects what was issued a moment ago: a reason to refresh, once a minute.
+        service.expire_access_tokens();
+        let agent = sandbox.start_agent();
+        let shim = sandbox.shim(&["--profile", "dev", "--timeout", "2"]);
+        assert_eq!(shim.code, Some(if life == 0 { 0 } else { 7 }), "{shim:?}");
+        agent.kill();
+    }
+    assert_eq!((service.count(Operation::CreateTokenRefresh), service.refresh_token_reuses()), (1, 0));
 }
 
 #[test]

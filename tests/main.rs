@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod canary;
 #[cfg(test)]
 mod crash;
@@ -15,6 +17,8 @@ mod documents;
 mod fake_identity_center;
 #[cfg(test)]
 mod gapless;
+#[cfg(test)]
+mod keyring;
 #[cfg(test)]
 mod main_job;
 #[cfg(test)]
@@ -30,5 +34,9 @@ mod support;
 mod tls;
 #[cfg(test)]
 mod trouble;
+#[cfg(test)]
+mod unsaved;
+#[cfg(test)]
+mod upgrades;
 #[cfg(test)]
 mod wire_faults;

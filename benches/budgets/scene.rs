@@ -50,6 +50,14 @@ impl Scene<'_> {
         self.sandbox.socket().to_str().expect("the path is text").to_owned()
     }
 
+    /// Switches the audit log.
+    pub(crate) fn set_audit(&self, mode: &str) {
+        self.sandbox.write("home/.config/sso-agent/config.toml", &format!("audit = \"{mode}\"\n"));
+        let (status, body) = self.agent.request("POST", "/v1/reload", "");
+        assert_eq!(status, 200, "{body}");
+        assert_eq!(self.agent.get("/v1/status")["audit"]["mode"], mode);
+    }
+
     /// What the agent answers for the warm target.
     pub(crate) fn document(&self) -> String {
         let line = self.sandbox.command(SHIM).args(WARM_ARGUMENTS).output().expect("the shim can be started");

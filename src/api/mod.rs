@@ -4,17 +4,19 @@
 //! server compile this one table. Refuses to know how bytes travel. Invariant: what `encode` writes, `parse` reads;
 //! clients ignore unknown response members, the server refuses unknown request members.
 
+pub mod hand_out;
 mod parameters;
 pub mod problem;
 pub mod request;
 pub mod response;
 
+pub use hand_out::{EncodedCredentials, HandOut, Handed};
 pub use problem::{Code, Problem};
 pub use request::{
     FlowChoice, LoginRequest, Method, RawRequest, Request, SessionQuery, StartedBy, TargetQuery, TokenKind,
 };
 pub use response::{
-    AccountEntry, Accounts, CredentialDocument, Health, LastError, LoggedOut, LoginState, LoginStatus,
+    AccountEntry, Accounts, AuditStatus, CredentialDocument, Health, LastError, LoggedOut, LoginState, LoginStatus,
     RegistrationStatus, Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport,
     StorageStatus, TargetStatus, Token, WarningEntry,
 };

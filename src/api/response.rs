@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::hand_out::EncodedCredentials;
 use super::problem::Code;
 use super::request::StartedBy;
-use crate::ids::{AccountId, ProfileName, RoleName};
-use crate::secret::{Secret, SecretBytes};
+use crate::ids::{AccountId, ProfileName, RoleName, TargetId};
+use crate::secret::Secret;
 use crate::time::Timestamp;
 use crate::untrusted::Untrusted;
 
 /// Any successful answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Response {
-    /// `GET /v1/credentials`.
-    Credentials(CredentialDocument),
+    /// `GET /v1/credentials`, and what they are for.
+    Credentials(CredentialDocument, TargetId),
     /// The same, encoded once for all who ask.
-    EncodedCredentials(Arc<SecretBytes>),
+    EncodedCredentials(Arc<EncodedCredentials>),
     /// `GET /v1/token`.
     Token(Token),
     /// `GET /v1/status`.
@@ -52,8 +53,8 @@ impl Response {
     ///
     /// # Errors
     /// None in practice, see [`Response::encode`].
-    pub fn encoded(document: &CredentialDocument) -> Result<Self, serde_json::Error> {
-        Ok(Self::EncodedCredentials(Arc::new(SecretBytes::new(document.encode()?))))
+    pub fn encoded(document: &CredentialDocument, target: TargetId) -> Result<Self, serde_json::Error> {
+        Ok(Self::EncodedCredentials(Arc::new(EncodedCredentials::new(document, target)?)))
     }
 
     /// The HTTP status.
@@ -72,8 +73,8 @@ impl Response {
     /// None in practice: every type here is made of strings, numbers and lists.
     pub fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         match self {
-            Self::Credentials(body) => body.encode(),
-            Self::EncodedCredentials(body) => Ok(body.expose().to_vec()),
+            Self::Credentials(body, _) => body.encode(),
+            Self::EncodedCredentials(encoded) => Ok(encoded.body().expose().to_vec()),
             Self::Token(body) => {
                 let texts = body.session.len() + body.start_url.len() + body.region.len() + body.token_type.len();
                 encode_in_place(body, body.access_token.expose().len() + texts)
@@ -119,7 +120,7 @@ pub struct CredentialDocument {
 }
 
 impl CredentialDocument {
-    fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, serde_json::Error> {
         let secrets = self.secret_access_key.expose().len() + self.session_token.expose().len();
         encode_in_place(self, self.access_key_id.len() + secrets)
     }
@@ -151,6 +152,9 @@ pub struct Status {
     pub socket: String,
     pub locked: bool,
     pub storage: StorageStatus,
+    /// Filled in by whoever keeps the log; absent in agents before it.
+    #[serde(default)]
+    pub audit: Option<AuditStatus>,
     pub sessions: Vec<SessionStatus>,
     pub targets: Vec<TargetStatus>,
     pub warnings: Vec<WarningEntry>,
@@ -188,6 +192,15 @@ pub struct StorageReport {
     pub records: usize,
     /// How many were set aside because they did not open.
     pub set_aside: usize,
+}
+
+/// Whether what is handed out is written down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditStatus {
+    /// `best-effort`, `required`, `off`.
+    pub mode: String,
+    /// How often, since the agent started, something was handed out or withheld because its line could not be written.
+    pub failed: u64,
 }
 
 /// Where a session stands.

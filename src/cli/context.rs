@@ -148,7 +148,7 @@ impl Context<'_> {
     }
 
     /// Programs get the bytes as they are; a terminal gets the same JSON without what could steer it.
-    fn print_json_text(&mut self, json: &[u8]) -> Result<(), Failure> {
+    pub(super) fn print_json_text(&mut self, json: &[u8]) -> Result<(), Failure> {
         if self.terminal.results {
             let safe = Secret::new(json::for_terminal(&String::from_utf8_lossy(json)));
             self.print(safe.expose())?;

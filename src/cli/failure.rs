@@ -9,6 +9,7 @@ use std::io::{self, Write};
 
 use crate::agent::AgentError;
 use crate::api::{Code, Problem};
+use crate::audit::ReadError;
 use crate::client::{Absence, ClientError};
 use crate::exit::Exit;
 use crate::paths::{PathError, shell_word};
@@ -51,6 +52,8 @@ pub(super) enum Failure {
     },
     /// The socket's path cannot be used.
     Path(PathError),
+    /// The audit log cannot be read.
+    AuditLog(ReadError),
     /// The agent that was to run here did not.
     Agent(AgentError),
     /// Ctrl-C cannot be waited for.
@@ -73,6 +76,7 @@ impl Failure {
             Self::UnknownSession { .. } => Exit::Configuration,
             Self::SignIn { code, .. } => code.exit(),
             Self::Path(error) => error.exit(),
+            Self::AuditLog(_) => Exit::Storage,
             Self::Agent(error) => error.exit(),
             // Whoever reads our output has seen enough: that is no error of this program.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
@@ -124,6 +128,7 @@ impl Failure {
             Self::Client(ClientError::Problem(problem)) => problem.caused_by.clone(),
             Self::Client(ClientError::Io { source, .. }) => vec![source.to_string()],
             Self::Agent(error) => sources(error),
+            Self::AuditLog(error) => vec![error.source.to_string()],
             Self::Answer(error) => vec![error.to_string()],
             Self::Output(error) | Self::Signals(error) | Self::Passphrase(error) => vec![error.to_string()],
             _ => Vec::new(),
@@ -180,6 +185,7 @@ impl fmt::Display for Failure {
             Self::UnknownSession { name, .. } => write!(formatter, "there is no session named {name}"),
             Self::SignIn { message, .. } => formatter.write_str(message),
             Self::Agent(error) => error.fmt(formatter),
+            Self::AuditLog(error) => error.fmt(formatter),
             Self::Signals(_) => formatter.write_str("signals cannot be handled"),
             Self::Passphrase(_) => formatter.write_str("the passphrase cannot be read"),
             Self::Output(_) => formatter.write_str("the output cannot be written"),

@@ -5,6 +5,7 @@
 //! stderr; foreign text is cleaned before a person sees it; commands see the world only through their `Context`.
 
 mod accounts;
+mod audit;
 mod browser;
 mod choice;
 #[cfg(test)]
@@ -69,7 +70,7 @@ enum Command {
     Asking(Asking),
 }
 
-/// The commands that ask an agent that runs.
+/// The commands that see the world through a [`Context`]; all but `audit` ask an agent that runs.
 #[derive(Debug, Subcommand)]
 enum Asking {
     Login(login::Options),
@@ -82,6 +83,7 @@ enum Asking {
     Refresh(refresh::Options),
     Reload(reload::Options),
     Storage(storage::Options),
+    Audit(audit::Options),
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -110,14 +112,14 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         Command::Run(options) => return run::run(options, arguments.socket, env),
         Command::Asking(asking) => asking,
     };
+    let socket = SocketPath::find(env, arguments.socket.as_deref())?;
+    // Without a home there is no lock to look into for another socket, and the socket alone has to do.
+    let mut client = Client::new(socket, paths::state_dir(env).ok());
     // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
     if matches!(asking, Asking::Credentials(_) | Asking::Token(_) | Asking::Storage(_)) {
-        let _ = hardening::harden();
+        client = client.before_answer(|| drop(hardening::harden()));
     }
-    let socket = SocketPath::find(env, arguments.socket.as_deref())?;
-    // Without a home there is no lock to look into for another socket, and the socket alone has to do.
-    let client = Client::new(socket, paths::state_dir(env).ok());
     let interrupted = Arc::new(AtomicBool::new(false));
     if matches!(asking, Asking::Login(_)) {
         catch_interrupts(&interrupted).map_err(Failure::Signals)?;
@@ -152,6 +154,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Refresh(options) => refresh::run(options, context),
         Asking::Reload(options) => reload::run(options, context),
         Asking::Storage(options) => storage::run(options, context),
+        Asking::Audit(options) => audit::run(options, context),
     }
 }
 
@@ -218,7 +221,8 @@ mod tests {
                 "roles",
                 "refresh",
                 "reload",
-                "storage"
+                "storage",
+                "audit"
             ]
         );
         let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();
@@ -250,6 +254,8 @@ mod tests {
             "storage migrate --to none",
             "storage migrate --to passphrase secret",
             "storage unlock secret",
+            "audit --since 1h --last 5",
+            "audit --last some",
             "adopt",
             "",
         ] {
@@ -266,6 +272,7 @@ mod tests {
             "storage status --json --socket /run/x",
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
+            "audit --since 8h --session corp --json",
         ] {
             let words = std::iter::once("sso-agent").chain(right.split_whitespace());
             assert!(Arguments::try_parse_from(words).is_ok(), "{right}");

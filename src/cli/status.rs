@@ -154,6 +154,19 @@ fn render(status: &Status, words: &StateWords, now: Timestamp, zone: &TimeZone, 
         let _ = writeln!(text, "{}", Paint::Yellow.apply("the agent is locked", colour));
     }
     page.storage(&status.storage, &mut text);
+    if let Some(audit) = &status.audit {
+        let failed = match (audit.mode.as_str(), audit.failed) {
+            (_, 0) => String::new(),
+            ("required", failed) => format!(
+                ", {}",
+                Paint::Red.apply(&format!("refused {failed} times because the log could not be written"), colour)
+            ),
+            (_, failed) => {
+                format!(", {}", Paint::Yellow.apply(&format!("{failed} hand-outs are missing in the log"), colour))
+            }
+        };
+        let _ = writeln!(text, "audit:   {}{failed}", shown(&audit.mode));
+    }
     let since = words::clock_time(status.started_at, now, zone);
     let (version, socket) = (shown(&status.version), shown(&status.socket));
     let _ = writeln!(text, "agent:   version {version}, pid {}, since {since}, socket {socket}", status.pid);

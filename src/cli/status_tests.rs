@@ -91,6 +91,18 @@ fn a_state_from_the_future_is_printed_as_it_is_named() {
 }
 
 #[test]
+fn what_is_missing_in_the_audit_log_is_said() {
+    for (mode, failed, words) in [
+        ("best-effort", 0, "audit:   best-effort\n"),
+        ("best-effort", 3, "audit:   best-effort, 3 hand-outs are missing in the log\n"),
+        ("required", 2, "audit:   required, refused 2 times because the log could not be written\n"),
+    ] {
+        let text = run("status", status(&[], json!({"audit": {"mode": mode, "failed": failed}}))).stdout;
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+#[test]
 fn no_session_and_memory_only_storage_are_said() {
     let text = run("status", status(&[], json!({"storage": {"key": "none", "saved": true}}))).stdout;
     assert!(text.starts_with("no session is configured; add one with: aws configure sso\n"), "{text}");

@@ -130,6 +130,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether there is a socket and nobody behind it.
+    pub(super) const fn nobody_listens(&self) -> bool {
+        matches!(self, Self::Again(ClientError::NoAgent { .. }))
+    }
+
     /// Whether the agent said that it is going away: then another one is probably on its way.
     pub(super) fn says_goodbye(&self) -> bool {
         matches!(self, Self::Again(ClientError::Problem(problem)) if problem.code == Code::ShuttingDown)

@@ -16,12 +16,21 @@ use super::error::{ClientError, Failure};
 use crate::api::{Code, Problem, RawRequest};
 use crate::secret::SecretBytes;
 
-/// Sends the request and reads the whole answer.
-pub(super) fn exchange(stream: &UnixStream, raw: &RawRequest, deadline: &Deadline) -> Result<Reply, Failure> {
+/// Sends the request and reads the whole answer; does `prepare` when there is one and before it is read.
+pub(super) fn exchange(
+    stream: &UnixStream,
+    raw: &RawRequest,
+    deadline: &Deadline,
+    prepare: Option<fn()>,
+) -> Result<Reply, Failure> {
     let sent = send(stream, &bytes_of(raw), deadline);
     // The agent may have answered and hung up before it read everything; its answer says more than a broken pipe.
     if let Err(failure @ Failure::Final(_)) = sent {
         return Err(failure);
+    }
+    if let Some(prepare) = prepare {
+        deadline.wait(stream, PollFlags::IN)?;
+        prepare();
     }
     let answer = Received::head(stream, deadline).map_err(|failure| sent.err().unwrap_or(failure))?;
     let reply = answer.body(stream, deadline)?;

@@ -13,7 +13,7 @@ use super::slot::{PortalWaiter, Slot, Slots, Warm};
 use super::words;
 use crate::api::{AccountEntry, Accounts, Code, Problem, Response, RoleEntry, Roles, TargetStatus};
 use crate::identity_center::{Bound, ErrorName, Origin, ServiceError};
-use crate::ids::Grant;
+use crate::ids::{Grant, TargetId};
 use crate::schedule::{self, Backoff};
 use crate::secret::Secret;
 use crate::time::{Mono, Now};
@@ -186,7 +186,8 @@ impl Session {
     /// What the slot holds and may still be served, as an answer.
     fn valid_answer(&self, key: &PortalKey, slot: &Slot, now: Now) -> Option<Response> {
         let PortalKey::Credentials(grant) = key else { return None };
-        slot.living(now, self.skew).map(|cached| Response::Credentials(cached.document(grant)))
+        let target = || TargetId { session: self.name.clone(), grant: grant.clone() };
+        slot.living(now, self.skew).map(|cached| Response::Credentials(cached.document(grant), target()))
     }
 
     /// Why nothing that the session got before may be handed out: it is configured elsewhere now.

@@ -128,6 +128,14 @@ impl Session {
                 let access = Expiry::at(record.tokens.expires_at, turn.now, self.skew, lifetime).aged(age);
                 self.refreshing.load(&record, self.base_margin(lifetime));
                 let refresh_at = schedule::with_jitter(self.base_margin(lifetime), turn.dice);
+                // However often an agent is started again, there is a minute between two refreshes.
+                let issued_at = self.skew.to_ours(record.tokens.issued_at);
+                let refreshed_at = Some(issued_at).filter(|issued_at| *issued_at > record.signed_in_at);
+                let sent_at = record.refresh_sent_at.map(|sent_at| self.skew.to_ours(sent_at)).max(refreshed_at);
+                self.refreshing.last_sent = sent_at.map(|sent_at| {
+                    let up = turn.now.mono.since(Mono::default());
+                    Mono::from_start(up.saturating_sub(turn.now.wall.since(sent_at)))
+                });
                 self.holding = Some(Holding { record, access, rejected: false, saved: true, refresh_at });
             }
             Record::Tokens(_) => {}

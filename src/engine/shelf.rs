@@ -82,7 +82,7 @@ const MOST_ANSWERS: usize = 2000;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::SecretBytes;
+    use crate::api::Health;
     use crate::time::{Mono, Timestamp};
 
     struct Hands(Mutex<Now>);
@@ -102,7 +102,7 @@ mod tests {
     fn shelf() -> (Shelf, Arc<Hands>) {
         let hands = Arc::new(Hands(Mutex::new(at(1000, 10))));
         let shelf = Shelf::new(Arc::clone(&hands) as Arc<dyn Clock>);
-        let answer = Response::EncodedCredentials(Arc::new(SecretBytes::new(b"{}".to_vec())));
+        let answer = Response::Health(Health { version: "x".into() });
         let question = QUESTION.to_owned();
         shelf.put(Shelved { question, answer, good_for: Duration::from_secs(5) }, at(1000, 10));
         (shelf, hands)

@@ -232,7 +232,7 @@ impl State {
         let keep_warm = self.configuration.settings.keep_warm;
         let session = self.sessions.get_mut(&named.session)?;
         let warm = session.warm_credentials(&named.grant, *min_validity, keep_warm, now)?;
-        let answer = Response::encoded(&warm.document).ok()?;
+        let answer = Response::encoded(&warm.document, named.into_owned()).ok()?;
         // Not for long: the engine must hear now and then that they are still asked for.
         let good_for = warm.good_for.min(keep_warm / 4).min(LONGEST_ON_THE_SHELF);
         let question = request.encode().path_and_query;

@@ -61,6 +61,8 @@ impl State {
             socket: self.agent.socket.clone(),
             locked: false,
             storage: self.storage_status(),
+            // The door that hands things out keeps the log.
+            audit: None,
             sessions: self
                 .sessions
                 .values()

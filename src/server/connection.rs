@@ -64,12 +64,28 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
         },
     };
     seat.enter(Phase::Answering);
+    let outcome = outcome.and_then(|response| accounted_for(seat, response));
     let answer = convert::answer(outcome, seat.room.is_leaving());
     if let Some(begun) = begun {
         let elapsed = begun.elapsed();
         tracing::debug!(method = %shown(request.method().as_str()), route, status = answer.status().as_u16(), ?elapsed, "answered");
     }
     Ok(answer)
+}
+
+/// The one place that every answer passes on its way out: what hands out a secret is in the audit log before it goes.
+fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Problem> {
+    let audit = &seat.room.audit;
+    if let Response::Status(status) = &mut response {
+        status.audit = Some(audit.status());
+    }
+    if let Some(hand_out) = response.hand_out() {
+        audit.note(hand_out, &seat.asker).map_err(|error| {
+            let problem = Problem::new(Code::Storage, error.to_string()).caused_by(error.reason());
+            problem.hint("make room in the state directory, or write audit = \"best-effort\" into config.toml")
+        })?;
+    }
+    Ok(response)
 }
 
 /// The path of almost every request: the engine has laid the answer out, and nobody needs to read the question.

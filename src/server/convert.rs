@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
 
-use crate::api::{Code, Problem, Request, Response};
+use crate::api::{Code, EncodedCredentials, Problem, Request, Response};
 use crate::secret::SecretBytes;
 
 /// What hyper writes.
@@ -67,7 +67,7 @@ pub(super) fn answer(outcome: Result<Response, Problem>, last: bool) -> Answer {
     let encoded = outcome.and_then(|response| {
         let status = response.status();
         match response {
-            Response::EncodedCredentials(body) => Ok((status, JSON, Bytes::from_owner(Shared(body)))),
+            Response::EncodedCredentials(encoded) => Ok((status, JSON, Bytes::from_owner(Shared(encoded)))),
             response => match response.encode() {
                 Ok(body) => Ok((status, JSON, wiped(body))),
                 Err(error) => Err(Problem::new(Code::Internal, "the answer cannot be encoded").caused_by(error)),
@@ -100,11 +100,11 @@ fn wiped(body: Vec<u8>) -> Bytes {
 }
 
 /// A body that others are being sent too; wiped when the last of them has it and the engine has a fresher one.
-struct Shared(Arc<SecretBytes>);
+struct Shared(Arc<EncodedCredentials>);
 
 impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
-        self.0.expose()
+        self.0.body().expose()
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
 use seat::{Phase, Room, Seat};
 
@@ -73,10 +74,17 @@ impl Default for Limits {
     }
 }
 
-/// Serves until `shutdown` completes; then accepts nothing more, gives open answers `goodbye_time`, and returns.
-pub async fn serve(listener: UnixListener, handle: Handle, limits: Limits, shutdown: impl Future<Output = ()>) {
+/// Serves until `shutdown` completes; then accepts nothing more, gives open answers `goodbye_time`, and returns. What is
+/// handed out is in the audit log before it is on its way, and all of it when this returns.
+pub async fn serve(
+    listener: UnixListener,
+    handle: Handle,
+    audit: Arc<Audit>,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) {
     let mut shutdown = pin!(shutdown);
-    let mut house = House::new(handle, limits);
+    let mut house = House::new(handle, audit, limits);
     let mut alarm = pin!(sleep_until(Instant::now()));
     let mut trouble = Trouble::default();
     loop {
@@ -118,14 +126,14 @@ struct House {
 }
 
 impl House {
-    fn new(handle: Handle, limits: Limits) -> Self {
+    fn new(handle: Handle, audit: Arc<Audit>, limits: Limits) -> Self {
         let us = Some(crate::paths::our_uid()).filter(|uid| Some(*uid) != overflow_uid());
         if us.is_none() {
             tracing::error!(
                 "running as the user that stands for unknown users: nobody can be told apart, all are refused"
             );
         }
-        let room = Arc::new(Room::new(handle, limits));
+        let room = Arc::new(Room::new(handle, audit, limits));
         Self { room, connections: JoinSet::new(), seats: HashMap::new(), next_sweep: None, us }
     }
 
@@ -147,7 +155,8 @@ impl House {
             tracing::warn!("refused a connection: there are too many");
             return;
         }
-        let seat = Arc::new(Seat::new(Arc::clone(&self.room), pid));
+        let asker = Asker::of(&stream, pid, peer.uid());
+        let seat = Arc::new(Seat::new(Arc::clone(&self.room), pid, asker));
         let task = self.connections.spawn(connection::converse(stream, Arc::clone(&seat)));
         self.look_again_by(Instant::now() + self.room.limits.idle_time);
         self.seats.insert(task.id(), (seat, task));
@@ -167,6 +176,8 @@ impl House {
 
     /// Closes who is overdue and finds the next deadline.
     fn sweep(&mut self) {
+        // Awake anyway.
+        self.room.audit.settle();
         let now = self.room.now();
         let mut next: Option<Duration> = None;
         self.seats.retain(|_, (seat, task)| match seat.deadline() {
@@ -219,6 +230,7 @@ impl House {
         let end = Instant::now() + self.room.limits.goodbye_time;
         while let Ok(Some(_)) = timeout_at(end, self.connections.join_next()).await {}
         self.connections.shutdown().await;
+        self.room.audit.close();
     }
 }
 

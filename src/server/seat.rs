@@ -9,11 +9,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Limits;
+use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
 
 /// What all connections share. Everything runs on one thread; the atomics only spare a lock.
 pub(super) struct Room {
     pub(super) handle: Handle,
+    pub(super) audit: Arc<Audit>,
     pub(super) limits: Limits,
     pub(super) start: Instant,
     coarse_start: Duration,
@@ -24,9 +26,10 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(handle: Handle, limits: Limits) -> Self {
+    pub(super) fn new(handle: Handle, audit: Arc<Audit>, limits: Limits) -> Self {
         Self {
             handle,
+            audit,
             limits,
             start: Instant::now(),
             coarse_start: coarse(),
@@ -106,13 +109,14 @@ pub(super) enum Phase {
 pub(super) struct Seat {
     pub(super) room: Arc<Room>,
     pub(super) pid: Option<i32>,
+    pub(super) asker: Asker,
     /// Microseconds since the room's start, and the phase in the lowest three bits.
     state: AtomicU64,
 }
 
 impl Seat {
-    pub(super) fn new(room: Arc<Room>, pid: Option<i32>) -> Self {
-        let seat = Self { room, pid, state: AtomicU64::new(0) };
+    pub(super) fn new(room: Arc<Room>, pid: Option<i32>, asker: Asker) -> Self {
+        let seat = Self { room, pid, asker, state: AtomicU64::new(0) };
         seat.enter(Phase::Idle);
         seat
     }

@@ -7,15 +7,18 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::api::{Code, CredentialDocument, Health, Problem, Request, Response};
+use crate::audit::Programs;
 use crate::clock::SystemClock;
 use crate::engine::Questions;
+use crate::ids::{Grant, TargetId};
 use crate::scratch::Scratch;
 use crate::secret::Secret;
+use crate::settings::AuditMode;
 use crate::time::Timestamp;
 
 /// A server, the engine's end of its handle, and what stops it.
 struct Served {
-    _dir: Scratch,
+    dir: Scratch,
     socket: PathBuf,
     questions: Questions,
     stop: Option<oneshot::Sender<()>>,
@@ -23,15 +26,21 @@ struct Served {
 }
 
 fn serve_with(limits: Limits) -> Served {
+    serve_audited(limits, AuditMode::BestEffort)
+}
+
+fn serve_audited(limits: Limits, mode: AuditMode) -> Served {
     let dir = Scratch::new();
     let socket = dir.path().join("agent.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let (handle, questions) = Handle::channel(1024, Arc::new(SystemClock));
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(serve(listener, handle, limits, async {
+    let programs = Programs::of_machine(&crate::env::Env::default());
+    let audit = Arc::new(Audit::new(dir.path().to_owned(), mode, programs, Arc::new(SystemClock)));
+    let server = tokio::spawn(serve(listener, handle, audit, limits, async {
         let _ = stopped.await;
     }));
-    Served { _dir: dir, socket, questions, stop: Some(stop), server }
+    Served { dir, socket, questions, stop: Some(stop), server }
 }
 
 impl Served {
@@ -46,7 +55,7 @@ impl Served {
         tokio::spawn(async move {
             while let Some(question) = questions.next().await {
                 let answer = match question.request {
-                    Request::Credentials { .. } => Ok(Response::encoded(&credentials()).unwrap()),
+                    Request::Credentials { .. } => Ok(Response::encoded(&credentials(), target()).unwrap()),
                     Request::Reload => Err(Problem::new(Code::Locked, "locked")),
                     Request::CancelLogin { .. } => Ok(Response::NoContent),
                     _ => Ok(Response::Health(Health { version: "x".into() })),
@@ -66,6 +75,11 @@ fn credentials() -> CredentialDocument {
         expiration: Timestamp::from_secs(1_700_000_000),
         account_id: None,
     }
+}
+
+fn target() -> TargetId {
+    let grant = Grant::Role { account: "111122223333".parse().unwrap(), role: "ReadOnly".parse().unwrap() };
+    TargetId { session: "corp".parse().unwrap(), grant }
 }
 
 struct Answered {
@@ -252,7 +266,7 @@ async fn requests_that_wait_leave_room_for_status() {
     assert_eq!(ask(&mut fourth, poll).await.status, 503, "one long poll is allowed");
 
     let (stream, question) = waiting.pop().unwrap();
-    question.answer.send(Ok(Response::Credentials(credentials()))).unwrap();
+    question.answer.send(Ok(Response::Credentials(credentials(), target()))).unwrap();
     polling.answer.send(Err(Problem::new(Code::Timeout, "x"))).unwrap();
     served.answer_all();
     assert_eq!(ask(&mut fourth, HEALTH).await.status, 200);
@@ -280,7 +294,7 @@ async fn at_shutdown_open_requests_are_answered_and_nothing_more_is_accepted() {
     served.stop.take().unwrap().send(()).unwrap();
     closed(idle).await;
     assert!(UnixStream::connect(&served.socket).await.is_err());
-    question.answer.send(Ok(Response::Credentials(credentials()))).unwrap();
+    question.answer.send(Ok(Response::Credentials(credentials(), target()))).unwrap();
     let answer = answer(&mut stream).await;
     assert_eq!(answer.status, 200);
     assert!(answer.head.contains("connection: close\r\n"), "{}", answer.head);
@@ -296,4 +310,47 @@ async fn at_shutdown_nobody_is_waited_for_without_end() {
     served.stop.take().unwrap().send(()).unwrap();
     served.server.await.unwrap();
     closed(stream).await;
+}
+
+#[tokio::test]
+async fn what_is_handed_out_is_in_the_log_before_the_answer_is() {
+    let mut served = serve_with(Limits::default());
+    served.answer_all();
+    let mut stream = served.connect().await;
+    let lines = || crate::audit::read(served.dir.path()).unwrap().lines;
+    assert_eq!(ask(&mut stream, HEALTH).await.status, 200);
+    assert_eq!(lines().len(), 0, "health hands nothing out");
+    for _ in 0..5 {
+        assert_eq!(ask(&mut stream, CREDENTIALS).await.status, 200);
+    }
+    let lines_before = lines();
+    assert_eq!(lines_before.len(), 1, "{lines_before:?}");
+    let (_, line) = &lines_before[0];
+    assert_eq!(
+        (line.what.as_str(), line.session.as_str(), line.key_id.as_deref()),
+        ("credentials", "corp", Some("ASIAEXAMPLE"))
+    );
+    assert_eq!(line.peer.uid, Some(crate::paths::our_uid()));
+    served.stop.take().unwrap().send(()).unwrap();
+    served.server.await.unwrap();
+    let repeats: Vec<u64> =
+        crate::audit::read(served.dir.path()).unwrap().lines.iter().map(|(_, line)| line.repeats).collect();
+    assert_eq!(repeats, [0, 4], "no count is lost at the end");
+}
+
+#[tokio::test]
+async fn where_a_log_is_required_and_cannot_be_written_nothing_is_handed_out() {
+    for (mode, status) in [(AuditMode::Required, 507), (AuditMode::BestEffort, 200), (AuditMode::Off, 200)] {
+        let mut served = serve_audited(Limits::default(), mode);
+        served.answer_all();
+        std::fs::create_dir(served.dir.path().join("audit.log")).unwrap();
+        let mut stream = served.connect().await;
+        let answer = ask(&mut stream, CREDENTIALS).await;
+        assert_eq!(answer.status, status, "{mode:?}: {}", answer.body);
+        assert_eq!(answer.body.contains("\"SecretAccessKey\""), status == 200, "{}", answer.body);
+        if status == 507 {
+            assert!(answer.body.contains("\"storage\""), "{}", answer.body);
+        }
+        assert_eq!(ask(&mut stream, HEALTH).await.status, 200);
+    }
 }

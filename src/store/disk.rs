@@ -6,9 +6,11 @@
 
 use std::collections::HashMap;
 
+use zeroize::Zeroizing;
+
 use super::directory::PrivateDirectory;
 use super::key::{KeyId, KeyPlace};
-use super::seal::{Foreign, Opened, SEALED, SealingKey, file_name};
+use super::seal::{self, Foreign, Opened, SEALED, SealingKey, file_name};
 use super::{Loaded, Record, RecordKind, Report, StoreError, random};
 use crate::ids::SessionName;
 
@@ -41,17 +43,57 @@ impl DiskStore {
         &self.directory
     }
 
+    /// Ends what an interrupted write began: what is whole and newer than what has its name takes that name, the rest
+    /// is removed. So a crash loses what the service gave out only if it comes before the write, and not while the
+    /// disk is being waited for.
+    pub(super) fn finish_writes(&self) -> Result<(), StoreError> {
+        for leftover in self.directory.leftovers()? {
+            let foreign = self.content(&leftover)?.and_then(|content| self.key.foreign(&content));
+            if matches!(foreign, Some(Foreign::Version(_))) {
+                // The newer version knows what to do with it.
+                continue;
+            }
+            match self.worth_a_name(&leftover)? {
+                Some(name) => {
+                    self.directory.finish_write(&leftover, &name)?;
+                    tracing::info!(file = name, "finished a write that was interrupted");
+                }
+                None => self.directory.remove_leftover(&leftover)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The name a leftover should have. It replaces and never adds: what was deleted stays so.
+    fn worth_a_name(&self, leftover: &str) -> Result<Option<String>, StoreError> {
+        let Some(content) = self.content(leftover)? else { return Ok(None) };
+        let Some(name) = seal::name_of(&content) else { return Ok(None) };
+        let Opened::Record { record, sequence } = self.key.open(&name, content) else { return Ok(None) };
+        if matches!(&*record, Record::Tokens(tokens) if tokens.refresh_sent_at.is_some()) {
+            // Nothing is sent before the mark has its name: this one says what has not happened.
+            return Ok(None);
+        }
+        let named = self.content(&name)?.map(|content| self.key.open(&name, content));
+        let newer = matches!(named, Some(Opened::Record { sequence: last, .. }) if last < sequence);
+        Ok(newer.then_some(name))
+    }
+
+    fn content(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        let path = || self.directory.path().join(name);
+        self.directory.read(name, LARGEST_RECORD).map_err(|source| StoreError::Io {
+            doing: "read",
+            path: path(),
+            source,
+        })
+    }
+
     /// Goes through the records that open, with file name and sequence number. What does not open is left alone.
     pub(super) fn each_record(
         &self,
         mut visit: impl FnMut(&str, &Record, u64) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         for name in self.directory.names()?.iter().filter(|name| is_record(name)) {
-            let content = self.directory.read(name, LARGEST_RECORD).map_err(|source| StoreError::Io {
-                doing: "read",
-                path: self.directory.path().join(name),
-                source,
-            })?;
+            let content = self.content(name)?;
             if let Some(Opened::Record { record, sequence }) = content.map(|content| self.key.open(name, content)) {
                 visit(name, &record, sequence)?;
             }
@@ -98,12 +140,7 @@ impl DiskStore {
     fn next_sequence(&self, name: &str) -> Result<u64, StoreError> {
         let path = || self.directory.path().join(name);
         let known = self.sequences.get(name).copied();
-        let content = self.directory.read(name, LARGEST_RECORD).map_err(|source| StoreError::Io {
-            doing: "read",
-            path: path(),
-            source,
-        })?;
-        let found = match content.map(|content| self.key.open(name, content)) {
+        let found = match self.content(name)?.map(|content| self.key.open(name, content)) {
             None => None,
             Some(Opened::Record { sequence, .. }) => Some(sequence),
             Some(Opened::Foreign(_)) => return Err(StoreError::Foreign { path: path() }),
@@ -151,12 +188,7 @@ impl DiskStore {
     pub(super) fn delete(&mut self, session: &SessionName, kind: RecordKind) -> Result<(), StoreError> {
         let name = file_name(session, kind);
         let path = || self.directory.path().join(&name);
-        let content = self.directory.read(&name, LARGEST_RECORD).map_err(|source| StoreError::Io {
-            doing: "read",
-            path: path(),
-            source,
-        })?;
-        if content.is_some_and(|content| self.key.foreign(&content).is_some()) {
+        if self.content(&name)?.is_some_and(|content| self.key.foreign(&content).is_some()) {
             return Err(StoreError::Foreign { path: path() });
         }
         self.directory.remove(&name)

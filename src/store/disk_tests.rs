@@ -154,6 +154,81 @@ fn what_a_crash_in_the_middle_of_a_write_left_is_removed_at_the_next_start() {
     assert_eq!(files(sandbox.path()).len(), before - 2);
 }
 
+/// Saves the old record, then writes the new one without giving it its name.
+fn interrupted(lock: &StateLock, old: &Record, new: &Record) -> DiskStore {
+    let mut store = disk(lock);
+    store.save(old).unwrap();
+    let name = file_name(new.session(), new.kind());
+    let sealed = store.key.seal(&name, store.next_sequence(&name).unwrap(), new).unwrap();
+    store.directory.replace(&format!("{TEMPORARY}0123"), &sealed).unwrap();
+    store
+}
+
+#[test]
+fn a_write_that_lacks_only_its_name_is_finished_by_the_next_start() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let (old, new) = (sample::tokens("corp"), sample::tokens_issued("corp", 1_700_009_000));
+    interrupted(&lock, &old, &new);
+    assert_eq!(load(&lock).records, std::slice::from_ref(&new));
+    assert_eq!(files(&sandbox.path().join(RECORDS)), [path_of(&sandbox, &new)]);
+    // Its number counts as written.
+    let mut store = open(&lock, KeyKind::Auto).unwrap();
+    store.load().unwrap();
+    store.save(&old).unwrap();
+}
+
+#[test]
+fn an_unfinished_write_that_is_older_than_what_is_there_is_removed() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let (old, new) = (sample::tokens("corp"), sample::tokens_issued("corp", 1_700_009_000));
+    interrupted(&lock, &sample::tokens("corp"), &old).save(&new).unwrap();
+    assert_eq!(load(&lock).records, std::slice::from_ref(&new));
+    assert_eq!(files(&sandbox.path().join(RECORDS)), [path_of(&sandbox, &new)]);
+}
+
+#[test]
+fn an_unfinished_write_does_not_bring_back_what_was_deleted() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let (old, new) = (sample::tokens("corp"), sample::tokens_issued("corp", 1_700_009_000));
+    interrupted(&lock, &old, &new).delete(old.session(), old.kind()).unwrap();
+    assert_eq!(load(&lock).records, []);
+    assert_eq!(files(&sandbox.path().join(RECORDS)), [] as [PathBuf; 0]);
+}
+
+#[test]
+fn a_mark_without_its_name_says_what_has_not_happened() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let old = sample::tokens("corp");
+    let Record::Tokens(mut marked) = old.clone() else { panic!() };
+    marked.refresh_sent_at = Some(crate::time::Timestamp::from_secs(1_700_000_500));
+    interrupted(&lock, &old, &Record::Tokens(marked));
+    assert_eq!(load(&lock).records, std::slice::from_ref(&old));
+}
+
+#[test]
+fn an_unfinished_write_of_another_key_or_with_another_name_is_not_believed() {
+    let (elsewhere, sandbox) = (Sandbox::new(), Sandbox::new());
+    let (old, new) = (sample::tokens("corp"), sample::tokens_issued("corp", 1_700_009_000));
+    interrupted(&lock(&elsewhere), &old, &new);
+    let lock = lock(&sandbox);
+    interrupted(&lock, &old, &new);
+    let leftover = |sandbox: &Sandbox| sandbox.path().join(RECORDS).join(format!("{TEMPORARY}0123"));
+    std::fs::copy(leftover(&elsewhere), leftover(&sandbox)).unwrap();
+    assert_eq!(load(&lock).records, std::slice::from_ref(&old));
+    // A record of one session under the other's name.
+    let other = sample::tokens("other");
+    disk(&lock).save(&other).unwrap();
+    let text = std::fs::read(path_of(&sandbox, &other)).unwrap();
+    let forged = String::from_utf8_lossy(&text).replacen("other", "corp", 1);
+    std::fs::write(leftover(&sandbox), forged.as_bytes()).unwrap();
+    assert_eq!(load(&lock).records.len(), 2);
+    assert_eq!(files(&sandbox.path().join(RECORDS)).len(), 2);
+}
+
 #[test]
 fn a_damaged_record_is_set_aside_reported_and_kept() {
     let sandbox = Sandbox::new();

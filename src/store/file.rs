@@ -143,16 +143,37 @@ impl PrivateDirectory {
         Ok(names)
     }
 
-    /// Removes what interrupted writes left behind. Only the holder of the state lock may: a temporary file of
+    /// What interrupted writes left behind. Only the holder of the state lock may touch it: a temporary file of
     /// somebody who is writing looks the same.
+    pub(super) fn leftovers(&self) -> Result<Vec<String>, StoreError> {
+        let mut names = self.names()?;
+        names.retain(|name| name.starts_with(TEMPORARY));
+        Ok(names)
+    }
+
+    /// Removes what interrupted writes left behind.
     pub(super) fn remove_leftovers(&self) -> Result<(), StoreError> {
-        for name in self.names()? {
-            if name.starts_with(TEMPORARY) {
-                rustix::fs::unlinkat(&self.descriptor, &name, AtFlags::empty())
-                    .map_err(|error| self.failed("delete", &name, error.into()))?;
-            }
+        for name in self.leftovers()? {
+            self.remove_leftover(&name)?;
         }
         Ok(())
+    }
+
+    /// Removes one of the leftovers. Should a power failure bring it back, the next start removes it again.
+    pub(super) fn remove_leftover(&self, name: &str) -> Result<(), StoreError> {
+        rustix::fs::unlinkat(&self.descriptor, name, AtFlags::empty())
+            .map_err(|error| self.failed("delete", name, error.into()))
+    }
+
+    /// Takes the last steps of a write that was interrupted before them.
+    pub(super) fn finish_write(&self, leftover: &str, name: &str) -> Result<(), StoreError> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.descriptor, leftover, flags, Mode::empty())
+            .map_err(|error| self.failed("open", leftover, error.into()))?;
+        File::from(file).sync_all().map_err(|error| self.failed(Step::Sync.verb(), leftover, error))?;
+        rustix::fs::renameat(&self.descriptor, leftover, &self.descriptor, name)
+            .map_err(|error| self.failed(Step::Rename.verb(), name, error.into()))?;
+        self.sync().map_err(|error| self.failed(Step::SyncDirectory.verb(), name, error))
     }
 
     fn write_and_rename(&self, temporary: &str, name: &str, content: &[u8]) -> Result<(), (Step, io::Error)> {

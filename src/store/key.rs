@@ -222,6 +222,8 @@ pub enum KeyError {
         kind: KeyPlace,
         /// What it said.
         source: Box<dyn std::error::Error + Send + Sync>,
+        /// What helps.
+        remedy: String,
     },
     /// The place cannot keep or remove a key: somebody else is to do that.
     ReadOnly {
@@ -258,8 +260,7 @@ impl KeyError {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::Place { kind, .. } => format!("check that the {kind} works"),
-            Self::ReadOnly { remedy, .. } => remedy.clone(),
+            Self::Place { remedy, .. } | Self::ReadOnly { remedy, .. } => remedy.clone(),
             Self::Io { path, .. } => format!("check that {} is a file you can read", path.display()),
             Self::Damaged { path } => restore(&path.display().to_string(), path.parent().unwrap_or(path)),
             Self::Exposed { path, .. } => format!("chmod 600 {}", quoted(path)),
@@ -271,7 +272,7 @@ impl KeyError {
 impl fmt::Display for KeyError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Place { kind, .. } => write!(formatter, "the {kind} failed"),
+            Self::Place { kind, source, .. } => write!(formatter, "the {kind} failed: {source}"),
             Self::ReadOnly { kind, .. } => write!(formatter, "no key can be kept in a {kind} from here"),
             Self::Io { path, source } => write!(formatter, "cannot read the key {}: {source}", path.display()),
             Self::Damaged { path } => write!(formatter, "the key file {} is damaged", path.display()),
@@ -288,7 +289,7 @@ impl std::error::Error for KeyError {
         match self {
             // Its text is part of ours.
             Self::Io { source, .. } => source.source(),
-            Self::Place { source, .. } => Some(source.as_ref()),
+            Self::Place { source, .. } => source.source(),
             Self::Keep(source) => Some(source),
             Self::Damaged { .. } | Self::Exposed { .. } | Self::ReadOnly { .. } => None,
         }

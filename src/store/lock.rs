@@ -7,13 +7,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::Report;
 use super::directory::{DirectoryError, PrivateDirectory};
 use crate::holder::{Holder, LOCK_FILE};
 
@@ -23,52 +24,61 @@ pub struct StateLock {
     directory: Arc<PrivateDirectory>,
     /// Never read again: it is the lock.
     file: File,
+    weakness: Option<LockError>,
 }
 
 impl StateLock {
     /// Makes or checks the state directory, takes its lock without waiting, and writes down who holds it and where
-    /// (`socket`) it can be reached.
+    /// (`socket`) it can be reached. Where nothing can be written, it is locked all the same: see
+    /// [`StateLock::report`].
     ///
     /// # Errors
     /// Somebody else holds it, or the directory is not fit, or the file system cannot lock.
     pub fn acquire(state_dir: &Path, socket: &Path) -> Result<Self, LockError> {
         let directory = PrivateDirectory::prepare(state_dir).map_err(LockError::Directory)?;
         let path = directory.path().join(LOCK_FILE);
-        let failed = |doing| {
-            let path = path.clone();
-            move |error: Errno| LockError::Io { doing, path, source: error.into() }
+        // The directory as well: where the lock file cannot be made, it is all there is to lock, and then an agent that
+        // starts when it can be made must not think itself alone.
+        let directory_is_locked = match lock(&directory.descriptor) {
+            Err(Errno::WOULDBLOCK) => return Err(taken(&directory, path)),
+            locked => locked.is_ok(),
         };
-        let file = loop {
-            let file = open(&directory, &path)?;
-            match rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)) {
-                Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => {
-                    // Who holds it is a courtesy: that it is taken is certain even if the line cannot be read.
-                    let holder = crate::holder::read_holder(directory.path()).ok().flatten();
-                    return Err(LockError::Taken { holder, path });
-                }
-                Err(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => {
-                    return Err(LockError::Unsupported { path });
-                }
-                Err(error) => return Err(failed("lock")(error)),
+        let (file, mut weakness) = match lock_file(&directory, &path)? {
+            Opened::Writable(file) => (file, None),
+            Opened::ReadOnly(file, why) => (file, Some(why)),
+            Opened::Missing(why) if directory_is_locked => {
+                let directory = directory.descriptor.try_clone();
+                (directory.map_err(|source| LockError::Io { doing: "lock", path: path.clone(), source })?, Some(why))
             }
-            // Nobody of ours unlinks it. If somebody did between the two calls, this is a lock on nothing.
-            let locked = rustix::fs::fstat(&file).map_err(failed("check"))?;
-            match rustix::fs::statat(&directory.descriptor, LOCK_FILE, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(named) if (named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino) => break file,
-                Ok(_) | Err(Errno::NOENT) => {}
-                Err(error) => return Err(failed("check")(error)),
-            }
+            Opened::Missing(why) => return Err(LockError::Io { doing: "open", path, source: why.into() }),
         };
         let mut file = File::from(file);
-        announce(&mut file, socket).map_err(|source| LockError::Io { doing: "write", path: path.clone(), source })?;
-        Ok(Self { directory: Arc::new(directory), file })
+        if weakness.is_none()
+            && let Err(error) = announce(&mut file, socket)
+        {
+            weakness = Some(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        }
+        let weakness = weakness.map(|source| LockError::Io { doing: "write", path, source: source.into() });
+        Ok(Self { directory: Arc::new(directory), file, weakness })
     }
 
     /// The state directory.
     #[must_use]
     pub const fn directory(&self) -> &Arc<PrivateDirectory> {
         &self.directory
+    }
+
+    /// What kept the line about the holder from being written: a full disk, or a directory that can only be read. That
+    /// costs the line, not the lock; it tells how saving will fare.
+    #[must_use]
+    pub fn report(&self) -> Option<Report> {
+        let weakness = self.weakness.as_ref()?;
+        let message = format!(
+            "when the agent started, the state directory could not be written: {weakness}; what changes is kept in \
+             memory and saving is tried again every 30 s; {}",
+            weakness.hint()
+        );
+        Some(Report { file: self.directory.path().to_owned(), message })
     }
 }
 
@@ -77,6 +87,7 @@ impl Drop for StateLock {
     /// it has a copy of every descriptor.
     fn drop(&mut self) {
         let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+        let _ = rustix::fs::flock(&self.directory.descriptor, FlockOperation::Unlock);
     }
 }
 
@@ -171,8 +182,51 @@ impl std::error::Error for LockError {
     }
 }
 
-fn open(directory: &PrivateDirectory, path: &Path) -> Result<OwnedFd, LockError> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+/// Opens and locks the lock file, if there is one or can be.
+fn lock_file(directory: &PrivateDirectory, path: &Path) -> Result<Opened, LockError> {
+    let failed = |doing| move |error: Errno| LockError::Io { doing, path: path.to_owned(), source: error.into() };
+    loop {
+        let opened = open(directory, path)?;
+        let (Opened::Writable(file) | Opened::ReadOnly(file, _)) = &opened else { return Ok(opened) };
+        match lock(file) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(taken(directory, path.to_owned())),
+            Err(Errno::NOLCK | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL) => {
+                return Err(LockError::Unsupported { path: path.to_owned() });
+            }
+            Err(error) => return Err(failed("lock")(error)),
+        }
+        // Nobody of ours unlinks it. If somebody did between the two calls, this is a lock on nothing.
+        let locked = rustix::fs::fstat(file).map_err(failed("check"))?;
+        match rustix::fs::statat(&directory.descriptor, LOCK_FILE, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(named) if (named.st_dev, named.st_ino) == (locked.st_dev, locked.st_ino) => return Ok(opened),
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(failed("check")(error)),
+        }
+    }
+}
+
+fn lock(file: impl AsFd) -> Result<(), Errno> {
+    rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive))
+}
+
+fn taken(directory: &PrivateDirectory, path: PathBuf) -> LockError {
+    // Who holds it is a courtesy: that it is taken is certain even if the line cannot be read.
+    let holder = crate::holder::read_holder(directory.path()).ok().flatten();
+    LockError::Taken { holder, path }
+}
+
+/// The lock file, as far as it can be had.
+enum Opened {
+    Writable(OwnedFd),
+    /// It cannot be written, and why. A lock needs no more.
+    ReadOnly(OwnedFd, Errno),
+    /// There is none, and why none can be made.
+    Missing(Errno),
+}
+
+fn open(directory: &PrivateDirectory, path: &Path) -> Result<Opened, LockError> {
+    let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let failed = |doing| {
         move |error: Errno| match error {
             Errno::LOOP | Errno::ISDIR => LockError::NotOurs { path: path.to_owned() },
@@ -180,29 +234,43 @@ fn open(directory: &PrivateDirectory, path: &Path) -> Result<OwnedFd, LockError>
         }
     };
     let mode = Mode::RUSR | Mode::WUSR;
-    let file = rustix::fs::openat(&directory.descriptor, LOCK_FILE, flags, mode).map_err(failed("open"))?;
+    let with = |flags| rustix::fs::openat(&directory.descriptor, LOCK_FILE, flags, mode);
+    let (file, weakness) = match with(flags | OFlags::RDWR | OFlags::CREATE) {
+        Ok(file) => (file, None),
+        Err(error @ (Errno::ROFS | Errno::ACCESS | Errno::PERM | Errno::NOSPC | Errno::DQUOT)) => {
+            match with(flags | OFlags::RDONLY) {
+                Ok(file) => (file, Some(error)),
+                Err(Errno::NOENT) => return Ok(Opened::Missing(error)),
+                Err(_) => return Err(failed("open")(error)),
+            }
+        }
+        Err(error) => return Err(failed("open")(error)),
+    };
     let stat = rustix::fs::fstat(&file).map_err(failed("check"))?;
     let ours = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         && stat.st_uid == rustix::process::geteuid().as_raw();
     if !ours {
         return Err(LockError::NotOurs { path: path.to_owned() });
     }
-    rustix::fs::fchmod(&file, mode).map_err(failed("set the permissions of"))?;
-    Ok(file)
+    match weakness {
+        Some(why) => Ok(Opened::ReadOnly(file, why)),
+        None => {
+            rustix::fs::fchmod(&file, mode).map_err(failed("set the permissions of"))?;
+            Ok(Opened::Writable(file))
+        }
+    }
 }
 
 fn announce(file: &mut File, socket: &Path) -> io::Result<()> {
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    let holder = Holder {
-        pid: std::process::id(),
-        socket: std::path::absolute(socket)?,
-        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        boot_id: boot_id.map(|id| id.trim().to_owned()),
-    };
+    let line = Holder::this_process(socket)?.to_line()?;
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
-    file.write_all(holder.to_line()?.as_bytes())?;
-    file.sync_all()
+    let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Half a line names nobody.
+        let _ = file.set_len(0);
+    }
+    written
 }
 
 #[cfg(test)]

@@ -66,7 +66,11 @@ impl KeySource for Keyring {
     fn remove(&mut self, id: &KeyId) -> Result<(), KeyError> {
         let mut ring = self.0.lock().unwrap();
         if ring.locked || ring.stuck {
-            return Err(KeyError::Place { kind: KeyPlace::Keyring, source: "locked".into() });
+            return Err(KeyError::Place {
+                kind: KeyPlace::Keyring,
+                source: "locked".into(),
+                remedy: "unlock it".to_owned(),
+            });
         }
         ring.items.remove(&id.to_string());
         Ok(())

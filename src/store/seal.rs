@@ -15,11 +15,12 @@ use super::key::{KeyBytes, KeyId};
 use super::{ClientRecord, Record, RecordKind, StoreError, TokenRecord, random};
 use crate::identity_center::Origin;
 use crate::ids::SessionName;
+use crate::secret::resident::Resident;
 
 /// The key, ready for use, under the name that records call it by.
 pub(super) struct SealingKey {
     id: KeyId,
-    cipher: LessSafeKey,
+    cipher: Resident<LessSafeKey>,
 }
 
 impl SealingKey {
@@ -31,7 +32,7 @@ impl SealingKey {
 
     pub(super) fn new(id: KeyId, bytes: &KeyBytes) -> Self {
         let key = UnboundKey::new(&CHACHA20_POLY1305, bytes.expose()).expect("the key has the cipher's length");
-        Self { id, cipher: LessSafeKey::new(key) }
+        Self { id, cipher: Resident::new(LessSafeKey::new(key)) }
     }
 
     /// Encrypts a record for the file `file_name`.
@@ -107,6 +108,12 @@ pub(super) fn foreign_to(content: &[u8], key: &KeyId) -> Option<Foreign> {
 /// The session whose record it is, as far as its header says, which nothing vouches for without the key.
 pub(super) fn session_of(content: &[u8]) -> Option<SessionName> {
     serde_json::from_slice::<Header>(header(content)?).ok().map(|header| header.session)
+}
+
+/// The name of the file it was made for, as far as its header says; it opens under no other.
+pub(super) fn name_of(content: &[u8]) -> Option<String> {
+    let header = serde_json::from_slice::<Header>(header(content)?).ok()?;
+    Some(file_name(&header.session, header.kind))
 }
 
 fn header(content: &[u8]) -> Option<&[u8]> {
@@ -268,6 +275,23 @@ mod tests {
             let sealed = key.seal("name", 7, &record).unwrap();
             let Opened::Record { record: opened, sequence: 7 } = open(&key, "name", &sealed) else { panic!() };
             assert_eq!(*opened, record);
+        }
+    }
+
+    /// Who raises the version makes the fixture of the one before it last: tests/fixtures/README.md says how.
+    #[test]
+    fn of_every_version_there_is_a_state_directory_to_try_an_upgrade_with() {
+        for version in 1..=VERSION {
+            let records = format!("{}/tests/fixtures/state-v{version}/state/records", env!("CARGO_MANIFEST_DIR"));
+            let records = std::fs::read_dir(&records).unwrap_or_else(|error| panic!("{records}: {error}"));
+            let mut count = 0;
+            for record in records {
+                let content = std::fs::read(record.unwrap().path()).unwrap();
+                let header: Preamble = serde_json::from_slice(header(&content).unwrap()).unwrap();
+                assert_eq!((header.magic.as_str(), header.version), (MAGIC, version));
+                count += 1;
+            }
+            assert!(count > 1, "version {version} has records of both kinds");
         }
     }
 

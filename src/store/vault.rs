@@ -316,14 +316,13 @@ fn ask(
 fn unseal(state: &Arc<PrivateDirectory>, places: &Arc<dyn Places>, obtained: Obtained) -> Result<DiskStore, OpenError> {
     let Obtained { key, record, place } = obtained;
     let records = state.prepare_child(&record.records).map_err(OpenError::Directory)?;
-    for directory in [state.as_ref(), &records] {
-        if let Err(error) = directory.remove_leftovers() {
-            // A directory that cannot be written can still be read.
-            tracing::warn!("what an interrupted write left behind stays: {error}");
-        }
-    }
     migrate::finish(state, places, &records, record);
-    Ok(DiskStore::new(records, key, place))
+    let disk = DiskStore::new(records, key, place);
+    if let Err(error) = state.remove_leftovers().and_then(|()| disk.finish_writes()) {
+        // A directory that cannot be written can still be read.
+        tracing::warn!("what an interrupted write left behind stays: {error}");
+    }
+    Ok(disk)
 }
 
 const LONGEST_HEADER: u64 = 64 * 1024;

@@ -8,4 +8,6 @@
 #[cfg(test)]
 pub mod crowd;
 pub mod fake;
+#[cfg(test)]
+pub mod keyring;
 pub mod sandbox;

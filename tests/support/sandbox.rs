@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,21 +19,32 @@ use serde_json::Value;
 pub struct Sandbox {
     root: PathBuf,
     variables: Vec<(String, String)>,
+    user: Option<u32>,
 }
 
 impl Sandbox {
     /// An empty home.
     pub fn new() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// An empty home in memory, where the system has such a place: waiting for the disk takes no time there.
+    pub fn in_memory() -> Self {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { Self::below(memory) } else { Self::new() }
+    }
+
+    fn below(place: &Path) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("sso-agent-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let root = std::env::temp_dir().join(name);
+        let root = place.join(name);
         for directory in ["home/.aws", "run", "state"] {
             std::fs::create_dir_all(root.join(directory)).expect("a temporary directory can be made");
         }
         for private in ["run", "state"] {
             std::fs::set_permissions(root.join(private), std::fs::Permissions::from_mode(0o700)).expect("chmod");
         }
-        Self { root, variables: Vec::new() }
+        Self { root, variables: Vec::new(), user: None }
     }
 
     /// A home with one session `corp` at this service, and the profile `dev` of it.
@@ -46,6 +58,20 @@ impl Sandbox {
     pub fn at(mut self, service: &str) -> Self {
         self.set("AWS_ENDPOINT_URL_SSO_OIDC", service);
         self.set("AWS_ENDPOINT_URL_SSO", service);
+        self
+    }
+
+    /// Gives everything to this user, as whom everything runs from now on; only root can.
+    pub fn of_user(mut self, user: u32) -> Self {
+        let mut left = vec![self.root.clone()];
+        while let Some(path) = left.pop() {
+            std::os::unix::fs::chown(&path, Some(user), Some(user)).expect("root may");
+            if path.is_dir() {
+                let entries = std::fs::read_dir(&path).expect("it is below the root");
+                left.extend(entries.map(|entry| entry.expect("it can be listed").path()));
+            }
+        }
+        self.user = Some(user);
         self
     }
 
@@ -116,6 +142,9 @@ impl Sandbox {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().envs(self.environment()).current_dir(&self.root).stdin(Stdio::null());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 
@@ -136,26 +165,18 @@ impl Sandbox {
 
     /// Starts the agent with further arguments and returns when it is ready.
     pub fn start_agent_with(&self, arguments: &[&str]) -> Agent<'_> {
+        self.start_agent_by(&mut self.command(AGENT), arguments)
+    }
+
+    /// Starts the agent by a command that ends with its program, and returns when it is ready.
+    pub fn start_agent_by(&self, command: &mut Command, arguments: &[&str]) -> Agent<'_> {
         let notify = self.root.join("notify");
         // Of an agent before this one.
         let _ = std::fs::remove_file(&notify);
         let manager = UnixDatagram::bind(&notify).expect("a datagram socket can be bound");
+        std::os::unix::fs::chown(&notify, self.user, self.user).expect("root may");
         manager.set_read_timeout(Some(Duration::from_secs(30))).expect("a timeout can be set");
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .expect("the log can be written");
-        let child = self
-            .command(AGENT)
-            .arg("run")
-            .args(arguments)
-            .env("NOTIFY_SOCKET", &notify)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the agent can be started");
-        let agent = Agent { sandbox: self, child };
+        let agent = self.launch(command.arg("run").args(arguments).env("NOTIFY_SOCKET", &notify));
         let mut message = [0; 256];
         let length = loop {
             match manager.recv(&mut message) {
@@ -165,6 +186,21 @@ impl Sandbox {
         };
         assert_eq!(&message[..length], b"READY=1");
         agent
+    }
+
+    /// Starts the agent and does not wait until it is ready.
+    pub fn launch_agent(&self) -> Agent<'_> {
+        self.launch(self.command(AGENT).arg("run"))
+    }
+
+    fn launch(&self, command: &mut Command) -> Agent<'_> {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("the log can be written");
+        let child = command.stdout(Stdio::null()).stderr(log).spawn().expect("the agent can be started");
+        Agent { sandbox: self, child }
     }
 
     /// What all agents of this sandbox have logged.
@@ -197,6 +233,18 @@ impl Agent<'_> {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Lets time pass while it runs; false if it ended by itself meanwhile.
+    pub fn runs_for(&self, time: Duration) -> bool {
+        let pidfd = rustix::process::pidfd_open(
+            rustix::process::Pid::from_child(&self.child),
+            rustix::process::PidfdFlags::empty(),
+        )
+        .expect("it is ours");
+        let time = rustix::event::Timespec::try_from(time).expect("it is short");
+        let mut end = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut end, Some(&time))).expect("waiting works") == 0
     }
 
     /// Sends it a signal.
@@ -320,22 +368,26 @@ impl From<Output> for Finished {
 
 /// A plain HTTP request over the socket, as any client would make it.
 pub fn request(socket: &Path, method: &str, path: &str, body: &str) -> (u16, Value) {
-    use std::io::Write;
-    let mut stream = std::os::unix::net::UnixStream::connect(socket).expect("the agent listens");
-    stream.set_read_timeout(Some(Duration::from_secs(120))).expect("a timeout can be set");
-    let length = body.len();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
-    )
-    .expect("the agent reads");
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).expect("the agent answers");
-    let text = String::from_utf8(answer).expect("answers are UTF-8");
+    let text = exchange(socket, method, path, body).expect("the agent answers");
     let (header, body) = text.split_once("\r\n\r\n").expect("an answer has a header");
     let status = header.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("an answer has a status");
     let body = if body.is_empty() { Value::Null } else { serde_json::from_str(body).expect("bodies are JSON") };
     (status, body)
+}
+
+/// The same, to an agent that may not live to answer it.
+pub fn exchange(socket: &Path, method: &str, path: &str, body: &str) -> std::io::Result<String> {
+    use std::io::Write;
+    let mut stream = std::os::unix::net::UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(Duration::from_secs(120)))?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// The session `corp` and the profile `dev` of it.

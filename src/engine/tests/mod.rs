@@ -62,7 +62,10 @@ struct Bench {
 /// The answer as whoever asked reads it.
 fn decoded(response: Response) -> Response {
     match response {
-        Response::EncodedCredentials(body) => Response::Credentials(serde_json::from_slice(body.expose()).unwrap()),
+        Response::EncodedCredentials(encoded) => {
+            let document = serde_json::from_slice(encoded.body().expose()).unwrap();
+            Response::Credentials(document, encoded.target().clone())
+        }
         other => other,
     }
 }
@@ -213,7 +216,7 @@ impl Bench {
     fn check_life(&self, answer: &Result<Response, Problem>) {
         let text = match answer {
             Ok(Response::Token(token)) => token.access_token.clone(),
-            Ok(Response::Credentials(document)) => secret(&document.access_key_id),
+            Ok(Response::Credentials(document, _)) => secret(&document.access_key_id),
             _ => return,
         };
         if let Some((_, wall, mono)) = self.lives.iter().find(|(known, _, _)| *known == text) {
@@ -363,7 +366,7 @@ impl Bench {
 
     fn access_key(&mut self, waiter: WaiterId) -> String {
         match self.answer(waiter) {
-            Ok(Response::Credentials(document)) => document.access_key_id,
+            Ok(Response::Credentials(document, _)) => document.access_key_id,
             other => panic!("no credentials: {other:?}"),
         }
     }

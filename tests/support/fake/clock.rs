@@ -1,8 +1,8 @@
 //! The service's clock: the machine's wall clock plus an offset that a test chooses.
 //!
-//! Owns the only reading of the system clock in the fake; everything else is handed a [`ServiceTime`].
+//! Owns the only readings of the system's clocks in the fake; everything else is handed a [`ServiceTime`].
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A moment on the service's clock, in milliseconds since the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +58,12 @@ impl ServiceClock {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         ServiceTime(millis(since_epoch).saturating_add_signed(self.ahead_millis))
     }
+}
+
+/// The machine's stopwatch, for what is measured from outside the agent.
+pub fn stopwatch() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "a measurement, on which nothing depends")]
+    Instant::now()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,9 +1,11 @@
 //! What the fake was asked and what became of it: the calls, and every byte received.
 
+use std::time::Instant;
+
 use serde_json::Value;
 
 use super::answer::Request;
-use super::clock::ServiceTime;
+use super::clock::{ServiceTime, stopwatch};
 use super::fault::{Fault, When};
 use super::operation::Operation;
 
@@ -43,6 +45,8 @@ pub struct CallRecord {
     pub fields: Value,
     /// What became of it.
     pub outcome: Outcome,
+    /// When the outcome was there: an answer has been handed to the system by then.
+    pub ended: Option<Instant>,
 }
 
 /// The record of everything received.
@@ -56,7 +60,7 @@ impl Journal {
     /// Notes a complete request and returns the number it goes by.
     pub fn arrived(&mut self, operation: Operation, at: ServiceTime, request: Request) -> usize {
         let fields = request.json();
-        self.calls.push(CallRecord { operation, at, request, fields, outcome: Outcome::UnderWay });
+        self.calls.push(CallRecord { operation, at, request, fields, outcome: Outcome::UnderWay, ended: None });
         self.calls.len() - 1
     }
 
@@ -64,6 +68,7 @@ impl Journal {
     pub fn finished(&mut self, number: usize, outcome: Outcome) {
         if let Some(call) = self.calls.get_mut(number) {
             call.outcome = outcome;
+            call.ended = Some(stopwatch());
         }
     }
 

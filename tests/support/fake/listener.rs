@@ -20,9 +20,9 @@ pub struct Port {
 }
 
 impl Port {
-    /// Takes a free port of 127.0.0.1.
-    pub fn bind() -> io::Result<(TcpListener, SocketAddr)> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// Takes an address; port 0 is any that is free.
+    pub fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+        let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok((listener, address))
@@ -59,6 +59,7 @@ async fn run(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared
                     Ok((connection, _)) => {
                         // Answers are small and must leave at once, above all when they come byte by byte.
                         let _ = connection.set_nodelay(true);
+                        shared.change(|model| model.open_connections += 1);
                         let (tls, shared) = (tls.clone(), Arc::clone(&shared));
                         connections.spawn(async move {
                             match tls {
@@ -73,7 +74,7 @@ async fn run(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared
                     }
                     Err(_) => tokio::task::yield_now().await,
                 },
-                Some(_) = connections.join_next() => {}
+                Some(_) = connections.join_next() => shared.change(|model| model.open_connections -= 1),
                 changed = wanted.wait_for(|plug| *plug == Plug::Out) => match changed {
                     Ok(_) => break,
                     Err(_) => return,
@@ -82,7 +83,10 @@ async fn run(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared
         }
         drop(this_time);
         connections.shutdown().await;
-        shared.change(|model| model.plug = Plug::Out);
+        shared.change(|model| {
+            model.plug = Plug::Out;
+            model.open_connections = 0;
+        });
         if wanted.wait_for(|plug| *plug == Plug::In).await.is_err() {
             return;
         }

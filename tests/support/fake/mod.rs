@@ -9,13 +9,15 @@
 #![cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the demo and the benchmarks each use a part of it"))]
 
 use std::fmt;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-pub use clock::ServiceTime;
+pub use clock::{ServiceTime, stopwatch};
 pub use config::{FakeAccount, FakeConfig, RefreshTokens, Transport};
 pub use fault::{Fault, Times, When};
 pub use journal::{CallRecord, Outcome};
@@ -23,7 +25,7 @@ pub use operation::Operation;
 pub use refusal::Exception;
 pub use sessions::{Ended, SignInSummary, Tokens};
 pub use silent::SilentListener;
-pub use state::Registration;
+pub use state::{Known, Registration};
 
 use clock::ServiceClock;
 use listener::Port;
@@ -42,7 +44,12 @@ pub struct FakeIdentityCenter {
 impl FakeIdentityCenter {
     /// Starts a fake; it accepts connections when this returns.
     pub fn start(config: FakeConfig) -> Self {
-        let (listener, address) = Port::bind().expect("loopback has a free port");
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), config).expect("loopback has a free port")
+    }
+
+    /// Starts a fake at an address, if nobody else is there.
+    pub fn start_at(address: SocketAddr, config: FakeConfig) -> std::io::Result<Self> {
+        let (listener, address) = Port::bind(address)?;
         let ca = (config.transport == Transport::Tls).then(PrivateCa::new);
         let base = match ca {
             Some(_) => format!("https://localhost:{}", address.port()),
@@ -52,7 +59,7 @@ impl FakeIdentityCenter {
         SystemRandom::new().fill(&mut seed).expect("the system has randomness");
         let shared = Arc::new(Shared::new(Service::new(config, seed), base));
         let port = Port::open(listener, ca.as_ref().map(PrivateCa::acceptor), Arc::clone(&shared));
-        Self { port, shared, ca }
+        Ok(Self { port, shared, ca })
     }
 
     /// The origin of both services, without a slash at the end.
@@ -115,6 +122,11 @@ impl FakeIdentityCenter {
             let tokens = model.service.sign_in(now, &client, Service::default_user(), start_url);
             (client, tokens)
         })
+    }
+
+    /// Goes on with a sign-in that was made at another time.
+    pub fn know(&self, known: &Known) {
+        self.with_time(|model, now| model.service.know(now, known));
     }
 
     /// Every access token issued so far stops working; refresh tokens go on.
@@ -229,6 +241,22 @@ impl FakeIdentityCenter {
         let answered = |model: &Model| model.journal.calls_of(operation).filter(done).count() >= count;
         let came = self.shared.wait_until(deadline, answered);
         came.then(|| self.calls(operation)).ok_or_else(|| self.timed_out(format!("{count} answers of {operation:?}")))
+    }
+
+    /// Returns when everything that was sent so far by callers who have gone has been read and judged. Faults that hold
+    /// or hang must have been cleared.
+    pub fn settle(&self) {
+        // Connections are taken in the order they came: when this one is answered, those before it are known.
+        self.knock().expect("the fake answers");
+        let settled = self.shared.wait_until(Duration::from_secs(30), |model| model.open_connections == 0);
+        assert!(settled, "somebody still holds a connection");
+    }
+
+    fn knock(&self) -> std::io::Result<()> {
+        let address = self.url().strip_prefix("http://").expect("the fake speaks without TLS");
+        let mut connection = std::net::TcpStream::connect(address)?;
+        connection.write_all(b"GET / HTTP/1.1\r\nHost: fake\r\nConnection: close\r\n\r\n")?;
+        connection.read_to_end(&mut Vec::new()).map(drop)
     }
 
     /// How often a superseded refresh token was presented.

@@ -110,6 +110,35 @@ struct RefreshToken {
 impl Sessions {
     /// Signs a user in and issues the first tokens, whatever the flow was.
     pub fn sign_in(&mut self, issuer: &mut Issuer<'_>, client: &Registration, user: &str, start_url: &str) -> Tokens {
+        let config = issuer.config;
+        let sign_in = self.begin(issuer, client, user, start_url);
+        let renewable = !client.scopes.is_empty() && client.grants.refresh_token;
+        let wanted = if renewable { config.access_token_lifetime } else { config.session_cap };
+        let (access_token, expires_in) = self.issue_access_token(issuer, sign_in, wanted);
+        let refresh_token = renewable.then(|| self.issue_refresh_token(issuer, sign_in));
+        Tokens { access_token, expires_in, refresh_token }
+    }
+
+    /// Knows tokens that were issued elsewhere, as if it had been here.
+    pub fn know(
+        &mut self,
+        issuer: &mut Issuer<'_>,
+        client: &Registration,
+        user: &str,
+        start_url: &str,
+        tokens: &Tokens,
+    ) {
+        let sign_in = self.begin(issuer, client, user, start_url);
+        let expires_at = issuer.now.plus(tokens.expires_in);
+        self.access_tokens.insert(tokens.access_token.clone(), AccessToken { sign_in, expires_at });
+        self.sign_ins[sign_in].access_token.clone_from(&tokens.access_token);
+        if let Some(text) = &tokens.refresh_token {
+            self.refresh_tokens.insert(text.clone(), RefreshToken { sign_in, superseded: false });
+            self.sign_ins[sign_in].refresh_token = Some(text.clone());
+        }
+    }
+
+    fn begin(&mut self, issuer: &Issuer<'_>, client: &Registration, user: &str, start_url: &str) -> usize {
         let Issuer { now, config, .. } = *issuer;
         let alive = |session: &PortalSession| {
             session.user == user && session.start_url == start_url && session.over(now).is_none()
@@ -120,7 +149,6 @@ impl Sessions {
             self.portal_sessions.push(PortalSession { user, start_url, ends_at, ended: None });
             self.portal_sessions.len() - 1
         });
-        let renewable = !client.scopes.is_empty() && client.grants.refresh_token;
         let sign_in = self.sign_ins.len();
         self.sign_ins.push(SignIn {
             portal_session,
@@ -130,10 +158,7 @@ impl Sessions {
             access_token: String::new(),
             refresh_token: None,
         });
-        let wanted = if renewable { config.access_token_lifetime } else { config.session_cap };
-        let (access_token, expires_in) = self.issue_access_token(issuer, sign_in, wanted);
-        let refresh_token = renewable.then(|| self.issue_refresh_token(issuer, sign_in));
-        Tokens { access_token, expires_in, refresh_token }
+        sign_in
     }
 
     /// The refresh-token grant.

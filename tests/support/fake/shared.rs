@@ -34,6 +34,8 @@ pub struct Model {
     pub journal: Journal,
     /// Whether the port accepts connections.
     pub plug: Plug,
+    /// How many connections are open.
+    pub open_connections: usize,
 }
 
 /// Whether anybody listens.
@@ -63,7 +65,14 @@ impl Shared {
     /// A fresh model that is reached under `base`.
     pub fn new(service: Service, base: String) -> Self {
         let clock = ServiceClock::ahead_by(service.config.clock_ahead_seconds);
-        let model = Model { service, clock, faults: Faults::default(), journal: Journal::default(), plug: Plug::In };
+        let model = Model {
+            service,
+            clock,
+            faults: Faults::default(),
+            journal: Journal::default(),
+            plug: Plug::In,
+            open_connections: 0,
+        };
         Self { model: Mutex::new(model), changed: Condvar::new(), released: watch::Sender::new(()), base }
     }
 

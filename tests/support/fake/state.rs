@@ -54,6 +54,21 @@ pub struct Registration {
     pub grants: Grants,
 }
 
+/// A sign-in that was made at another time, for a service that is to go on with it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The start URL.
+    pub start_url: String,
+    /// `clientId`.
+    pub client_id: String,
+    /// `clientSecret`.
+    pub client_secret: String,
+    /// `accessToken`; it begins to live when the service is told.
+    pub access_token: String,
+    /// `refreshToken`.
+    pub refresh_token: String,
+}
+
 /// A device authorization under way or over.
 #[derive(Debug, Clone)]
 pub struct DeviceAuthorization {
@@ -222,6 +237,27 @@ impl Service {
     pub fn sign_in(&mut self, now: ServiceTime, client: &Registration, user: &str, start_url: &str) -> Tokens {
         let mut issuer = Issuer { now, config: &self.config, mint: &mut self.mint };
         self.sessions.sign_in(&mut issuer, client, user, start_url)
+    }
+
+    /// Knows a client and its tokens that were issued elsewhere, as if it had been here.
+    pub fn know(&mut self, now: ServiceTime, known: &Known) {
+        let client = Registration {
+            client_id: known.client_id.clone(),
+            client_secret: known.client_secret.clone(),
+            client_name: "made-elsewhere".to_owned(),
+            issued_at: now,
+            expires_at: now.plus(self.config.registration_lifetime),
+            scopes: vec!["sso:account:access".to_owned()],
+            grants: Grants { device_code: true, authorization_code: false, refresh_token: true },
+        };
+        self.registrations.insert(client.client_id.clone(), client.clone());
+        let tokens = Tokens {
+            access_token: known.access_token.clone(),
+            expires_in: self.config.access_token_lifetime,
+            refresh_token: Some(known.refresh_token.clone()),
+        };
+        let mut issuer = Issuer { now, config: &self.config, mint: &mut self.mint };
+        self.sessions.know(&mut issuer, &client, DEFAULT_USER, &known.start_url, &tokens);
     }
 
     /// The refresh-token grant.
