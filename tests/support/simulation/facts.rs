@@ -19,6 +19,12 @@ impl World {
         self.agent.as_ref().map_or(Duration::ZERO, |agent| margin_of(&agent.files, session, lifetime))
     }
 
+    /// What late means for the access token at hand.
+    pub fn late(&self, session: usize) -> At {
+        let lifetime = self.books[session].access.map(|access| access.lifetime);
+        lifetime.map_or(0, |lifetime| span(schedule::late_margin(self.margin(session, lifetime))))
+    }
+
     /// Whether a session is configured where its tokens came from.
     pub fn is_at_home(&self, session: usize) -> bool {
         let leads = self.agent.as_ref().map(|agent| agent.files.sessions[session].leads);

@@ -63,7 +63,7 @@ impl World {
                         let left = record.tokens.expires_at.since(sent);
                         let left = if access.doubted { NEVER } else { span(left) };
                         let outcome = Outcome::Crashed;
-                        all.push(Presented { at: now, ended: now, run: 0, outcome, left, forced: false });
+                        all.push(Presented { at: now, ended: now, run: 0, outcome, left, late, forced: false });
                     }
                     // The mark could not be saved, for it was late and the disk was full: nothing tells the agent.
                     None => all.retain(|one| !matches!(one.outcome, Outcome::Crashed | Outcome::Lost)),
@@ -150,10 +150,11 @@ impl World {
         }
         // What an agent with a wrong clock thought was left, nobody else knows.
         let left = left.unwrap_or(NEVER);
+        let late = self.late(session);
         let books = &mut self.books[session];
         books.refreshes += 1;
         books.forced = false;
-        let one = Presented { at: now, ended: NEVER, run, outcome: Outcome::Flying, left, forced };
+        let one = Presented { at: now, ended: NEVER, run, outcome: Outcome::Flying, left, late, forced };
         books.presented.entry(renewal).or_default().push(one);
     }
 
@@ -215,6 +216,7 @@ impl World {
             Err(Failure::Refused(_)) if definite => Outcome::Answered,
             Err(_) => Outcome::NotTaken,
         };
+        let late = self.late(session);
         let books = &mut self.books[session];
         let Some(one) = books
             .presented
@@ -224,6 +226,7 @@ impl World {
             return;
         };
         (one.outcome, one.ended) = (outcome, now);
+        one.late = one.late.min(late);
         if outcome == Outcome::Lost {
             books.excuses.insert(renewal, "the answer to a refresh was lost");
         }
@@ -304,7 +307,12 @@ impl World {
         let cause = self.agent.as_ref().map_or(Cause::Other, |agent| agent.cause);
         let told = matches!(cause, Cause::SignsOut(told) | Cause::EndsTheOld(told) if told == session);
         let now = self.now;
+        let on_disk = self.tokens_on_disk(session).as_ref().and_then(renewal_of);
         let books = &mut self.books[session];
+        if told && let Some(on_disk) = on_disk {
+            // Should the disk not let go of it, a restart finds it, replaced or not.
+            books.excuses.insert(on_disk, "the user had signed out, which the disk forgot");
+        }
         if books.held.is_some() && !told {
             self.violation(format!("s{session}: deletes tokens that nobody told it to"));
             return;
@@ -419,7 +427,7 @@ fn too_early(books: &Books, renewal: Renewal, left: Option<At>, slack: At, force
     let left = left.filter(|_| !forced)?;
     let mut lost = books.lost().filter(|_| books.held == Some(renewal));
     lost.find_map(|one| {
-        let once_late = !one.forced && one.left > slack && one.left + slack <= books.latest;
+        let once_late = !one.forced && one.left > slack && one.left + slack <= one.late;
         let ago = (now - one.at) / SECOND;
         if left > books.latest + slack {
             Some(format!(
