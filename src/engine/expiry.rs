@@ -19,6 +19,8 @@ pub(super) struct Expiry {
     received: Mono,
     /// How old it was then: an earlier run of the agent may have received it first.
     older: Duration,
+    /// The service said how long it lives, and this run has counted since: no clock that is set changes that.
+    counted: bool,
 }
 
 impl Expiry {
@@ -29,13 +31,14 @@ impl Expiry {
             limit: started.mono.after(lifetime),
             received: started.mono,
             older: Duration::ZERO,
+            counted: true,
         }
     }
 
     /// Something that ends at a time on the service's clock, and lives for `most` at the most.
     pub(super) fn at(service: Timestamp, now: Now, skew: Skew, most: Duration) -> Self {
         let left = skew.to_ours(service).since(now.wall).min(most);
-        Self { service, limit: now.mono.after(left), received: now.mono, older: Duration::ZERO }
+        Self { service, limit: now.mono.after(left), received: now.mono, older: Duration::ZERO, counted: false }
     }
 
     /// How long it still lives; zero when it is over.
@@ -48,6 +51,11 @@ impl Expiry {
         if self.remaining(now, skew).is_zero() {
             self.limit = self.limit.min(now.mono);
         }
+    }
+
+    /// The service's clock is known better now: when this ends by it. `None` if that was not counted here.
+    pub(super) fn redated(&self, now: Now, skew: Skew) -> Option<Timestamp> {
+        self.counted.then(|| skew.to_service(now.wall.after(self.limit.since(now.mono))))
     }
 
     /// The same, issued this long ago to an earlier run of the agent.
@@ -74,19 +82,24 @@ pub(super) struct Skew {
 }
 
 impl Skew {
-    /// Takes note of one response. A change of over 60 s counts when a second response agrees within 30 s.
-    pub(super) fn observe(&mut self, time: ServiceTime) {
+    /// Takes note of one response, and says whether that changed anything. A change of over 60 s counts when a second
+    /// response agrees within 30 s.
+    pub(super) fn observe(&mut self, time: ServiceTime) -> bool {
         let ahead = time.service.as_millis().saturating_sub(time.ours.as_millis());
         if ahead.abs_diff(self.ahead_millis) <= 60_000 {
             self.candidate = None;
-            return;
+            return false;
         }
         match self.candidate {
             Some(candidate) if candidate.abs_diff(ahead) <= 30_000 => {
                 tracing::info!(from_ms = self.ahead_millis, to_ms = ahead, "the service's clock differs from ours");
                 *self = Self { ahead_millis: if ahead.abs() <= 60_000 { 0 } else { ahead }, candidate: None };
+                true
             }
-            _ => self.candidate = Some(ahead),
+            _ => {
+                self.candidate = Some(ahead);
+                false
+            }
         }
     }
 

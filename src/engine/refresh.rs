@@ -80,6 +80,22 @@ impl Session {
         }
     }
 
+    /// The service's clock is another than was thought: tokens that were dated by what was thought live no shorter for it.
+    pub(super) fn redate(&mut self, now: Now) {
+        let skew = self.skew;
+        let saving = match &mut self.refreshing.step {
+            Step::Saving(holding) => Some(&mut **holding),
+            _ => None,
+        };
+        for holding in self.holding.iter_mut().chain(saving) {
+            let Some(ends) = holding.access.redated(now, skew) else { continue };
+            let lifetime = holding.record.tokens.lifetime();
+            holding.access.service = ends;
+            holding.record.tokens.expires_at = ends;
+            holding.record.tokens.issued_at = ends.before(lifetime);
+        }
+    }
+
     fn start_refresh(&mut self, wanted: bool, turn: &mut Turn<'_>) {
         let remaining = self.remaining(turn.now);
         let sent_at = self.skew.to_service(turn.now.wall);

@@ -349,8 +349,10 @@ impl State {
     fn finished(&mut self, flight: Flight, reply: Reply, now: Now, effects: &mut Vec<Effect>) {
         let Flight { session, era, purpose } = flight;
         self.with_session(&session, now, effects, |session, turn| {
-            if let Some(time) = reply.service_time {
-                session.skew.observe(time);
+            if let Some(time) = reply.service_time
+                && session.skew.observe(time)
+            {
+                session.redate(now);
             }
             match purpose {
                 Purpose::Refresh if era == session.era => session.refresh_finished(reply, turn),
