@@ -22,6 +22,7 @@ pub(super) struct Expiry {
     received: Mono,
     /// How old it was then: an earlier run of the agent may have received it first.
     older: Duration,
+    /// By that run: what this one counts is only an estimate.
     loaded: bool,
 }
 
@@ -65,13 +66,9 @@ impl Expiry {
         }
     }
 
-    /// The service's clock was found to be this much further ahead. What lives for a time and was received in this run ends
-    /// when it did by ours, which is another time of theirs. Whether it is such a thing.
-    pub(super) const fn follow(&mut self, ahead_millis: i64) -> bool {
-        if !self.loaded {
-            self.service = self.service.shifted(ahead_millis);
-        }
-        !self.loaded
+    /// The service's clock is known better now: when this ends by it. `None` if that was not counted here.
+    pub(super) fn redated(&self, now: Now, skew: Skew) -> Option<Timestamp> {
+        (!self.loaded).then(|| skew.to_service(now.wall.after(self.limit.since(now.mono))))
     }
 
     /// How long ago it was received.
@@ -105,19 +102,24 @@ impl Skew {
         self.ahead_millis
     }
 
-    /// Takes note of one response. A change of over 60 s counts when a second response agrees within 30 s.
-    pub(super) fn observe(&mut self, time: ServiceTime) {
+    /// Takes note of one response, and says whether that changed anything. A change of over 60 s counts when a second
+    /// response agrees within 30 s.
+    pub(super) fn observe(&mut self, time: ServiceTime) -> bool {
         let ahead = time.service.as_millis().saturating_sub(time.ours.as_millis());
         if ahead.abs_diff(self.ahead_millis) <= 60_000 {
             self.candidate = None;
-            return;
+            return false;
         }
         match self.candidate {
             Some(candidate) if candidate.abs_diff(ahead) <= 30_000 => {
                 tracing::info!(from_ms = self.ahead_millis, to_ms = ahead, "the service's clock differs from ours");
                 *self = Self { ahead_millis: if ahead.abs() <= 60_000 { 0 } else { ahead }, candidate: None };
+                true
             }
-            _ => self.candidate = Some(ahead),
+            _ => {
+                self.candidate = Some(ahead);
+                false
+            }
         }
     }
 
@@ -131,18 +133,21 @@ impl Skew {
 }
 
 impl Session {
-    /// Takes note of the service's clock; tokens that were received by ours keep their life.
-    pub(super) fn observe_clock(&mut self, time: ServiceTime) {
-        let before = self.skew.ahead_millis;
-        self.skew.observe(time);
-        let further = self.skew.ahead_millis.saturating_sub(before);
-        if let Some(holding) = self.holding.as_mut().filter(|_| further != 0)
-            && holding.access.follow(further)
-        {
+    /// Takes note of the service's clock. If it is another than was thought, tokens that were dated by what was thought
+    /// live no shorter and no longer for it.
+    pub(super) fn observe_clock(&mut self, time: ServiceTime, now: Now) {
+        if !self.skew.observe(time) {
+            return;
+        }
+        let skew = self.skew;
+        for holding in self.holding.iter_mut().chain(self.refreshing.being_saved()) {
+            let Some(ends) = holding.access.redated(now, skew) else { continue };
+            holding.access.service = ends;
             let TokenRecord { tokens, clock_ahead, .. } = &mut holding.record;
-            tokens.issued_at = tokens.issued_at.shifted(further);
-            tokens.expires_at = tokens.expires_at.shifted(further);
-            *clock_ahead = self.skew.ahead_millis;
+            let lifetime = tokens.lifetime();
+            tokens.expires_at = ends;
+            tokens.issued_at = ends.before(lifetime);
+            *clock_ahead = skew.ahead_millis;
         }
     }
 }

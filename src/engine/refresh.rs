@@ -230,6 +230,8 @@ impl Session {
             "the access token is fresh"
         );
         self.holding = Some(*holding);
+        // The settings may have changed while it was being saved.
+        self.plan_by_settings(turn);
         self.portal.token_changed();
         self.refreshing.fate = Fate::Fresh;
         self.refreshing.backoff.reset();

@@ -154,6 +154,14 @@ impl Refreshing {
         matches!(self.step, Step::Flying(_))
     }
 
+    /// What a refresh brought and is on its way to disk.
+    pub(super) fn being_saved(&mut self) -> Option<&mut Holding> {
+        match &mut self.step {
+            Step::Saving(holding) => Some(holding),
+            _ => None,
+        }
+    }
+
     pub(super) const fn is_saving(&self) -> bool {
         matches!(self.step, Step::Saving(_))
     }

@@ -363,7 +363,7 @@ impl State {
         self.with_session(&name, now, effects, |session, turn| {
             let era = flight.era;
             if let Some(time) = reply.service_time {
-                session.observe_clock(time);
+                session.observe_clock(time, now);
             }
             session.observe(&flight.purpose, &reply, turn);
             match &flight.purpose {

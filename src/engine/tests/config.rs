@@ -274,3 +274,18 @@ fn a_reading_that_hangs_is_given_up_for_its_caller() {
     bench.advance(seconds(26));
     assert_eq!(bench.problem(waiter).code, Code::Timeout);
 }
+
+#[test]
+fn a_margin_that_changes_while_fresh_tokens_are_being_saved_counts_for_them_too() {
+    let mut bench = Bench::signed_in();
+    bench.advance_to_refresh();
+    bench.hold_writes = true;
+    bench.reply_refresh(fresh(2));
+    let mut wider = configuration();
+    let settings = SessionSettings { refresh_margin: Some(30 * MINUTE), ..SessionSettings::default() };
+    wider.settings.sessions.insert(corp(), settings);
+    bench.reconfigure(wider);
+    bench.release_writes();
+    bench.advance_to_refresh();
+    assert!(bench.remaining() > 25 * MINUTE, "{:?}", bench.remaining());
+}

@@ -179,3 +179,27 @@ fn a_small_drift_of_the_clocks_is_no_reason_for_anything() {
     }
     assert_eq!(bench.refreshes(), 1);
 }
+
+#[test]
+fn tokens_that_came_before_the_services_clock_was_known_live_as_long_as_they_were_given() {
+    for hours in [-2, 2] {
+        let mut bench = Bench::signed_in();
+        bench.advance_to_refresh();
+        let up = bench.open(REFRESH);
+        let date = ahead(&bench, hours * 3600);
+        bench.reply_with_date(&up, fresh(2), date);
+        bench.ask_role("Dev");
+        let date = ahead(&bench, hours * 3600);
+        let until = bench.now().wall.shifted(hours * 3_600_000).after(HOUR);
+        let up = bench.open(GET);
+        bench.reply_with_date(&up, role_keys("KEY1", until), date);
+        assert!(bench.remaining() > 59 * MINUTE, "{hours}: {:?}", bench.remaining());
+        let waiter = bench.ask_token(Duration::ZERO);
+        let Ok(Response::Token(token)) = bench.answer(waiter) else { panic!() };
+        assert!(token.expires_at.since(until.before(MINUTE)) <= MINUTE, "{hours}: as the service counts");
+        // A restart finds it as it is: the next mark has written it down.
+        bench.advance_to_refresh();
+        let dated = bench.tokens_on_disk().unwrap().tokens.expires_at;
+        assert_eq!(dated, token.expires_at, "{hours}");
+    }
+}

@@ -103,7 +103,10 @@ impl World {
                 let kept = books.kept.get(&role).filter(|kept: &&Kept| kept.realm == session * 2);
                 kept.is_some_and(|kept| lives(kept.ends, kept.doubted))
             }
-            None => books.access.is_some_and(|access| !access.rejected && lives(access.ends, access.doubted)),
+            None => books.access.is_some_and(|access| {
+                let ends = access.limit.map_or(access.ends, |limit| limit.min(access.ends));
+                !access.rejected && lives(ends, access.doubted)
+            }),
         };
         let what = role.map_or_else(|| "an access token".to_owned(), |role| format!("role {role}"));
         if valid {

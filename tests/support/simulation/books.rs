@@ -51,6 +51,8 @@ pub struct Presented {
     pub outcome: Outcome,
     /// How long the access token still lived; as far as the agent can have known, nothing where it was rejected.
     pub left: At,
+    /// What late meant then.
+    pub late: At,
     /// A user insisted.
     pub forced: bool,
 }

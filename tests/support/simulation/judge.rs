@@ -9,12 +9,13 @@ use sso_agent::api::SessionQuery;
 use sso_agent::engine::{Ticket, Write};
 use sso_agent::identity_center::ErrorName;
 use sso_agent::schedule;
-use sso_agent::store::{Record, RecordKind, TokenRecord};
+use sso_agent::store::{Record, TokenRecord};
 use sso_agent::upstream::{Answer, Failure, ServiceTime};
 
-use super::books::{Access, Books, Coming, Kept, Outcome, Presented, Renewal};
+use super::books::{Books, Coming, Kept, Outcome, Presented, Renewal};
 use super::disk::Job;
-use super::files::{Files, Leads, session_name, session_number};
+use super::facts::margin_of;
+use super::files::{Files, session_number};
 use super::hands::numbers;
 use super::moment::{At, MINUTE, NEVER, SECOND, service_time, span};
 use super::service::{Arrival, Why};
@@ -62,7 +63,7 @@ impl World {
                         let left = record.tokens.expires_at.since(sent);
                         let left = if access.doubted { NEVER } else { span(left) };
                         let outcome = Outcome::Crashed;
-                        all.push(Presented { at: now, ended: now, run: 0, outcome, left, forced: false });
+                        all.push(Presented { at: now, ended: now, run: 0, outcome, left, late, forced: false });
                     }
                     // The mark could not be saved, for it was late and the disk was full: nothing tells the agent.
                     None => all.retain(|one| !matches!(one.outcome, Outcome::Crashed | Outcome::Lost)),
@@ -149,10 +150,11 @@ impl World {
         }
         // What an agent with a wrong clock thought was left, nobody else knows.
         let left = left.unwrap_or(NEVER);
+        let late = self.late(session);
         let books = &mut self.books[session];
         books.refreshes += 1;
         books.forced = false;
-        let one = Presented { at: now, ended: NEVER, run, outcome: Outcome::Flying, left, forced };
+        let one = Presented { at: now, ended: NEVER, run, outcome: Outcome::Flying, left, late, forced };
         books.presented.entry(renewal).or_default().push(one);
     }
 
@@ -214,6 +216,7 @@ impl World {
             Err(Failure::Refused(_)) if definite => Outcome::Answered,
             Err(_) => Outcome::NotTaken,
         };
+        let late = self.late(session);
         let books = &mut self.books[session];
         let Some(one) = books
             .presented
@@ -223,6 +226,7 @@ impl World {
             return;
         };
         (one.outcome, one.ended) = (outcome, now);
+        one.late = one.late.min(late);
         if outcome == Outcome::Lost {
             books.excuses.insert(renewal, "the answer to a refresh was lost");
         }
@@ -303,7 +307,12 @@ impl World {
         let cause = self.agent.as_ref().map_or(Cause::Other, |agent| agent.cause);
         let told = matches!(cause, Cause::SignsOut(told) | Cause::EndsTheOld(told) if told == session);
         let now = self.now;
+        let on_disk = self.tokens_on_disk(session).as_ref().and_then(renewal_of);
         let books = &mut self.books[session];
+        if told && let Some(on_disk) = on_disk {
+            // Should the disk not let go of it, a restart finds it, replaced or not.
+            books.excuses.insert(on_disk, "the user had signed out, which the disk forgot");
+        }
         if books.held.is_some() && !told {
             self.violation(format!("s{session}: deletes tokens that nobody told it to"));
             return;
@@ -411,55 +420,6 @@ impl World {
             }
         }
     }
-
-    /// The margin in force.
-    pub fn margin(&self, session: usize, lifetime: Duration) -> Duration {
-        self.agent.as_ref().map_or(Duration::ZERO, |agent| margin_of(&agent.files, session, lifetime))
-    }
-
-    /// Whether a session is configured where its tokens came from.
-    pub fn is_at_home(&self, session: usize) -> bool {
-        let leads = self.agent.as_ref().map(|agent| agent.files.sessions[session].leads);
-        let realm = self.books[session].access.map(|access| self.service.families[access.family].realm);
-        leads == Some(Leads::Home) && realm.is_none_or(|realm| realm == session * 2)
-    }
-
-    /// How long the access token lives, as far as an agent with a true clock can know; nothing if that is doubtful.
-    pub fn left(&self, session: usize) -> Option<At> {
-        let books = &self.books[session];
-        let access = books.access.filter(|access| !access.doubted && books.skew.is_true(self.clocks.ahead))?;
-        let ends = access.limit.map_or(access.ends, |limit| limit.min(access.ends));
-        Some(if access.rejected { 0 } else { ends.saturating_sub(self.now) })
-    }
-
-    /// How wrong a clock may be that counts as true.
-    pub fn slack(&self, session: usize) -> At {
-        let off = (self.books[session].skew.believed + self.clocks.ahead).unsigned_abs() * 1000;
-        let loaded = self.books[session].access.is_some_and(|access| access.limit.is_none());
-        off + if loaded { 65 * SECOND } else { 3 * SECOND }
-    }
-
-    /// The record a restart would find.
-    pub fn tokens_on_disk(&self, session: usize) -> Option<TokenRecord> {
-        match self.disk.records.get(&(session_name(session), RecordKind::Tokens)) {
-            Some(Record::Tokens(record)) => Some(record.clone()),
-            _ => None,
-        }
-    }
-
-    fn access_of(&self, record: &TokenRecord, asked: Option<At>, true_clock: bool) -> Access {
-        let token = numbers(&record.tokens.access_token);
-        let ends = self.service.families[token[0]].access[token[1]];
-        Access {
-            family: token[0],
-            serial: token[1],
-            ends,
-            limit: asked.map(|asked| asked + span(record.tokens.lifetime())),
-            lifetime: record.tokens.lifetime(),
-            rejected: false,
-            doubted: !true_clock,
-        }
-    }
 }
 
 /// The late rule: a token of unknown fate waits until it is late, and after that until the access token is over.
@@ -467,7 +427,7 @@ fn too_early(books: &Books, renewal: Renewal, left: Option<At>, slack: At, force
     let left = left.filter(|_| !forced)?;
     let mut lost = books.lost().filter(|_| books.held == Some(renewal));
     lost.find_map(|one| {
-        let once_late = !one.forced && one.left > slack && one.left + slack <= books.latest;
+        let once_late = !one.forced && one.left > slack && one.left + slack <= one.late;
         let ago = (now - one.at) / SECOND;
         if left > books.latest + slack {
             Some(format!(
@@ -480,13 +440,6 @@ fn too_early(books: &Books, renewal: Renewal, left: Option<At>, slack: At, force
             None
         }
     })
-}
-
-fn margin_of(files: &Files, session: usize, lifetime: Duration) -> Duration {
-    match files.sessions[session].margin {
-        Some(wanted) => wanted.min(lifetime / 2),
-        None => schedule::refresh_margin(lifetime),
-    }
 }
 
 fn late_of(files: &Files, session: usize, lifetime: Duration) -> At {

@@ -11,6 +11,7 @@ mod blows;
 mod books;
 mod chance;
 mod disk;
+mod facts;
 mod files;
 mod hands;
 mod judge;
