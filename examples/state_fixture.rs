@@ -77,6 +77,7 @@ fn tokens(session: &str) -> Result<TokenRecord, Box<dyn Error>> {
         message: "InvalidGrantException: the session is over".to_owned(),
     };
     Ok(TokenRecord {
+        clock_ahead: 0,
         session: session.parse()?,
         origin: origin(session)?,
         tokens: TokenSet {

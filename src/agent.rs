@@ -25,7 +25,7 @@ use crate::logging::{self, Format, LoggingError};
 use crate::paths::{self, PathError, SocketPath};
 use crate::server::{self, Limits};
 use crate::service::Manager;
-use crate::signals::{Signal, Signals};
+use crate::signals::{self, Signal, Signals};
 use crate::source::{Locations, Source, SourceError};
 use crate::store::{self, LockError, OpenError, StateLock, StoreError};
 use crate::upstream::Https;
@@ -51,6 +51,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     for weakness in hardening::harden() {
         tracing::warn!("{weakness}");
     }
+    signals::survive_file_limits().map_err(AgentError::Runtime)?;
     let limits = Limits::default();
     // A connection has one of its own and, until something is handed out to it, one for its process.
     if let Err(weakness) = hardening::raise_descriptor_limit(2 * limits.connections as u64 + DESCRIPTORS_BESIDES) {

@@ -5,9 +5,11 @@
 //! (A§4). Whoever cannot wait has SIGKILL.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::StreamExt;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +18,16 @@ pub enum Signal {
     Stop,
     /// SIGHUP: read the configuration again.
     Reload,
+}
+
+/// From now on a limit on the size of files (`ulimit -f`) makes a write fail, as a full disk does, and does not end the
+/// process. To be called before the first write.
+///
+/// # Errors
+/// The system refuses a handler.
+pub fn survive_file_limits() -> io::Result<()> {
+    // Nobody looks at the flag: whose write failed is told so.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false))).map(drop)
 }
 
 /// The signals of this process, from now on.

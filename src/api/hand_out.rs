@@ -101,6 +101,7 @@ impl Response {
             | Self::Roles(_)
             | Self::Storage(_)
             | Self::Reloaded(_)
+            | Self::Storage(_)
             | Self::Health(_)
             | Self::NoContent => None,
         }

@@ -86,8 +86,8 @@ enum Asking {
     Roles(roles::Options),
     Refresh(refresh::Options),
     Reload(reload::Options),
-    Storage(storage::Options),
     Audit(audit::Options),
+    Storage(storage::Options),
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -121,8 +121,11 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
     let mut client = Client::new(socket, paths::state_dir(env).ok());
     // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
-    if matches!(asking, Asking::Credentials(_) | Asking::Token(_) | Asking::Storage(_)) {
-        client = client.before_answer(|| drop(hardening::harden()));
+    // The first byte of an answer is early enough: until then the agent may see who we are. But a passphrase is typed.
+    match asking {
+        Asking::Credentials(_) | Asking::Token(_) => client = client.before_answer(|| drop(hardening::harden())),
+        Asking::Storage(_) => drop(hardening::harden()),
+        _ => {}
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     if matches!(asking, Asking::Login(_)) {
@@ -157,8 +160,8 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Roles(options) => roles::run(options, context),
         Asking::Refresh(options) => refresh::run(options, context),
         Asking::Reload(options) => reload::run(options, context),
-        Asking::Storage(options) => storage::run(options, context),
         Asking::Audit(options) => audit::run(options, context),
+        Asking::Storage(options) => storage::run(options, context),
     }
 }
 
@@ -225,8 +228,8 @@ mod tests {
                 "roles",
                 "refresh",
                 "reload",
+                "audit",
                 "storage",
-                "audit"
             ]
         );
         let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();
@@ -253,13 +256,13 @@ mod tests {
             "status --min-validity 1h",
             "login --timeout 1d",
             "login --flow magic",
+            "audit --since 1h --last 5",
+            "audit --last some",
             "storage",
             "storage migrate",
             "storage migrate --to none",
             "storage migrate --to passphrase secret",
             "storage unlock secret",
-            "audit --since 1h --last 5",
-            "audit --last some",
             "adopt",
             "",
         ] {

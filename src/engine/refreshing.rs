@@ -77,19 +77,21 @@ impl Refreshing {
     /// Takes over what a stored record says about an earlier run.
     pub(super) fn load(&mut self, record: &TokenRecord, margin: Duration, skew: Skew, now: Now) {
         if let Some(sent_at) = record.refresh_sent_at {
+            // The request of the earlier run may still be on its way: the next one keeps its distance.
+            let gap = schedule::refresh_gap(record.tokens.lifetime());
+            self.pause_for(gap.saturating_sub(now.wall.since(skew.to_ours(sent_at))), now);
             // The mark is of the wall clock, which a step may have moved against what the refresh was timed by: a little
             // before late counts as late, so that a crash in the late window is no reason to present it once more.
             let slack = schedule::late_margin(margin) / 2;
             let remaining = record.tokens.expires_at.since(sent_at).saturating_sub(slack);
             self.fate = Fate::Unknown(again(remaining, margin));
         }
-        // However often an agent is started again, there is a minute between two refreshes.
+        // However often an agent is started again, there is a minute between two refreshes. One of unknown fate has a
+        // longer wait of its own, which a person may cut short.
         let issued_at = skew.to_ours(record.tokens.issued_at);
-        let refreshed_at = Some(issued_at).filter(|issued_at| *issued_at > record.signed_in_at);
-        let sent_at = record.refresh_sent_at.map(|sent_at| skew.to_ours(sent_at)).max(refreshed_at);
-        self.last_sent = sent_at.map(|sent_at| {
+        self.last_sent = (issued_at > record.signed_in_at).then(|| {
             let up = now.mono.since(Mono::default());
-            Mono::from_start(up.saturating_sub(now.wall.since(sent_at)))
+            Mono::from_start(up.saturating_sub(now.wall.since(issued_at)))
         });
     }
 

@@ -28,6 +28,9 @@ struct Ring {
     broken: bool,
     /// Keeps what it should let go.
     stuck: bool,
+    reads: usize,
+    /// At which reading this file is damaged beyond reading and writing.
+    sabotage: Option<(usize, std::path::PathBuf)>,
 }
 
 struct Keyring(Arc<Mutex<Ring>>);
@@ -38,7 +41,14 @@ impl KeySource for Keyring {
     }
 
     fn read(&mut self, id: &KeyId) -> Result<Answer, KeyError> {
-        let ring = self.0.lock().unwrap();
+        let mut ring = self.0.lock().unwrap();
+        ring.reads += 1;
+        if let Some((at, path)) = &ring.sabotage
+            && *at == ring.reads
+        {
+            std::fs::remove_file(path).unwrap();
+            std::fs::create_dir(path).unwrap();
+        }
         Ok(match ring.items.get(&id.to_string()) {
             _ if ring.locked => Answer::NotYet { remedy: "unlock it".to_owned() },
             Some(_) if ring.broken => Answer::Found(KeyBytes::random().unwrap()),
@@ -310,6 +320,25 @@ fn after_a_switch_that_the_disk_did_not_confirm_records_go_to_where_the_next_sta
 }
 
 #[test]
+fn after_a_switch_of_unknown_outcome_nothing_is_written_until_it_is_known_which_key_counts() {
+    let (house, records) = House::new(KeyKind::File);
+    let mut vault = house.open(KeyKind::Auto);
+    vault.load().unwrap();
+    let (path, before) = (house.sandbox.path().join(KEY_RECORD), house.key_record());
+    // The last reading before the switch verifies what was written.
+    house.world.keyring.lock().unwrap().sabotage = Some((4, path.clone()));
+    let error = vault.manage(to(KeyPlace::Keyring)).unwrap_err();
+    assert!(matches!(error, ManageError::HalfDone), "{error}");
+    let awaited = vault.protection().awaited.unwrap();
+    assert!(awaited.message.contains(KEY_RECORD) && awaited.sealed.len() == 2, "{awaited:?}");
+    assert!(matches!(vault.save(&records[1]), Err(StoreError::KeyNotAvailable { .. })));
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, before).unwrap();
+    same(vault.manage(Manage::Unlock { passphrase: None }).unwrap().unwrap().records, &records);
+    vault.save(&records[1]).unwrap();
+}
+
+#[test]
 fn a_copy_whose_original_was_deleted_is_not_brought_back() {
     let (house, records) = House::new(KeyKind::File);
     let vault = house.open(KeyKind::Auto);
@@ -383,6 +412,7 @@ fn records_that_cannot_be_read_are_asked_for_again_when_they_can() {
     let mut vault = house.open(KeyKind::Auto);
     let awaited = vault.protection().awaited.unwrap();
     assert!(awaited.hint.starts_with("chmod 700"), "{awaited:?}");
+    assert_eq!(awaited.sealed.len(), 2, "nobody is sent to sign in again for that");
     assert_eq!(vault.protection().key, "file");
     let error = vault.manage(Manage::Unlock { passphrase: None }).unwrap_err();
     assert!(error.hint().unwrap().starts_with("chmod 700"), "{error}");

@@ -4,6 +4,7 @@
 //! go, but neither read nor write. Invariant: while the key is awaited no record is changed but on the user's word.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -111,26 +112,33 @@ impl Vault {
     }
 
     /// The sessions whose tokens are sealed, as far as the headers say; those are not authenticated without the key.
+    ///
+    /// Also where the directory is not fit to be used: nobody shall be sent to sign in again for that.
     fn sealed_sessions(&self) -> BTreeSet<SessionName> {
-        let mut sessions = BTreeSet::new();
-        for records in self.records() {
-            let names = records.names().unwrap_or_default();
-            for name in names.iter().filter(|name| is_record(name) && name.starts_with("tokens-")) {
-                let content = records.read(name, LARGEST_RECORD).ok().flatten();
-                sessions.extend(content.and_then(|content| seal::session_of(&content)));
-            }
-        }
-        sessions
+        let directories = self.names_of_records().into_iter().map(|name| self.state.path().join(name));
+        let files = directories.filter_map(|directory| std::fs::read_dir(directory).ok()).flatten().flatten();
+        let of_tokens = files.filter(|file| {
+            let name = file.file_name();
+            name.to_str().is_some_and(|name| is_record(name) && name.starts_with("tokens-"))
+        });
+        of_tokens.filter_map(|file| session_in(&file.path())).collect()
     }
 
-    /// The directory of the records; every one there is, where nobody can say which it is.
-    fn records(&self) -> Vec<PrivateDirectory> {
-        let names = match KeyRecord::read(&self.state) {
+    /// The name of the directory of the records; of every one there is, where nobody can say which it is.
+    fn names_of_records(&self) -> Vec<String> {
+        match KeyRecord::read(&self.state) {
             Ok(Some(record)) => vec![record.records],
-            Ok(None) | Err(_) => self.state.names().unwrap_or_default(),
-        };
-        let records = names.iter().filter(|name| name.starts_with(RECORDS));
-        records.filter_map(|name| self.state.existing_child(name).ok().flatten()).collect()
+            Ok(None) | Err(_) => {
+                let mut names = self.state.names().unwrap_or_default();
+                names.retain(|name| name.starts_with(RECORDS));
+                names
+            }
+        }
+    }
+
+    fn records(&self) -> Vec<PrivateDirectory> {
+        let names = self.names_of_records().into_iter();
+        names.filter_map(|name| self.state.existing_child(&name).ok().flatten()).collect()
     }
 
     /// Deletes a record that cannot be read: it is still the user's to let go.
@@ -281,6 +289,17 @@ impl Store for Vault {
     }
 }
 
+/// Whose tokens are sealed in this file.
+fn session_in(path: &Path) -> Option<SessionName> {
+    // What is no plain file could hang whoever opens it.
+    if !path.symlink_metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut header = Vec::new();
+    std::fs::File::open(path).ok()?.take(LONGEST_HEADER).read_to_end(&mut header).ok()?;
+    seal::session_of(&header)
+}
+
 fn ask(
     state: &Arc<PrivateDirectory>,
     places: &Arc<dyn Places>,
@@ -305,3 +324,5 @@ fn unseal(state: &Arc<PrivateDirectory>, places: &Arc<dyn Places>, obtained: Obt
     }
     Ok(disk)
 }
+
+const LONGEST_HEADER: u64 = 64 * 1024;

@@ -161,6 +161,7 @@ fn odd_things_in_the_state_directory_are_waited_out_and_nothing_is_lost() {
     let _agent = sandbox.start_agent();
     let stderr = sandbox.cli(&["storage", "unlock"]).failed_with(9);
     assert!(stderr.contains("symbolic link"), "{stderr}");
+    sandbox.shim(&["--profile", "dev"]).failed_with(9);
     std::fs::remove_file(state.join("records")).unwrap();
     std::fs::rename(&elsewhere, state.join("records")).unwrap();
     sandbox.cli(&["storage", "unlock"]).expect_success();

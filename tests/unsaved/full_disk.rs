@@ -6,7 +6,7 @@ use super::mounts::Mounts;
 use super::{last_error, saved, serves, warnings};
 use crate::support::crowd::seconds;
 use crate::support::fake::{FakeConfig, FakeIdentityCenter, Operation};
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{AGENT, Sandbox};
 
 const SMALL_DISK: &str = "mount -t tmpfs -o size=128k,mode=0700 tmpfs \"$STATE\"";
 
@@ -25,7 +25,7 @@ fn a_disk_that_is_full_from_the_start_costs_nothing_but_the_restart() {
     assert!(!saved(&agent.get("/v1/status")));
     assert!(sandbox.cli(&["status"]).expect_success().contains("No space left"));
     // It is locked all the same.
-    let second = mounts.command("timeout").args(["30", crate::support::sandbox::AGENT, "run"]).output().unwrap();
+    let second = mounts.command("timeout").args(["30", AGENT, "run"]).output().unwrap();
     assert_eq!(second.status.code(), Some(4), "{second:?}");
 
     ballast.drop_it();
@@ -34,6 +34,27 @@ fn a_disk_that_is_full_from_the_start_costs_nothing_but_the_restart() {
     let agent = sandbox.start_agent_by(&mut mounts.agent(), &[]);
     serves(&sandbox, &agent);
     assert!(saved(&agent.get("/v1/status")));
+    assert_eq!(service.count(Operation::StartDeviceAuthorization), 1);
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_a_full_disk_and_not_the_end() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let sandbox = Sandbox::with_session(service.url());
+    let mut command = sandbox.command("sh");
+    command.args(["-c", "ulimit -S -f 0; exec \"$0\" \"$@\"", AGENT]);
+    let agent = sandbox.start_agent_by(&mut command, &[]);
+    agent.sign_in(&service);
+    serves(&sandbox, &agent);
+    let status = agent.get("/v1/status");
+    assert!(!saved(&status) && status["storage"]["message"].as_str().unwrap().contains("File too large"), "{status:#}");
+    let pid = rustix::process::Pid::from_raw(agent.pid().try_into().unwrap());
+    let unlimited = rustix::process::Rlimit { current: None, maximum: None };
+    rustix::process::prlimit(pid, rustix::process::Resource::Fsize, unlimited).unwrap();
+    agent.wait_for_status("saved", saved);
+    agent.kill();
+    let agent = sandbox.start_agent();
+    serves(&sandbox, &agent);
     assert_eq!(service.count(Operation::StartDeviceAuthorization), 1);
 }
 

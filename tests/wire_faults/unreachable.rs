@@ -66,7 +66,7 @@ fn a_broken_way_is_told_with_what_helps_and_costs_no_sign_in() {
         let login = ["login", "s3", "--no-browser"];
         let again = ["login", "s1", "--force", "--no-browser"];
         for finished in [
-            sandbox.shim(&["--profile", "p0", "--timeout", "2"]),
+            sandbox.shim(&["--profile", "p0", "--timeout", "4"]),
             sandbox.cli(&login),
             // The second waits for the pause of the first, and then tries.
             sandbox.cli(&again),
@@ -99,7 +99,7 @@ fn a_token_that_runs_out_behind_a_broken_way_is_refreshed_when_it_is_mended() {
         let message = status["sessions"][0]["last_error"]["message"].as_str().unwrap();
         assert!(way.words().iter().all(|word| message.contains(word)), "{way:?}: {message}");
         agent.wait_until(&service, seconds(&status["sessions"][0]["access_token_expires_at"]) + 1);
-        let stderr = sandbox.shim(&["--profile", "p0", "--timeout", "1"]).failed_with(7);
+        let stderr = sandbox.shim(&["--profile", "p0", "--timeout", "4"]).failed_with(7);
         assert!(way.words().iter().all(|word| stderr.contains(word)), "{way:?}: {stderr}");
         way.is_mended(&service, &sandbox);
         sandbox.shim(&["--profile", "p0"]).expect_success();

@@ -562,3 +562,18 @@ fn a_word_about_a_write_that_nobody_waits_for_costs_nothing_that_is_under_way() 
         assert_eq!(held, Some(secret("refresh-2")), "{write:?} {outcome_is_ok}: the answer was dropped");
     }
 }
+
+#[test]
+fn after_a_crash_the_next_refresh_keeps_its_distance_from_the_one_that_may_still_be_on_its_way() {
+    let mut bench = unknown();
+    bench.advance_to_refresh();
+    bench.reply_refresh(lost());
+    bench.advance_to_refresh();
+    assert_eq!((bench.remaining(), bench.refreshes()), (Duration::ZERO, 3));
+    bench.restart();
+    bench.ask_role("Dev");
+    bench.advance(seconds(59));
+    assert_eq!(bench.refreshes(), 3, "at once after the restart");
+    bench.advance(seconds(2));
+    assert_eq!(bench.refreshes(), 4);
+}

@@ -17,13 +17,13 @@ impl World {
     /// Somebody is answered.
     pub fn judge_answer(&mut self, asked: &Waiting, answer: &Result<Response, Problem>) {
         match answer {
-            Ok(Response::Credentials(document)) => {
+            Ok(Response::Credentials(document, _)) => {
                 self.report.served += 1;
                 self.judge_document(document, 0);
             }
             Ok(Response::EncodedCredentials(body)) => {
                 self.report.served += 1;
-                self.judge_credentials(body.expose(), 0);
+                self.judge_credentials(body.body().expose(), 0);
             }
             Ok(Response::Token(token)) => {
                 self.report.served += 1;

@@ -7,6 +7,7 @@ use sso_agent::api::{Request, Response};
 use sso_agent::engine::{Agent, Effect, Event, Flight, PortalKey, Purpose, State, WaiterId};
 use sso_agent::identity_center::{ClientRegistration, ErrorName};
 use sso_agent::secret::Secret;
+use sso_agent::store::Protection;
 use sso_agent::upstream::{Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear};
 
 use super::disk::Job;
@@ -27,7 +28,7 @@ impl World {
             pid: 1,
             socket: "/run/agent.sock".to_owned(),
             client_name: "sso-agent user@host".to_owned(),
-            key_kind: "file",
+            protection: Protection { key: "file", awaited: None },
             time_zone: jiff::tz::TimeZone::UTC,
             seed: self.chance.any(),
         };
@@ -135,9 +136,11 @@ impl World {
             Effect::Shelve(shelved) => {
                 let good_for = span(shelved.good_for);
                 if let Response::EncodedCredentials(body) = &shelved.answer {
-                    self.judge_credentials(body.expose(), good_for.saturating_sub(1000));
+                    self.judge_credentials(body.body().expose(), good_for.saturating_sub(1000));
                 }
             }
+            // Nobody in the simulation asks for anything about the key.
+            Effect::Manage(..) => {}
             Effect::ReadConfiguration => {
                 let pause = self.chance.between(1000, 200_000);
                 self.plan(pause, Happening::Read);
@@ -217,8 +220,17 @@ impl World {
     pub fn acts(&mut self, number: u64) {
         let Some(up) = self.calls.get_mut(&number) else { return };
         let before = if let Arrival::Refresh { family, .. } = up.arrival { Some(family) } else { None };
+        let lived = before.is_some_and(|family| self.service.families[family].ended.is_none());
         let answer = self.service.act(self.now, up.realm, up.arrival, &mut self.chance);
         let arrival = up.arrival;
+        let of_the_dead = self.agent.as_ref().is_none_or(|agent| agent.run != up.run);
+        if let (Some(family), true, true) = (before, lived && answer.is_err(), of_the_dead) {
+            // It was on its way when its agent was killed, and comes after one of the next agent's.
+            let books = &mut self.books[session_number(&up.flight.session)];
+            if let Some(held) = books.held.filter(|held| held.family == family) {
+                books.excuses.insert(held, "a refresh of an agent that was killed reached the service late");
+            }
+        }
         let text = match &answer {
             Ok(_) => "done".to_owned(),
             Err(error) => error.name.to_string(),
@@ -295,6 +307,7 @@ fn patience_of(request: &Request) -> At {
         Request::Login { .. } => 45 * SECOND,
         Request::Refresh { .. } => 75 * SECOND,
         Request::Accounts { .. } | Request::Roles { .. } => 60 * SECOND,
+        Request::Storage | Request::UnlockStorage { .. } | Request::MigrateStorage { .. } => 60 * SECOND,
         Request::CancelLogin { .. } | Request::Health => 0,
     }
 }

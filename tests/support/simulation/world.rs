@@ -301,7 +301,7 @@ impl World {
 /// What somebody who asked was told, in few words.
 pub fn in_short(answer: &Result<Response, Problem>) -> String {
     match answer {
-        Ok(Response::Credentials(_) | Response::EncodedCredentials(_)) => "credentials".to_owned(),
+        Ok(Response::Credentials(..) | Response::EncodedCredentials(_)) => "credentials".to_owned(),
         Ok(Response::Token(_)) => "token".to_owned(),
         Ok(Response::Status(_)) => "status".to_owned(),
         Ok(Response::Login { status, accepted }) => {
