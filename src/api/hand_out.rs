@@ -101,7 +101,6 @@ impl Response {
             | Self::Roles(_)
             | Self::Storage(_)
             | Self::Reloaded(_)
-            | Self::Storage(_)
             | Self::Health(_)
             | Self::NoContent => None,
         }

@@ -7,8 +7,8 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -124,8 +124,9 @@ impl Silence {
     fn begin(prompt: &str) -> io::Result<Self> {
         let before = tcgetattr(io::stdin())?;
         let mut silent = before.clone();
-        // The end of the line is shown, so that the next words do not stand behind the prompt.
-        silent.local_modes = (silent.local_modes - LocalModes::ECHO) | LocalModes::ECHONL;
+        // The end of the line is shown, so that the next words do not stand behind the prompt. And Ctrl-C takes away
+        // nothing that was typed before it: what was there to be read a moment ago must still be, or the reading hangs.
+        silent.local_modes = (silent.local_modes - LocalModes::ECHO) | LocalModes::ECHONL | LocalModes::NOFLSH;
         tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
         let silence = Self(before);
         write!(io::stderr(), "{prompt}")?;
@@ -149,6 +150,9 @@ struct Signals {
 
 impl Signals {
     fn catch() -> io::Result<Self> {
+        if let Some(as_ever) = AS_EVER.get() {
+            as_ever.store(false, Ordering::SeqCst);
+        }
         let (pipe, writer) = UnixStream::pair()?;
         pipe.set_nonblocking(true)?;
         let mut signals = Self { pipe, last: Arc::default(), registered: Vec::new() };
@@ -173,23 +177,40 @@ impl Signals {
             Err(error) => return Err(error.into()),
         }
         if let Ok(1..) = (&self.pipe).read(&mut [0; 16]) {
-            return Ok(i32::try_from(self.last.load(Ordering::SeqCst)).ok());
+            return Ok(self.caught());
         }
         Ok(None)
+    }
+
+    /// The signal that has come, once.
+    fn caught(&self) -> Option<i32> {
+        i32::try_from(self.last.swap(0, Ordering::SeqCst)).ok().filter(|signal| *signal != 0)
     }
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
+        // Nobody handling a signal any more would mean that nothing happens.
+        let as_ever = AS_EVER.get_or_init(|| {
+            let as_ever = Arc::new(AtomicBool::new(false));
+            for signal in SIGNALS {
+                let _ = signal_hook::flag::register_conditional_default(signal, Arc::clone(&as_ever));
+            }
+            as_ever
+        });
+        as_ever.store(true, Ordering::SeqCst);
         for id in self.registered.drain(..) {
             signal_hook::low_level::unregister(id);
         }
-        // Nobody handling a signal any more would mean that nothing happens.
-        for signal in SIGNALS {
-            let _ = signal_hook::flag::register_conditional_default(signal, Arc::new(AtomicBool::new(true)));
+        if let Some(signal) = self.caught() {
+            // It came when the line was complete already.
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     }
 }
+
+/// Whether signals mean what they ever meant: not while a passphrase is typed.
+static AS_EVER: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// A line as it comes: in room that does not grow, for that would leave copies behind.
 struct Line(Zeroizing<Vec<u8>>);

@@ -200,6 +200,13 @@ fn what_ends_the_question_leaves_the_terminal_as_it_was() {
         assert_ne!(terminal.child.wait().unwrap().code(), Some(0));
         assert!(terminal.echoes(), "{key:?}");
     }
+    let mut terminal = Terminal::run(&sandbox, &UNLOCK);
+    terminal.wait_for("New passphrase: ");
+    terminal.master.write_all(b"correct horse\n").unwrap();
+    terminal.wait_for("The same again: ");
+    terminal.master.write_all(b"\x03").unwrap();
+    assert_eq!(terminal.child.wait().unwrap().signal(), Some(2));
+    assert!(terminal.echoes(), "at the second question");
     assert_eq!(storage(&sandbox)["decided"], false);
     // After the question a signal means what it ever meant, also while the agent is slow.
     let mut terminal = Terminal::run(&sandbox, &UNLOCK);

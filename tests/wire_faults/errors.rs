@@ -161,7 +161,7 @@ fn an_error_of_a_refresh_that_is_not_about_the_grant_keeps_the_session() {
     // A person need not wait for that.
     for number in 0..faults.len() {
         let ends = seconds(&status["sessions"][number]["access_token_expires_at"]);
-        agent.wait_until(&service, ends.saturating_sub(1));
+        agent.wait_until(&service, ends);
         sandbox.cli(&["refresh", &format!("s{number}")]).expect_success();
     }
     everybody_is_signed_in(&agent, &service, faults.len());
