@@ -233,12 +233,8 @@ impl Keyring {
         self.put_into(LOGIN, account, content);
     }
 
-    /// Puts an item into the collection that is always open and lives in memory.
-    pub fn put_aside(&self, account: &str, content: &str) {
-        self.put_into(SESSION, account, content);
-    }
-
-    fn put_into(&self, collection: &str, account: &str, content: &str) {
+    /// Puts an item into this open collection.
+    pub fn put_into(&self, collection: &str, account: &str, content: &str) {
         let attributes: HashMap<String, String> =
             [("service", "sso-agent"), ("username", account)].map(|(name, value)| (name.into(), value.into())).into();
         let properties = PropMap::from([(
@@ -429,6 +425,5 @@ const PROMPTER: &str = "org.gnome.keyring.SystemPrompter";
 const SERVICE: &str = "/org/freedesktop/secrets";
 const INTERNAL: &str = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface";
 const LOGIN: &str = "/org/freedesktop/secrets/collection/login";
-const SESSION: &str = "/org/freedesktop/secrets/collection/session";
 const PASSWORD: &str = "a password of the test's own";
 const PATIENCE: Duration = Duration::from_secs(30);

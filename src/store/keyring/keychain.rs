@@ -46,10 +46,10 @@ impl Place {
             Err(error) => return Err(closed(&error)),
         }
         // Deleting says nothing, so look.
-        match self.look(account)?.is_empty() {
-            true => Ok(()),
-            false => Err(Closed::NotYet { remedy: "delete the item in Keychain Access".to_owned() }),
+        if self.look(account)?.is_empty() {
+            return Ok(());
         }
+        Err(Closed::NotYet { remedy: "delete the item in Keychain Access".to_owned() })
     }
 
     /// Without a window where prompting is forbidden, which the crate `keyring` cannot say.

@@ -186,14 +186,14 @@ fn a_copy_in_another_collection_counts_as_far_as_it_is_open() {
     let keyring = harness::Keyring::unlocked();
     let key = KeyBytes::random().unwrap().to_text();
     keyring.put(ID, &key);
-    keyring.put_aside(ID, &key);
+    keyring.put_into(SESSION, ID, &key);
     assert_eq!(ask(&keyring, "read quietly"), format!("found {}", *key));
     keyring.lock();
     assert_eq!(ask(&keyring, "read quietly"), format!("found {}", *key), "without opening the other one");
     assert!(ask(&keyring, "remove quietly").contains("unlock the login keyring"), "one is left");
     keyring.unlock();
     assert_eq!(ask(&keyring, "read quietly"), format!("found {}", *key));
-    keyring.put_aside(ID, &KeyBytes::random().unwrap().to_text());
+    keyring.put_into(SESSION, ID, &KeyBytes::random().unwrap().to_text());
     assert!(ask(&keyring, "read quietly").contains("different keys"));
     assert_eq!(ask(&keyring, "remove quietly"), "removed");
     assert_eq!(keyring.items().len(), 0);
@@ -358,4 +358,6 @@ fn told() -> Option<String> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(100);
+/// The collection that is always open and lives in memory.
+const SESSION: &str = "/org/freedesktop/secrets/collection/session";
 const TOLD: &str = "SSO_AGENT_TEST_KEYRING_QUESTION";
