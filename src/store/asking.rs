@@ -1,7 +1,7 @@
 //! Asking for the key on a thread of its own, because a keyring may answer never.
 //!
 //! Owns: the thread, its deadline and its pauses. Refuses to know who is asked. Invariants: never two asks at once;
-//! nobody waits for the thread, so a place that hangs delays nothing but the key.
+//! nobody waits for the thread, so a place that hangs, or makes a library panic, delays nothing but the key.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::open::OpenError;
 use super::places::Asked;
+use crate::panics;
 
 /// Called when there is news; from any thread.
 pub(super) type Waker = Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>;
@@ -32,7 +33,7 @@ impl<T: Send + 'static> Asking<T> {
     ) -> Self {
         let (asks, asked) = channel();
         let (answer, answers) = channel();
-        std::thread::spawn(move || {
+        panics::spawn_expendable(move || {
             let mut pause = if first.is_some() { FIRST_PAUSE } else { LONGEST_PAUSE };
             let mut first = first;
             loop {
@@ -90,7 +91,7 @@ impl<T: Send + 'static> Asking<T> {
 /// Does something that may never end, and waits for it only so long.
 pub(super) fn within<T: Send + 'static>(deadline: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (done, result) = channel();
-    std::thread::spawn(move || {
+    panics::spawn_expendable(move || {
         // An error means that nobody waits any more: what was done stays done.
         let _ = done.send(work());
     });

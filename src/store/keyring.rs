@@ -5,6 +5,9 @@
 //! whatever else it says or does not say is "nobody knows yet"; an item is never replaced; nobody is asked anything
 //! where prompting is forbidden. Every call may block for ever.
 //!
+//! The crate `keyring` reads, makes and removes the item. It would unlock whatever it finds, and replace an item that is
+//! there; so the modules below call it only when what it will touch is open, and to make one only after "there is none".
+//!
 //! What the crates below do not wipe: the temporary key of the encrypted conversation with the keyring, and the
 //! keyring's own memory. The key to the records crosses the bus encrypted only, and its text is wiped here.
 
@@ -67,9 +70,9 @@ impl KeySource for Keyring {
 
     fn read(&mut self, id: &KeyId) -> Result<Answer, KeyError> {
         match self.place.look(&id.to_string()) {
-            Look::Nowhere { why } => Ok(Answer::Nowhere { why }),
-            Look::NotYet { remedy } => Ok(Answer::NotYet { remedy }),
-            Look::Open { contents } => key_in(&contents).map(|key| key.map_or(Answer::Absent, Answer::Found)),
+            Ok(contents) => key_in(&contents).map(|key| key.map_or(Answer::Absent, Answer::Found)),
+            Err(Closed::NotYet { remedy }) => Ok(Answer::NotYet { remedy }),
+            Err(Closed::Nowhere { why }) => Ok(Answer::Nowhere { why }),
         }
     }
 
@@ -81,7 +84,7 @@ impl KeySource for Keyring {
                 return Err(failed(KeyringError::Closed { why }));
             }
         }
-        self.place.put(&id.to_string(), LABEL, key.to_text().as_bytes()).map_err(failed)?;
+        self.place.put(&id.to_string(), key.to_text().as_bytes()).map_err(failed)?;
         // A keyring that keeps nothing, or something else, would cost every sign-in at the next start.
         match self.read(id)? {
             Answer::Found(kept) if kept == *key => Ok(()),
@@ -90,15 +93,15 @@ impl KeySource for Keyring {
     }
 
     fn remove(&mut self, id: &KeyId) -> Result<(), KeyError> {
-        self.place.remove(&id.to_string()).map_err(failed)
+        self.place.remove(&id.to_string()).map_err(|closed| match closed {
+            Closed::NotYet { remedy: why } | Closed::Nowhere { why } => failed(KeyringError::Closed { why }),
+        })
     }
 }
 
-/// What a keyring says about the items of one name.
-enum Look {
-    /// It is open, and these are the contents of all of them.
-    Open { contents: Vec<Zeroizing<Vec<u8>>> },
-    /// It does not say.
+/// Why a keyring could not be looked through.
+enum Closed {
+    /// It does not say what it holds.
     NotYet { remedy: String },
     /// There is no keyring.
     Nowhere { why: String },
@@ -139,7 +142,7 @@ enum KeyringError {
     },
     /// What was kept cannot be read again.
     NotKept,
-    /// It said no, in its own words.
+    /// It took no key, and said why.
     Refused {
         /// What it said, cleaned.
         why: String,
@@ -178,5 +181,3 @@ impl std::error::Error for KeyringError {}
 
 /// The item's service; its account is the key's id.
 const SERVICE: &str = "sso-agent";
-/// What people read in their keyring.
-const LABEL: &str = "sso-agent: key to the stored sign-ins";

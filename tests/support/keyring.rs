@@ -230,6 +230,11 @@ impl Keyring {
 
     /// Puts an item into the open default collection, beside what is there.
     pub fn put(&self, account: &str, content: &str) {
+        self.put_into(LOGIN, account, content);
+    }
+
+    /// Puts an item into this open collection.
+    pub fn put_into(&self, collection: &str, account: &str, content: &str) {
         let attributes: HashMap<String, String> =
             [("service", "sso-agent"), ("username", account)].map(|(name, value)| (name.into(), value.into())).into();
         let properties = PropMap::from([(
@@ -238,7 +243,7 @@ impl Keyring {
         )]);
         let secret = (self.plain_session(), Vec::<u8>::new(), content.as_bytes().to_vec(), "text/plain");
         let (item, _): (dbus::Path<'static>, dbus::Path<'static>) =
-            self.call(LOGIN, "org.freedesktop.Secret.Collection", "CreateItem", (properties, secret, false));
+            self.call(collection, "org.freedesktop.Secret.Collection", "CreateItem", (properties, secret, false));
         assert_ne!(&*item, "/", "the collection is open");
     }
 

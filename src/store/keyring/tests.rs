@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::super::asking::DEADLINE;
 use super::super::key::{KeyBytes, KeyId};
 use super::super::sandbox::Sandbox;
 use super::harness::{self, Wedge};
 use super::trickster::{self, Trick};
 use super::*;
+use crate::panics;
 
 /// What a child prints before what it was told.
 const SAYS: &str = "the keyring says: ";
@@ -36,10 +38,24 @@ fn in_a_process_of_its_own_the_keyring_is_asked() {
             Answer::Nowhere { why } => format!("nowhere: {why}"),
         }),
         "remove" => keyring.remove(&id()).map(|()| "removed".to_owned()),
+        "survive" => survive(keyring),
         text => keyring.create(&id(), &KeyBytes::from_text(text.as_bytes()).unwrap()).map(|()| "kept".to_owned()),
     };
     let said = said.unwrap_or_else(|error| format!("{error}; {}", error.hint()));
     println!("{SAYS}{said}");
+}
+
+/// What becomes of a thread that asks as the agent asks.
+#[expect(clippy::disallowed_methods, reason = "at its end the test harness would wait for that thread's panic hook")]
+fn survive(mut keyring: Keyring) -> ! {
+    panics::tell_only_where("sso-agent");
+    let (lives, ended) = std::sync::mpsc::channel::<()>();
+    panics::spawn_expendable(move || {
+        let _lives = lives;
+        let _ = keyring.read(&id());
+    });
+    println!("{SAYS}{:?}", ended.recv_timeout(DEADLINE).unwrap_err());
+    std::process::exit(0)
 }
 
 #[test]
@@ -151,6 +167,36 @@ fn a_keyring_that_takes_a_key_and_keeps_none_is_found_out() {
     let key = KeyBytes::random().unwrap().to_text();
     let said = ask(&bus, &format!("{} quietly", *key));
     assert!(said.starts_with("the keyring failed: it took the key and did not keep it; "), "{said}");
+}
+
+#[test]
+fn a_keyring_that_makes_the_library_panic_ends_nothing() {
+    let bus = harness::Keyring::absent();
+    let _trickster = trickster::start(&bus.address(), Trick::Garbles);
+    let mut child = child_of("survive quietly");
+    let child = child.env("DBUS_SESSION_BUS_ADDRESS", bus.address()).stderr(std::process::Stdio::piped());
+    let output = child.spawn().unwrap().wait_with_output().unwrap();
+    let [said, log] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(said.contains(&format!("{SAYS}Timeout\n")), "{said}{log}");
+    assert!(log.contains("internal error at "), "if the library does not panic any more, this is not needed: {log}");
+}
+
+#[test]
+fn a_copy_in_another_collection_counts_as_far_as_it_is_open() {
+    let keyring = harness::Keyring::unlocked();
+    let key = KeyBytes::random().unwrap().to_text();
+    keyring.put(ID, &key);
+    keyring.put_into(SESSION, ID, &key);
+    assert_eq!(ask(&keyring, "read quietly"), format!("found {}", *key));
+    keyring.lock();
+    assert_eq!(ask(&keyring, "read quietly"), format!("found {}", *key), "without opening the other one");
+    assert!(ask(&keyring, "remove quietly").contains("unlock the login keyring"), "one is left");
+    keyring.unlock();
+    assert_eq!(ask(&keyring, "read quietly"), format!("found {}", *key));
+    keyring.put_into(SESSION, ID, &KeyBytes::random().unwrap().to_text());
+    assert!(ask(&keyring, "read quietly").contains("different keys"));
+    assert_eq!(ask(&keyring, "remove quietly"), "removed");
+    assert_eq!(keyring.items().len(), 0);
 }
 
 #[test]
@@ -312,4 +358,6 @@ fn told() -> Option<String> {
 }
 
 const PATIENCE: Duration = Duration::from_secs(100);
+/// The collection that is always open and lives in memory.
+const SESSION: &str = "/org/freedesktop/secrets/collection/session";
 const TOLD: &str = "SSO_AGENT_TEST_KEYRING_QUESTION";

@@ -18,6 +18,8 @@ pub(super) enum Trick {
     Leaves,
     /// It takes an item and holds none afterwards.
     KeepsNothing,
+    /// It gives an item out in an encryption that there is not.
+    Garbles,
     /// It is locked until its prompt is asked for, and then the user types the password.
     OpensWhenAsked,
 }
@@ -38,6 +40,12 @@ pub(super) fn start(bus: &str, trick: Trick) -> JoinHandle<()> {
             let reply = match &*member {
                 "OpenSession" => {
                     reply.append2(Variant(Box::new(vec![2_u8]) as Box<dyn RefArg>), Path::from("/session"))
+                }
+                "SearchItems" if trick == Trick::Garbles => {
+                    reply.append2(vec![Path::from("/item")], Vec::<Path<'_>>::new())
+                }
+                "GetSecret" => {
+                    reply.append1((Path::from("/session"), vec![1_u8; 15], vec![2_u8; 16], "text/plain".to_owned()))
                 }
                 "SearchItems" => reply.append2(Vec::<Path<'_>>::new(), Vec::<Path<'_>>::new()),
                 "ReadAlias" => reply.append1(Path::from("/collection")),
