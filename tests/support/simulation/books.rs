@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use sso_agent::store::TokenRecord;
+use sso_agent::time::Timestamp;
 use sso_agent::upstream::ServiceTime;
 
 use super::moment::At;
@@ -203,6 +205,13 @@ pub struct Skew {
 }
 
 impl Skew {
+    /// What was known when tokens were saved, unless they would be from the future by that.
+    pub fn of_record(record: &TokenRecord, wall: Timestamp) -> Self {
+        let from_the_future =
+            wall.shifted(record.clock_ahead).as_millis() + 60_000 < record.tokens.issued_at.as_millis();
+        Self { believed: if from_the_future { 0 } else { record.clock_ahead }, candidate: None }
+    }
+
     /// One more response.
     pub fn observe(&mut self, time: ServiceTime) {
         let ahead = time.service.as_millis() - time.ours.as_millis();

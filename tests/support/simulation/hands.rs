@@ -7,9 +7,10 @@ use sso_agent::api::{Request, Response};
 use sso_agent::engine::{Agent, Effect, Event, Flight, PortalKey, Purpose, State, WaiterId};
 use sso_agent::identity_center::{ClientRegistration, ErrorName};
 use sso_agent::secret::Secret;
-use sso_agent::store::Protection;
+use sso_agent::store::{Protection, Record};
 use sso_agent::upstream::{Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear};
 
+use super::books::Skew;
 use super::disk::Job;
 use super::files::{oidc, portal, role_number, session_number};
 use super::moment::{At, DAY, HOUR, NEVER, SECOND, service_time, span};
@@ -32,7 +33,13 @@ impl World {
             time_zone: jiff::tz::TimeZone::UTC,
             seed: self.chance.any(),
         };
-        let records = self.disk.records.values().cloned().collect();
+        let records: Vec<Record> = self.disk.records.values().cloned().collect();
+        let wall = self.clocks.read(self.now).wall;
+        for record in &records {
+            if let Record::Tokens(tokens) = record {
+                self.books[session_number(&tokens.session)].skew = Skew::of_record(tokens, wall);
+            }
+        }
         let state = State::new(agent, self.files.read(), records, Vec::new(), self.clocks.read(self.now));
         self.agent = Some(Running {
             state,
