@@ -198,7 +198,10 @@ impl World {
                 let set = self.books[session].portal_since < up.made;
                 if let (Ok(Answer::RoleCredentials(credentials)), true) = (result, set) {
                     let number = set_number(&credentials.access_key_id);
+                    // An answer's own date, wrong or not, may shorten what it brings.
+                    let by_date = time.map(|time| self.now + span(credentials.expires_at.since(time.service)));
                     let ends = self.service.sets[number].ends;
+                    let ends = by_date.filter(|ends| *ends > self.now).map_or(ends, |by_date| by_date.min(ends));
                     let doubted = !self.books[session].skew.is_true(self.clocks.ahead);
                     let kept = Kept { realm: up.realm, ends, doubted };
                     let known = self.books[session].kept.entry(role).or_insert(kept);
