@@ -54,7 +54,8 @@ impl Session {
     /// The token record is gone from disk, or cannot be deleted.
     pub(super) fn tokens_deleted(&mut self, era: u64, outcome: Result<(), Problem>, now: Now) {
         if let Err(problem) = &outcome {
-            self.undeleted = true;
+            // Before the first era ends nothing was told to go: what is stored and sealed must not, for a word too many.
+            self.undeleted |= era > 0;
             self.save_later(now);
             self.note(problem, now);
         }

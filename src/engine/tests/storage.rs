@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::SessionState;
+use crate::engine::Write;
 use crate::store::{Awaited, Inventory, Loaded, Manage, ManageError, Protection};
 
 fn awaited() -> Protection {
@@ -108,6 +109,18 @@ fn a_sign_out_under_way_is_not_undone_by_the_key() {
     bench.release_writes();
     assert_eq!(bench.session().state, SessionState::SignedOut);
     assert_eq!(bench.tokens_on_disk(), None);
+}
+
+#[test]
+fn a_failed_deletion_that_nobody_ordered_does_not_delete_what_is_sealed() {
+    let mut bench = sealed();
+    let ticket = Ticket { session: corp(), era: 0, write: Write::SignedOut };
+    let foreign = StoreError::Foreign { path: "/state/tokens".into() };
+    bench.handle(Event::Stored(ticket, Err(foreign)));
+    unsealed(&mut bench, vec![Record::Tokens(tokens()), Record::Client(client())]);
+    bench.advance(seconds(60));
+    assert_eq!(bench.session().state, SessionState::SignedIn);
+    assert!(bench.tokens_on_disk().is_some());
 }
 
 #[test]

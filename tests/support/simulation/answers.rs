@@ -95,6 +95,11 @@ impl World {
             return;
         }
         let books = &self.books[session];
+        let signing_in = problem.hint.as_ref().is_some_and(|hint| hint.contains("waiting for approval"));
+        if books.sealed && problem.code == Code::SignInRequired && !signing_in {
+            self.violation(format!("s{session}: a sign-in is asked for although one is sealed: {problem}"));
+            return;
+        }
         let sure = books.skew.is_true(self.clocks.ahead);
         let margin = self.slack(session) + SECOND;
         let lives = |ends: At, doubted: bool| sure && !doubted && ends > self.now + margin;

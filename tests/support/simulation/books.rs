@@ -137,6 +137,8 @@ pub struct Books {
     pub skew: Skew,
     /// The access token of the answer that the agent is hearing of: if nobody wants it, it may be revoked.
     pub given_up: Option<(usize, usize)>,
+    /// A sign-in of an earlier run is on disk, and the key to it is away.
+    pub sealed: bool,
     /// Of refreshes in this hour.
     pub refreshes: u64,
     /// Of calls to the portal in this hour.
@@ -168,6 +170,23 @@ impl Books {
     pub fn forget_the_old(&mut self) {
         let family = self.tried.last().map_or(0, |last| last.0).saturating_sub(1);
         self.tried.retain(|tried| tried.0 >= family);
+    }
+
+    /// A sign-in took the place of what was held. Where that is not on disk, a restart finds the tokens before it.
+    pub fn replaced(&mut self, saved: bool) {
+        if saved {
+            self.presented.clear();
+            self.excuses.clear();
+        }
+        for (renewal, presented) in &mut self.presented {
+            for one in presented {
+                one.run = 0;
+                if one.outcome == Outcome::Flying {
+                    one.outcome = Outcome::Crashed;
+                    self.excuses.insert(*renewal, "the user had signed in anew, which the disk forgot");
+                }
+            }
+        }
     }
 
     /// The agent must not hold this any more.

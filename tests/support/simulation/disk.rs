@@ -19,6 +19,8 @@ pub struct Disk {
     queue: VecDeque<Job>,
     /// Until when nothing can be written.
     pub full_until: At,
+    /// Without the key nothing can be saved; what is there can be deleted.
+    pub key_is_away: bool,
 }
 
 /// Something to be written.
@@ -28,6 +30,8 @@ pub enum Job {
     Save(Ticket, Box<Record>),
     /// One to be deleted.
     Delete(Ticket, SessionName, RecordKind),
+    /// The key comes, and with it what can be read.
+    Unlock,
 }
 
 impl Disk {
@@ -54,6 +58,14 @@ impl Disk {
     /// The first write ends. What it was, and whether it is on disk.
     pub fn finish(&mut self, at: At, chance: &mut Chance) -> Option<(Job, Result<(), StoreError>)> {
         let job = self.queue.pop_front()?;
+        match &job {
+            Job::Save(..) if self.key_is_away => return Some((job, Err(super::keyring::locked()))),
+            Job::Unlock => {
+                self.key_is_away = false;
+                return Some((job, Ok(())));
+            }
+            _ => {}
+        }
         let fails = at < self.full_until || chance.permille(2);
         if fails {
             // Where only the last step failed, the record is there nevertheless.
@@ -70,6 +82,7 @@ impl Disk {
     pub fn crash(&mut self, chance: &mut Chance) {
         if let Some(job) = self.queue.pop_front()
             && chance.permille(500)
+            && !(self.key_is_away && matches!(job, Job::Save(..)))
         {
             self.apply(&job);
         }
@@ -84,6 +97,7 @@ impl Disk {
             Job::Delete(_, session, kind) => {
                 self.records.remove(&(session.clone(), *kind));
             }
+            Job::Unlock => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use sso_agent::api::{Request, Response};
 use sso_agent::engine::{Agent, Effect, Event, Flight, PortalKey, Purpose, State, WaiterId};
 use sso_agent::identity_center::{ClientRegistration, ErrorName};
 use sso_agent::secret::Secret;
-use sso_agent::store::{Protection, Record};
+use sso_agent::store::Record;
 use sso_agent::upstream::{Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear};
 
 use super::books::Skew;
@@ -24,16 +24,16 @@ impl World {
             return;
         }
         self.runs += 1;
+        let (protection, records) = self.protected_at_start();
         let agent = Agent {
             version: "0.0.0",
             pid: 1,
             socket: "/run/agent.sock".to_owned(),
             client_name: "sso-agent user@host".to_owned(),
-            protection: Protection { key: "file", awaited: None },
+            protection,
             time_zone: jiff::tz::TimeZone::UTC,
             seed: self.chance.any(),
         };
-        let records: Vec<Record> = self.disk.records.values().cloned().collect();
         let wall = self.clocks.read(self.now).wall;
         for record in &records {
             if let Record::Tokens(tokens) = record {
@@ -155,7 +155,8 @@ impl World {
         }
     }
 
-    fn write(&mut self, job: Job) {
+    /// Gives the disk something to do.
+    pub fn write(&mut self, job: Job) {
         if self.chance.permille(1) {
             let pause = self.chance.below(20_000);
             self.plan(pause, Happening::Crash(self.runs));
@@ -179,6 +180,7 @@ impl World {
         }
         let ticket = match &job {
             Job::Save(ticket, _) | Job::Delete(ticket, _, _) => ticket.clone(),
+            Job::Unlock => return self.unlocked(),
         };
         self.note(format!("stored {:?} of {}: {}", ticket.write, ticket.session, outcome.is_ok()));
         self.judge_written(&job, outcome.is_ok());

@@ -24,50 +24,58 @@ use super::world::{Cause, Up, World};
 impl World {
     /// The agent has found on disk what it will go on with.
     pub fn judge_loaded(&mut self) {
-        let now = self.now;
         for session in 0..self.books.len() {
-            let record = self.tokens_on_disk(session);
-            let found = record.as_ref().and_then(renewal_of);
+            let found = self.tokens_on_disk(session).as_ref().and_then(renewal_of);
             let safe = self.books[session].safe;
             if safe.is_some() && found < safe {
                 self.violation(format!("s{session}: {safe:?} was saved, and after a restart there is {found:?}"));
             }
-            let true_clock = self.books[session].skew.is_true(self.clocks.ahead);
-            let Some(record) = record else { continue };
-            let mut access = self.access_of(&record, None, true_clock);
-            let off = record.tokens.expires_at.as_millis().abs_diff(service_time(access.ends).as_millis());
-            if off > 65_000 {
-                // It came while the clock was wrong, and that clock wrote down when it ends.
-                access.doubted = true;
-                *self.report.noted.entry("tokens found that were saved by a wrong clock").or_default() += 1;
+            if !self.books[session].sealed {
+                self.judge_found(session);
             }
-            let late = span(schedule::late_margin(self.margin(session, access.lifetime)));
-            let books = &mut self.books[session];
-            books.latest = late;
-            books.access = Some(access);
-            books.tried.insert((access.family, access.serial));
-            books.held = found.filter(|_| record.refused.is_none());
-            if let Some(held) = books.held {
-                let all = books.presented.entry(held).or_default();
-                if all.iter().any(|one| matches!(one.outcome, Outcome::Answered | Outcome::Over)) {
-                    let unsaved = if self.was_full {
-                        "the agent was killed with the answer to a refresh in memory, for the disk was full"
-                    } else {
-                        "the agent was killed before the answer to a refresh was saved"
-                    };
-                    books.excuses.entry(held).or_insert(unsaved);
+        }
+    }
+
+    /// These tokens could be read.
+    pub fn judge_found(&mut self, session: usize) {
+        let now = self.now;
+        let record = self.tokens_on_disk(session);
+        let found = record.as_ref().and_then(renewal_of);
+        let true_clock = self.books[session].skew.is_true(self.clocks.ahead);
+        let Some(record) = record else { return };
+        let mut access = self.access_of(&record, None, true_clock);
+        let off = record.tokens.expires_at.as_millis().abs_diff(service_time(access.ends).as_millis());
+        if off > 65_000 {
+            // It came while the clock was wrong, and that clock wrote down when it ends.
+            access.doubted = true;
+            *self.report.noted.entry("tokens found that were saved by a wrong clock").or_default() += 1;
+        }
+        let late = span(schedule::late_margin(self.margin(session, access.lifetime)));
+        let books = &mut self.books[session];
+        books.latest = late;
+        books.access = Some(access);
+        books.tried.insert((access.family, access.serial));
+        books.held = found.filter(|_| record.refused.is_none());
+        if let Some(held) = books.held {
+            let all = books.presented.entry(held).or_default();
+            if all.iter().any(|one| matches!(one.outcome, Outcome::Answered | Outcome::Over)) {
+                let unsaved = if self.was_full {
+                    "the agent was killed with the answer to a refresh in memory, for the disk was full"
+                } else {
+                    "the agent was killed before the answer to a refresh was saved"
+                };
+                books.excuses.entry(held).or_insert(unsaved);
+            }
+            match record.refresh_sent_at {
+                // Whatever became of it, or whether it was sent at all: the mark is all that the agent knows.
+                Some(sent) => {
+                    let left = record.tokens.expires_at.since(sent);
+                    let left = if access.doubted { NEVER } else { span(left) };
+                    let outcome = Outcome::Crashed;
+                    all.push(Presented { at: now, ended: now, run: 0, outcome, left, late, forced: false });
                 }
-                match record.refresh_sent_at {
-                    // Whatever became of it, or whether it was sent at all: the mark is all that the agent knows.
-                    Some(sent) => {
-                        let left = record.tokens.expires_at.since(sent);
-                        let left = if access.doubted { NEVER } else { span(left) };
-                        let outcome = Outcome::Crashed;
-                        all.push(Presented { at: now, ended: now, run: 0, outcome, left, late, forced: false });
-                    }
-                    // The mark could not be saved, for it was late and the disk was full: nothing tells the agent.
-                    None => all.retain(|one| !matches!(one.outcome, Outcome::Crashed | Outcome::Lost)),
-                }
+                // The mark could not be saved, for it was late and the disk was full: nothing tells the agent.
+                None => all.retain(|one| !matches!(one.outcome, Outcome::Crashed | Outcome::Lost)),
             }
         }
     }
@@ -295,6 +303,7 @@ impl World {
         match (ticket.write, renewal) {
             (Write::Refreshed | Write::SignedIn, Some(renewal)) => {
                 let signed_in = ticket.write == Write::SignedIn;
+                self.books[session].sealed &= !signed_in;
                 let true_clock = self.books[session].skew.is_true(self.clocks.ahead);
                 let access = self.access_of(record, Some(self.answered_to), true_clock);
                 let books = &mut self.books[session];
@@ -342,6 +351,7 @@ impl World {
             self.violation(format!("s{session}: deletes tokens that nobody told it to"));
             return;
         }
+        books.sealed &= !told;
         if told {
             books.let_go("the user signed out");
             books.access = None;
@@ -408,8 +418,7 @@ impl World {
             let why = books.ended.take().unwrap_or("there was none");
             books.held = Some(coming.renewal);
             books.safe = done.then_some(coming.renewal);
-            books.presented.clear();
-            books.excuses.clear();
+            books.replaced(done);
             books.portal_since = now;
             books.rejected_at = None;
             books.kept.retain(|_, kept| kept.realm == realm);

@@ -15,6 +15,7 @@ mod facts;
 mod files;
 mod hands;
 mod judge;
+mod keyring;
 mod moment;
 mod report;
 mod run;

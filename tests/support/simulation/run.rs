@@ -83,12 +83,14 @@ impl World {
             Happening::Start => self.start(),
             Happening::PutBack => self.put_back(),
             Happening::SetRight => self.set_right(),
+            Happening::KeyComes(run) => self.key_comes(run),
         }
     }
 
     fn hour(&mut self) {
         self.plan(HOUR, Happening::Hour);
         self.judge_hour();
+        self.judge_saved();
         let hour = self.now % DAY / HOUR;
         let evening = hour == 19;
         if evening && self.chance.permille(600) {

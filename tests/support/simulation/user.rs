@@ -123,6 +123,13 @@ impl World {
                     self.books[session].wants_sign_in = true;
                 }
             }
+            // Some unlock the keyring, some sign in anew.
+            Err(problem) if problem.code == Code::Storage && self.chance.permille(100) => {
+                if let Some(name) = &problem.session {
+                    let session = name[1..].parse::<usize>().expect("a session from here");
+                    self.books[session].wants_sign_in |= self.books[session].sealed;
+                }
+            }
             _ => {}
         }
     }

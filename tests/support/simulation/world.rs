@@ -109,6 +109,8 @@ pub enum Happening {
     PutBack,
     /// The clock is set right.
     SetRight,
+    /// The key that this run of the agent awaits.
+    KeyComes(u64),
 }
 
 impl Happening {
