@@ -513,6 +513,20 @@ fn a_passphrase_opens_what_was_sealed_with_it_and_another_one_does_not() {
 }
 
 #[test]
+fn of_two_people_who_choose_a_passphrase_at_once_the_second_is_told_whose_counts() {
+    let (house, _) = House::new(KeyKind::File);
+    let mut vault = house.open(KeyKind::Auto);
+    vault.load();
+    vault.manage(Manage::Migrate { to: KeyPlace::Passphrase, passphrase: typed("correct horse") }).unwrap();
+    let error = vault.manage(Manage::Unlock { passphrase: typed("battery staple") }).unwrap_err();
+    assert!(error.to_string().contains("not the passphrase"), "{error}");
+    assert_eq!(vault.protection().awaited, None, "what is open stays so");
+    for typed in [typed("correct horse"), None] {
+        assert!(vault.manage(Manage::Unlock { passphrase: typed }).unwrap().is_none());
+    }
+}
+
+#[test]
 fn without_its_key_a_record_can_be_deleted_and_nothing_else() {
     let (house, records) = House::new(KeyKind::Keyring);
     house.world.keyring.lock().unwrap().locked = true;

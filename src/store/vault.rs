@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use super::asking::{Asking, DEADLINE, DEADLINE_OF_DERIVATION, Waker};
 use super::directory::PrivateDirectory;
 use super::disk::{DAMAGED, DiskStore, LARGEST_RECORD, is_record};
-use super::key::{KeyId, KeyPlace};
+use super::key::{Answer, KeyId, KeyPlace};
 use super::key_record::{KEY_RECORD, KeyRecord, Obtained, directories_of_records, obtain, sealed_anywhere, sealed_in};
 use super::migrate;
 use super::open::OpenError;
@@ -21,6 +21,7 @@ use super::{
     Awaited, Inventory, Loaded, Manage, ManageError, Protection, Record, RecordKind, Report, Store, StoreError,
 };
 use crate::ids::SessionName;
+use crate::secret::Secret;
 use crate::settings::KeyKind;
 
 /// Sealed records, and the key to them as soon as it is there. Made by [`super::open`], by the holder of the lock.
@@ -103,6 +104,16 @@ impl Vault {
         }
         let asking = ask(&self.state, &self.places, self.wanted, None, &self.waker);
         self.door = Door::Closed { asking, why: error };
+    }
+
+    /// Whether this is the passphrase that counts; also where nobody can say now.
+    fn is_it(&self, passphrase: Option<Secret>) -> bool {
+        let Ok(Some(record)) = KeyRecord::read(&self.state) else { return true };
+        let asked = Asked { by_a_person: true, passphrase };
+        match self.places.source(KeyPlace::Passphrase, &asked).read(&record.key_id) {
+            Ok(Answer::Found(key)) => record.fits(&key),
+            _ => true,
+        }
     }
 
     fn key_not_available(&self) -> StoreError {
@@ -256,7 +267,14 @@ impl Store for Vault {
 
     fn manage(&mut self, order: Manage) -> Result<Option<Loaded>, ManageError> {
         match (order, &mut self.door) {
-            (Manage::Unlock { .. }, Door::Open(_)) => Ok(None),
+            (Manage::Unlock { passphrase }, Door::Open(disk)) => {
+                // Two people may have chosen one at the same time: the slower must not believe in theirs.
+                if passphrase.is_some() && disk.place() == KeyPlace::Passphrase && !self.is_it(passphrase) {
+                    let error = OpenError::WrongKey { kind: KeyPlace::Passphrase, state: self.state.path().to_owned() };
+                    return Err(ManageError::StillClosed(error.to_string(), error.hint()));
+                }
+                Ok(None)
+            }
             (Manage::Unlock { passphrase }, Door::Closed { asking, .. }) => {
                 let deadline = if passphrase.is_some() { DEADLINE_OF_DERIVATION } else { DEADLINE };
                 asking.again(Asked { by_a_person: true, passphrase });
