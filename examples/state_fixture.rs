@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     {
         let lock = StateLock::acquire(&state, &state.join("agent.sock"))?;
         let mut store = open(&lock, KeyKind::File, &Env::default())?;
-        store.load()?;
+        store.load();
         for session in SESSIONS {
             store.save(&Record::Client(client(session)?))?;
             store.save(&Record::Tokens(tokens(session)?))?;

@@ -27,7 +27,7 @@ use crate::server::{self, Limits};
 use crate::service::Manager;
 use crate::signals::{self, Signal, Signals};
 use crate::source::{Locations, Source, SourceError};
-use crate::store::{self, LockError, OpenError, StateLock, StoreError};
+use crate::store::{self, LockError, OpenError, StateLock};
 use crate::upstream::Https;
 
 /// What `run` was told on the command line.
@@ -63,7 +63,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
     let configuration = read(&locations, env).map_err(AgentError::Source)?;
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
-    let mut loaded = store.load().map_err(AgentError::Store)?;
+    let mut loaded = store.load();
     loaded.reports.extend(lock.report());
     for report in &loaded.reports {
         tracing::warn!(file = %report.file.display(), "{}", report.message);
@@ -214,8 +214,6 @@ pub enum AgentError {
     Source(SourceError),
     /// The stored records cannot be opened.
     Open(OpenError),
-    /// The stored records cannot be read.
-    Store(StoreError),
     /// No socket.
     Listen(ListenError),
     /// The system gives no randomness.
@@ -239,7 +237,7 @@ impl AgentError {
             Self::Path(error) => error.exit(),
             Self::Lock(_) | Self::Listen(_) | Self::Displaced => Exit::NoAgent,
             Self::Source(_) => Exit::Configuration,
-            Self::Open(_) | Self::Store(_) | Self::GaveUp | Self::Unsaved => Exit::Storage,
+            Self::Open(_) | Self::GaveUp | Self::Unsaved => Exit::Storage,
             Self::Randomness | Self::Runtime(_) => Exit::Internal,
         }
     }
@@ -264,7 +262,6 @@ impl fmt::Display for AgentError {
             Self::Lock(error) => error.fmt(formatter),
             Self::Source(error) => error.fmt(formatter),
             Self::Open(error) => error.fmt(formatter),
-            Self::Store(error) => error.fmt(formatter),
             Self::Listen(error) => error.fmt(formatter),
             Self::Randomness => formatter.write_str("the system's random generator failed"),
             Self::Runtime(_) => formatter.write_str("the system refused something the agent needs to run"),
@@ -287,7 +284,6 @@ impl std::error::Error for AgentError {
             Self::Lock(error) => error.source(),
             Self::Source(error) => error.source(),
             Self::Open(error) => error.source(),
-            Self::Store(error) => error.source(),
             Self::Listen(error) => error.source(),
             Self::Randomness | Self::Displaced | Self::GaveUp | Self::Unsaved => None,
         }

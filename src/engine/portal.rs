@@ -190,8 +190,8 @@ impl Session {
     /// Why nothing that the session got before may be handed out: it is configured elsewhere now.
     fn elsewhere(&self) -> Option<Box<Problem>> {
         match (self.held_here(), &self.definition, &self.portal.origin) {
-            (Err(problem), _, _) if problem.code != Code::SignInRequired => Some(problem),
-            // Signed out, but what was handed out before lives on.
+            (Err(problem), _, _) if !matches!(problem.code, Code::SignInRequired | Code::Storage) => Some(problem),
+            // Signed out, or it cannot be read whether signed in, but what was handed out before lives on.
             (Err(problem), Some(Ok(definition)), Some(origin)) if !leads_to(definition, origin) => Some(problem),
             _ => None,
         }

@@ -48,7 +48,7 @@ pub(super) struct Session {
     pub(super) last_error: Option<LastError>,
     /// When a write failed: the next attempt.
     pub(super) save_again: Option<Mono>,
-    /// The token record could not be deleted.
+    /// Tokens that were let go may still be on disk: their record is being deleted, or could not be.
     pub(super) undeleted: bool,
     /// A sign-in is stored and cannot be read, for this reason.
     pub(super) sealed: Option<Box<Problem>>,
@@ -344,7 +344,7 @@ impl Session {
         if let Some(client) = self.client.clone().filter(|_| !self.client_saved) {
             self.save(Write::Client, Record::Client(client), turn);
         }
-        if std::mem::take(&mut self.undeleted) && self.holding.is_none() && !self.sign_in_is_saving() {
+        if self.undeleted && self.holding.is_none() && !self.sign_in_is_saving() {
             self.delete_tokens(turn);
         }
         // Newer tokens may be on their way to disk: these must not come after them.
@@ -370,15 +370,18 @@ impl Session {
             }
         }
         match outcome {
-            Ok(()) => {
-                if self.last_error.as_ref().is_some_and(|error| error.code == Code::Storage) {
-                    self.last_error = None;
-                }
-            }
+            Ok(()) => self.disk_took_it(),
             Err(problem) => {
                 self.note(&problem, now);
                 self.save_later(now);
             }
+        }
+    }
+
+    /// What was said about the disk is true no more.
+    pub(super) fn disk_took_it(&mut self) {
+        if self.last_error.as_ref().is_some_and(|error| error.code == Code::Storage) {
+            self.last_error = None;
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: whatever the portal says, nothing is left here when the answer is given; client registrations stay.
 
+use super::attempt::{Attempt, Step};
 use super::event::{Effect, Purpose, Ticket, Turn, Waiter, WaiterId, Write};
 use super::session::{Session, SignOut, TokenWaiter, Wants};
 use super::words;
@@ -13,6 +14,10 @@ use crate::upstream::Call;
 impl Session {
     /// `DELETE /v1/sessions/{s}`.
     pub(super) fn logout(&mut self, waiter: Waiter, turn: &mut Turn<'_>) {
+        if let Some(Attempt { step: Step::Saving(holding), .. }) = self.sign_in.attempt.as_deref() {
+            // Approved and on its way to disk: the portal is told of that one.
+            self.holding = Some((**holding).clone());
+        }
         self.sign_in_ends_with_the_session(turn);
         let era = self.era + 1;
         let asked =
@@ -39,7 +44,8 @@ impl Session {
         self.delete_tokens(turn);
     }
 
-    pub(super) fn delete_tokens(&self, turn: &mut Turn<'_>) {
+    pub(super) fn delete_tokens(&mut self, turn: &mut Turn<'_>) {
+        self.undeleted = true;
         let ticket = Ticket { session: self.name.clone(), era: self.era, write: Write::SignedOut };
         turn.effects.push(Effect::Delete(ticket, self.name.clone(), RecordKind::Tokens));
     }
@@ -53,11 +59,15 @@ impl Session {
 
     /// The token record is gone from disk, or cannot be deleted.
     pub(super) fn tokens_deleted(&mut self, era: u64, outcome: Result<(), Problem>, now: Now) {
-        if let Err(problem) = &outcome {
-            // Before the first era ends nothing was told to go: what is stored and sealed must not, for a word too many.
-            self.undeleted |= era > 0;
-            self.save_later(now);
-            self.note(problem, now);
+        match &outcome {
+            Ok(()) => {
+                self.undeleted = false;
+                self.disk_took_it();
+            }
+            Err(problem) => {
+                self.save_later(now);
+                self.note(problem, now);
+            }
         }
         for sign_out in self.sign_out.iter_mut().filter(|sign_out| sign_out.era == era) {
             sign_out.deleted = Some(outcome.clone());

@@ -139,7 +139,12 @@ impl Session {
             self.client = Some(stored);
             return;
         };
-        for registration in stored.registrations {
+        if client.registrations.is_empty() {
+            client.origin = stored.origin.clone();
+        }
+        // A client is known only where it was registered.
+        let of_this_place = client.origin == stored.origin;
+        for registration in stored.registrations.into_iter().filter(|_| of_this_place) {
             if client.registrations.iter().all(|newer| newer.flow != registration.flow) {
                 client.registrations.push(registration);
             }
@@ -152,7 +157,7 @@ impl Session {
 
     /// Whether tokens that were sealed are still the ones to have: nobody has signed in or out meanwhile.
     pub(super) fn wants_stored_tokens(&self) -> bool {
-        self.holding.is_none() && !self.sign_in_is_saving() && self.sign_out.is_empty() && !self.undeleted
+        self.holding.is_none() && !self.sign_in_is_saving() && !self.undeleted
     }
 
     /// What could not be saved is tried again at once.

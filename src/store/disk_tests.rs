@@ -43,7 +43,7 @@ fn vault(lock: &StateLock) -> Vault {
 }
 
 fn load(lock: &StateLock) -> Loaded {
-    open(lock, KeyKind::Auto).unwrap().load().unwrap()
+    open(lock, KeyKind::Auto).unwrap().load()
 }
 
 fn path_of(sandbox: &Sandbox, record: &Record) -> PathBuf {
@@ -174,7 +174,7 @@ fn a_write_that_lacks_only_its_name_is_finished_by_the_next_start() {
     assert_eq!(files(&sandbox.path().join(RECORDS)), [path_of(&sandbox, &new)]);
     // Its number counts as written.
     let mut store = open(&lock, KeyKind::Auto).unwrap();
-    store.load().unwrap();
+    store.load();
     store.save(&old).unwrap();
 }
 
@@ -430,7 +430,7 @@ fn keeping_nothing_writes_nothing() {
     assert_eq!(store.protection().key, "none");
     store.save(&sample::tokens("corp")).unwrap();
     store.delete(sample::tokens("corp").session(), RecordKind::Tokens).unwrap();
-    assert_eq!(store.load().unwrap().records, []);
+    assert_eq!(store.load().records, []);
     assert_eq!(files(sandbox.path()), before);
     assert!(!sandbox.path().join(RECORDS).exists());
 }

@@ -214,16 +214,23 @@ fn first(
 
 /// How many files need a key, also those set aside: a person may still want to look into them.
 pub(super) fn sealed_anywhere(state: &PrivateDirectory) -> Result<usize, OpenError> {
+    let directories = directories_of_records(state).map_err(OpenError::Store)?;
+    directories.iter().map(|name| sealed_in(state, name)).sum()
+}
+
+/// As [`sealed_anywhere`], in one directory of the state directory.
+pub(super) fn sealed_in(state: &PrivateDirectory, name: &str) -> Result<usize, OpenError> {
     let needs_a_key = |name: &&String| name.ends_with(SEALED) || name.contains(&format!("{SEALED}{DAMAGED}"));
-    let mut sealed = 0;
-    for name in state.names().map_err(OpenError::Store)? {
-        if name.strip_prefix(RECORDS).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
-            let records = state.existing_child(&name).map_err(OpenError::Directory)?;
-            let names = records.map(|records| records.names()).transpose().map_err(OpenError::Store)?;
-            sealed += names.unwrap_or_default().iter().filter(needs_a_key).count();
-        }
-    }
-    Ok(sealed)
+    let records = state.existing_child(name).map_err(OpenError::Directory)?;
+    let names = records.map(|records| records.names()).transpose().map_err(OpenError::Store)?;
+    Ok(names.unwrap_or_default().iter().filter(needs_a_key).count())
+}
+
+/// The names in the state directory that directories of records have.
+pub(super) fn directories_of_records(state: &PrivateDirectory) -> Result<Vec<String>, StoreError> {
+    let mut names = state.names()?;
+    names.retain(|name| name.strip_prefix(RECORDS).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')));
+    Ok(names)
 }
 
 /// What helps when records exist and their key does not.

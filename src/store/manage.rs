@@ -79,8 +79,6 @@ pub enum ManageError {
     HalfDone,
     /// What was written did not read back the same.
     NotVerified,
-    /// The key is there, and the records still cannot be read.
-    Unreadable(String),
     /// The new records' directory.
     Directory(DirectoryError),
     /// The new place.
@@ -127,7 +125,6 @@ impl fmt::Display for ManageError {
             Self::NotVerified => {
                 formatter.write_str("what was written did not read back the same; the old key is still in use")
             }
-            Self::Unreadable(why) => write!(formatter, "the key is available, but the records cannot be read: {why}"),
             Self::Directory(error) => error.fmt(formatter),
             Self::Key(error) => error.fmt(formatter),
             Self::Store(error) => error.fmt(formatter),

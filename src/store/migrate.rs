@@ -234,9 +234,13 @@ pub(super) fn finish(
     record: KeyRecord,
 ) -> KeyRecord {
     let mut finished = record.clone();
-    finished.leftovers.retain(|leftover| match clear(state, places, records, leftover) {
+    let mut silent = None;
+    finished.leftovers.retain(|leftover| match clear(state, places, records, leftover, silent) {
         Ok(()) => false,
         Err(error) => {
+            if let ManageError::PlaceNotAvailable(place, _) = &error {
+                silent = Some(*place);
+            }
             let kind = crate::untrusted::shown(&leftover.kind);
             tracing::warn!(%kind, "what a migration left behind stays for now: {error}");
             true
@@ -259,6 +263,7 @@ fn clear(
     places: &Arc<dyn Places>,
     records: &PrivateDirectory,
     leftover: &Leftover,
+    silent: Option<KeyPlace>,
 ) -> Result<(), ManageError> {
     if let Some(old) = state.existing_child(&leftover.records).map_err(ManageError::Directory)? {
         old.remove_leftovers()?;
@@ -280,9 +285,13 @@ fn clear(
         state.remove_directory(&leftover.records)?;
     }
     let kind = leftover.kind.parse().map_err(|_| ManageError::Unfinished(leftover.kind.clone()))?;
+    let no_answer = || ManageError::PlaceNotAvailable(kind, "it does not answer".to_owned());
+    if silent == Some(kind) {
+        // Nobody waits for it twice.
+        return Err(no_answer());
+    }
     let mut source = places.source(kind, &Asked::default());
     let id = leftover.key_id.clone();
-    let no_answer = || ManageError::PlaceNotAvailable(kind, "it does not answer".to_owned());
     within(DEADLINE, move || source.remove(&id)).ok_or_else(no_answer)??;
     Ok(())
 }

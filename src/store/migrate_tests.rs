@@ -28,6 +28,9 @@ struct Ring {
     broken: bool,
     /// Keeps what it should let go.
     stuck: bool,
+    /// Never answers whoever wants something removed.
+    hangs: bool,
+    removals: usize,
     reads: usize,
     /// At which reading this file is damaged beyond reading and writing.
     sabotage: Option<(usize, std::path::PathBuf)>,
@@ -65,6 +68,13 @@ impl KeySource for Keyring {
 
     fn remove(&mut self, id: &KeyId) -> Result<(), KeyError> {
         let mut ring = self.0.lock().unwrap();
+        ring.removals += 1;
+        if ring.hangs {
+            drop(ring);
+            loop {
+                std::thread::park();
+            }
+        }
         if ring.locked || ring.stuck {
             return Err(KeyError::Place {
                 kind: KeyPlace::Keyring,
@@ -117,7 +127,7 @@ impl House {
     /// Everything that can be read after a start, in an order that does not matter.
     fn after_a_start(&self) -> Vec<Record> {
         let mut vault = self.open(KeyKind::Auto);
-        let loaded = vault.load().unwrap();
+        let loaded = vault.load();
         assert_eq!(loaded.reports, []);
         loaded.records
     }
@@ -170,7 +180,7 @@ fn same(mut found: Vec<Record>, expected: &[Record]) {
 fn a_migration_moves_everything_and_removes_the_old_key() {
     let (house, records) = House::new(KeyKind::File);
     let mut vault = house.open(KeyKind::Auto);
-    vault.load().unwrap();
+    vault.load();
     vault.manage(to(KeyPlace::Keyring)).unwrap();
     assert_eq!(vault.protection().key, "keyring");
     assert!(!house.sandbox.path().join(KEY_FILE).exists());
@@ -180,7 +190,7 @@ fn a_migration_moves_everything_and_removes_the_old_key() {
     drop(vault);
     same(house.after_a_start(), &records);
     let mut vault = house.open(KeyKind::Auto);
-    vault.load().unwrap();
+    vault.load();
     vault.save(&records[1]).unwrap();
     vault.manage(to(KeyPlace::File)).unwrap();
     assert_eq!((house.keys(), house.names().len(), vault.protection().key), (1, 1, "file"));
@@ -241,7 +251,7 @@ fn a_place_that_is_locked_gets_nothing_and_nothing_is_announced() {
 fn what_a_migration_left_in_a_place_that_is_locked_is_named_until_it_can_be_removed() {
     let (house, records) = House::new(KeyKind::File);
     let mut vault = house.open(KeyKind::Auto);
-    vault.load().unwrap();
+    vault.load();
     vault.manage(to(KeyPlace::Keyring)).unwrap();
     house.world.keyring.lock().unwrap().stuck = true;
     // Twice over the place that keeps what it should let go.
@@ -260,10 +270,49 @@ fn what_a_migration_left_in_a_place_that_is_locked_is_named_until_it_can_be_remo
 }
 
 #[test]
+fn a_place_that_hangs_is_asked_once_to_let_go_of_what_it_has() {
+    let (house, records) = House::new(KeyKind::Keyring);
+    let mut vault = house.open(KeyKind::Auto);
+    vault.load();
+    house.world.keyring.lock().unwrap().stuck = true;
+    vault.manage(to(KeyPlace::File)).unwrap();
+    vault.manage(to(KeyPlace::Keyring)).unwrap();
+    vault.manage(to(KeyPlace::File)).unwrap();
+    drop(vault);
+    {
+        let mut ring = house.world.keyring.lock().unwrap();
+        (ring.hangs, ring.removals) = (true, 0);
+    }
+    same(house.after_a_start(), &records);
+    let ring = house.world.keyring.lock().unwrap();
+    assert_eq!((ring.items.len(), ring.removals), (2, 1), "nobody waits for it twice");
+}
+
+#[test]
+fn records_that_a_restored_key_json_does_not_name_are_reported() {
+    let (house, records) = House::new(KeyKind::Keyring);
+    let before = house.key_record();
+    let mut vault = house.open(KeyKind::Auto);
+    vault.load();
+    house.world.keyring.lock().unwrap().stuck = true;
+    vault.manage(to(KeyPlace::File)).unwrap();
+    drop(vault);
+    let after = house.key_record();
+    let path = house.sandbox.path().join(KEY_RECORD);
+    std::fs::write(&path, before).unwrap();
+    let loaded = house.open(KeyKind::Auto).load();
+    assert_eq!((loaded.records, loaded.reports.len()), (vec![], 1));
+    assert!(loaded.reports[0].file.starts_with(house.sandbox.path()), "{:?}", loaded.reports);
+    assert!(loaded.reports[0].message.contains("3 stored records"), "{:?}", loaded.reports);
+    std::fs::write(&path, after).unwrap();
+    same(house.after_a_start(), &records);
+}
+
+#[test]
 fn a_second_migration_does_not_forget_what_a_refused_one_left_behind() {
     let (house, records) = House::new(KeyKind::File);
     let mut vault = house.open(KeyKind::Auto);
-    vault.load().unwrap();
+    vault.load();
     {
         let mut ring = house.world.keyring.lock().unwrap();
         (ring.broken, ring.stuck) = (true, true);
@@ -282,7 +331,7 @@ fn a_full_disk_refuses_a_migration_and_changes_nothing() {
     let (house, records) = House::new(KeyKind::File);
     let state = Arc::clone(house.lock.directory());
     let mut vault = house.open(KeyKind::Auto);
-    vault.load().unwrap();
+    vault.load();
     for step in super::super::file::STEPS_BEFORE_THE_NAME {
         state.fail_at(Some(step));
         vault.manage(to(KeyPlace::Keyring)).unwrap_err();
@@ -323,7 +372,7 @@ fn after_a_switch_that_the_disk_did_not_confirm_records_go_to_where_the_next_sta
 fn after_a_switch_of_unknown_outcome_nothing_is_written_until_it_is_known_which_key_counts() {
     let (house, records) = House::new(KeyKind::File);
     let mut vault = house.open(KeyKind::Auto);
-    vault.load().unwrap();
+    vault.load();
     let (path, before) = (house.sandbox.path().join(KEY_RECORD), house.key_record());
     // The last reading before the switch verifies what was written.
     house.world.keyring.lock().unwrap().sabotage = Some((4, path.clone()));
@@ -353,7 +402,7 @@ fn a_copy_whose_original_was_deleted_is_not_brought_back() {
     let name = seal::file_name(&"corp".parse().unwrap(), super::super::RecordKind::Tokens);
     std::fs::remove_file(house.sandbox.path().join(RECORDS).join(name)).unwrap();
     let mut vault = house.open(KeyKind::Auto);
-    let loaded = vault.load().unwrap();
+    let loaded = vault.load();
     assert_eq!((loaded.records.len(), loaded.reports.len()), (2, 0));
     assert_eq!(vault.inventory().set_aside, 0);
     vault.save(&records[1]).unwrap();
@@ -363,7 +412,7 @@ fn a_copy_whose_original_was_deleted_is_not_brought_back() {
 fn what_is_left_over_is_never_moved_over_what_counts() {
     let (house, records) = House::new(KeyKind::File);
     let mut vault = house.open(KeyKind::Auto);
-    vault.load().unwrap();
+    vault.load();
     vault.manage(to(KeyPlace::Keyring)).unwrap();
     drop(vault);
     // As if the old directory could not be emptied: in it what another key has sealed, under a name that is in use.
@@ -385,7 +434,7 @@ fn what_is_left_over_is_never_moved_over_what_counts() {
     // A place of another version stays named, and stands in nobody's way.
     assert!(house.key_record().contains("moon"));
     let mut vault = house.open(KeyKind::Auto);
-    vault.load().unwrap();
+    vault.load();
     vault.manage(to(KeyPlace::File)).unwrap();
 }
 
@@ -432,7 +481,7 @@ fn what_is_not_ours_moves_along_unread_and_is_never_deleted() {
     vault.manage(to(KeyPlace::Keyring)).unwrap();
     let moved = house.sandbox.path().join(&house.names()[0]);
     assert!(moved.join(&foreign).exists() && moved.join("tokens-x.sealed.damaged-1").exists());
-    let loaded = vault.load().unwrap();
+    let loaded = vault.load();
     assert_eq!((loaded.records.len(), loaded.reports.len()), (records.len(), 1));
 }
 
@@ -450,7 +499,7 @@ fn a_passphrase_opens_what_was_sealed_with_it_and_another_one_does_not() {
     let awaited = vault.protection().awaited.unwrap();
     assert_eq!(awaited.hint, "run: sso-agent storage unlock");
     assert_eq!(awaited.sealed.len(), 2);
-    assert!(vault.load().unwrap().records.is_empty());
+    assert!(vault.load().records.is_empty());
     assert!(matches!(vault.save(&records[0]), Err(StoreError::KeyNotAvailable { .. })));
     let wrong = vault.manage(Manage::Unlock { passphrase: typed("battery staple") }).unwrap_err();
     assert!(matches!(wrong, ManageError::StillClosed(..)), "{wrong}");
@@ -461,6 +510,20 @@ fn a_passphrase_opens_what_was_sealed_with_it_and_another_one_does_not() {
     drop(vault);
     let mut vault = house.open(KeyKind::Auto);
     same(vault.manage(Manage::Unlock { passphrase: typed("another one") }).unwrap().unwrap().records, &records);
+}
+
+#[test]
+fn of_two_people_who_choose_a_passphrase_at_once_the_second_is_told_whose_counts() {
+    let (house, _) = House::new(KeyKind::File);
+    let mut vault = house.open(KeyKind::Auto);
+    vault.load();
+    vault.manage(Manage::Migrate { to: KeyPlace::Passphrase, passphrase: typed("correct horse") }).unwrap();
+    let error = vault.manage(Manage::Unlock { passphrase: typed("battery staple") }).unwrap_err();
+    assert!(error.to_string().contains("not the passphrase"), "{error}");
+    assert_eq!(vault.protection().awaited, None, "what is open stays so");
+    for typed in [typed("correct horse"), None] {
+        assert!(vault.manage(Manage::Unlock { passphrase: typed }).unwrap().is_none());
+    }
 }
 
 #[test]

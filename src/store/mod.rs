@@ -166,11 +166,8 @@ pub trait Store: Send + 'static {
     /// How the secrets are protected now.
     fn protection(&self) -> Protection;
 
-    /// Reads everything there is; nothing as long as the key is awaited.
-    ///
-    /// # Errors
-    /// The directory cannot be read. A single file that cannot is in the reports.
-    fn load(&mut self) -> Result<Loaded, StoreError>;
+    /// Reads everything there is; nothing as long as the key is awaited. A file that cannot be read is in the reports.
+    fn load(&mut self) -> Loaded;
 
     /// Replaces a record: when this returns, it is on disk.
     ///

@@ -11,14 +11,17 @@ use std::sync::{Arc, OnceLock};
 use super::asking::{Asking, DEADLINE, DEADLINE_OF_DERIVATION, Waker};
 use super::directory::PrivateDirectory;
 use super::disk::{DAMAGED, DiskStore, LARGEST_RECORD, is_record};
-use super::key::{KeyId, KeyPlace};
-use super::key_record::{KeyRecord, Obtained, RECORDS, obtain, sealed_anywhere};
+use super::key::{Answer, KeyId, KeyPlace};
+use super::key_record::{KEY_RECORD, KeyRecord, Obtained, directories_of_records, obtain, sealed_anywhere, sealed_in};
 use super::migrate;
 use super::open::OpenError;
 use super::places::{Asked, Places};
 use super::seal::{self, SEALED, file_name};
-use super::{Awaited, Inventory, Loaded, Manage, ManageError, Protection, Record, RecordKind, Store, StoreError};
+use super::{
+    Awaited, Inventory, Loaded, Manage, ManageError, Protection, Record, RecordKind, Report, Store, StoreError,
+};
 use crate::ids::SessionName;
+use crate::secret::Secret;
 use crate::settings::KeyKind;
 
 /// Sealed records, and the key to them as soon as it is there. Made by [`super::open`], by the holder of the lock.
@@ -103,6 +106,16 @@ impl Vault {
         self.door = Door::Closed { asking, why: error };
     }
 
+    /// Whether this is the passphrase that counts; also where nobody can say now.
+    fn is_it(&self, passphrase: Option<Secret>) -> bool {
+        let Ok(Some(record)) = KeyRecord::read(&self.state) else { return true };
+        let asked = Asked { by_a_person: true, passphrase };
+        match self.places.source(KeyPlace::Passphrase, &asked).read(&record.key_id) {
+            Ok(Answer::Found(key)) => record.fits(&key),
+            _ => true,
+        }
+    }
+
     fn key_not_available(&self) -> StoreError {
         let (message, hint) = match &self.door {
             Door::Closed { why, .. } => (why.to_string(), why.hint()),
@@ -128,12 +141,42 @@ impl Vault {
     fn names_of_records(&self) -> Vec<String> {
         match KeyRecord::read(&self.state) {
             Ok(Some(record)) => vec![record.records],
-            Ok(None) | Err(_) => {
-                let mut names = self.state.names().unwrap_or_default();
-                names.retain(|name| name.starts_with(RECORDS));
-                names
+            Ok(None) | Err(_) => directories_of_records(&self.state).unwrap_or_default(),
+        }
+    }
+
+    /// The records; where they cannot be read after all, the key is asked for again, after a while, until they can.
+    fn read(&mut self) -> Option<Loaded> {
+        let Door::Open(disk) = &mut self.door else { return None };
+        match disk.load() {
+            Ok(mut loaded) => {
+                loaded.reports.extend(self.of_other_keys());
+                Some(loaded)
+            }
+            Err(error) => {
+                self.close(OpenError::Store(error));
+                None
             }
         }
+    }
+
+    /// Records that `key.json` leads nobody to: it was put back as it was before a migration.
+    fn of_other_keys(&self) -> Vec<Report> {
+        let Ok(Some(record)) = KeyRecord::read(&self.state) else { return Vec::new() };
+        let mut names = directories_of_records(&self.state).unwrap_or_default();
+        names.retain(|name| *name != record.records && record.leftovers.iter().all(|known| known.records != *name));
+        let reports = names.into_iter().filter_map(|name| match sealed_in(&self.state, &name) {
+            Ok(0) => None,
+            sealed => Some(Report {
+                file: self.state.path().join(&name),
+                message: format!(
+                    "{} stored records are sealed with a key that {KEY_RECORD} does not name and were left alone; put \
+                     that key and its {KEY_RECORD} back, or move the directory away",
+                    sealed.map_or_else(|_| "some".to_owned(), |sealed| sealed.to_string()),
+                ),
+            }),
+        });
+        reports.collect()
     }
 
     fn records(&self) -> Vec<PrivateDirectory> {
@@ -187,11 +230,8 @@ impl Store for Vault {
         }
     }
 
-    fn load(&mut self) -> Result<Loaded, StoreError> {
-        match &mut self.door {
-            Door::Open(disk) => disk.load(),
-            Door::Closed { .. } => Ok(Loaded::default()),
-        }
+    fn load(&mut self) -> Loaded {
+        self.read().unwrap_or_default()
     }
 
     fn save(&mut self, record: &Record) -> Result<(), StoreError> {
@@ -220,35 +260,29 @@ impl Store for Vault {
         if !self.answered(answer) {
             return None;
         }
-        match self.load() {
-            Ok(loaded) => {
-                tracing::info!(key = self.protection().key, records = loaded.records.len(), "the key is available");
-                Some(loaded)
-            }
-            Err(error) => {
-                self.close(OpenError::Store(error));
-                None
-            }
-        }
+        let loaded = self.read()?;
+        tracing::info!(key = self.protection().key, records = loaded.records.len(), "the key is available");
+        Some(loaded)
     }
 
     fn manage(&mut self, order: Manage) -> Result<Option<Loaded>, ManageError> {
         match (order, &mut self.door) {
-            (Manage::Unlock { .. }, Door::Open(_)) => Ok(None),
+            (Manage::Unlock { passphrase }, Door::Open(disk)) => {
+                // Two people may have chosen one at the same time: the slower must not believe in theirs.
+                if passphrase.is_some() && disk.place() == KeyPlace::Passphrase && !self.is_it(passphrase) {
+                    let error = OpenError::WrongKey { kind: KeyPlace::Passphrase, state: self.state.path().to_owned() };
+                    return Err(ManageError::StillClosed(error.to_string(), error.hint()));
+                }
+                Ok(None)
+            }
             (Manage::Unlock { passphrase }, Door::Closed { asking, .. }) => {
                 let deadline = if passphrase.is_some() { DEADLINE_OF_DERIVATION } else { DEADLINE };
                 asking.again(Asked { by_a_person: true, passphrase });
                 let answer = asking.answer_within(deadline).unwrap_or(Err(OpenError::NoAnswer));
-                if self.answered(answer) {
-                    return self.load().map(Some).map_err(|error| {
-                        let why = error.to_string();
-                        self.close(OpenError::Store(error));
-                        ManageError::Unreadable(why)
-                    });
-                }
+                let loaded = if self.answered(answer) { self.read() } else { None };
                 match &self.door {
                     Door::Closed { why, .. } => Err(ManageError::StillClosed(why.to_string(), why.hint())),
-                    Door::Open(_) => Ok(None),
+                    Door::Open(_) => Ok(loaded),
                 }
             }
             (Manage::Migrate { .. }, Door::Closed { why, .. }) => {
@@ -284,7 +318,7 @@ impl Store for Vault {
             directory: Some(self.state.path().to_owned()),
             records: names.iter().filter(|name| is_record(name)).count(),
             set_aside: names.iter().filter(|name| name.contains(&format!("{SEALED}{DAMAGED}"))).count(),
-            decided: Path::new(self.state.path()).join(super::key_record::KEY_RECORD).exists(),
+            decided: Path::new(self.state.path()).join(KEY_RECORD).exists(),
         }
     }
 }

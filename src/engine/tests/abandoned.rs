@@ -126,3 +126,17 @@ fn a_registration_that_comes_late_never_replaces_one_and_never_serves_another_pl
     bench.reply_to(&late, Ok(Answer::Registered(registration())));
     assert_eq!(bench.client_on_disk(), None);
 }
+
+#[test]
+fn tokens_of_a_sign_in_that_is_being_saved_are_revoked_by_a_sign_out() {
+    let (mut bench, up) = polled();
+    bench.hold_writes = true;
+    bench.reply_to(&up, fresh(1));
+    let waiter = bench.logout();
+    assert!(revokes(&bench, "access-1"));
+    bench.reply("Logout", Ok(Answer::LoggedOut));
+    bench.release_writes();
+    let Ok(Response::LoggedOut(answer)) = bench.answer(waiter) else { panic!("signed out") };
+    assert!(answer.was_signed_in && answer.revoked);
+    assert_eq!((bench.session().state, bench.tokens_on_disk()), (SessionState::SignedOut, None));
+}

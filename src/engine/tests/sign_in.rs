@@ -419,6 +419,7 @@ fn a_sign_out_while_the_tokens_are_being_saved_ends_the_sign_in_and_leaves_nothi
     bench.hold_writes = true;
     bench.reply(POLL, fresh(1));
     let waiter = bench.logout();
+    bench.reply("Logout", Ok(Answer::LoggedOut));
     bench.release_writes();
     assert_eq!(bench.login_status(watcher).code, Some(Code::SignInCancelled));
     assert!(bench.answer(waiter).is_ok());

@@ -167,3 +167,78 @@ fn a_setting_that_names_another_place_than_the_one_decided_for_is_said_in_status
     let said = warnings(&mut bench, KeyKind::None);
     assert!(said[0].message.contains("until it is started again"), "{said:?}");
 }
+
+#[test]
+fn a_sign_out_whose_caller_waited_long_enough_is_not_undone_by_the_key_either() {
+    let mut bench = sealed();
+    bench.fail_writes = false;
+    bench.hold_writes = true;
+    let waiter = bench.logout();
+    bench.advance(seconds(30));
+    assert_eq!(bench.problem(waiter).code, Code::Timeout);
+    // The disk was busy reading this since before the sign-out.
+    unsealed(&mut bench, vec![Record::Tokens(tokens())]);
+    assert_eq!(bench.session().state, SessionState::SignedOut);
+    bench.release_writes();
+    assert_eq!((bench.session().state, bench.tokens_on_disk()), (SessionState::SignedOut, None));
+}
+
+#[test]
+fn a_session_that_was_ended_for_a_new_one_is_not_brought_back_by_the_key() {
+    let mut bench = sealed();
+    bench.login(by(StartedBy::Cli));
+    bench.reply("RegisterClient", Ok(Answer::Registered(registration())));
+    bench.reply("StartDeviceAuthorization", device());
+    while bench.flying("CreateToken (device code)").is_empty() {
+        bench.advance_to_next();
+    }
+    bench.reply("CreateToken (device code)", fresh(7));
+    bench.hold_writes = true;
+    bench.login(LoginRequest { new_session: true, ..by(StartedBy::Cli) });
+    bench.reply("Logout", Ok(Answer::LoggedOut));
+    unsealed(&mut bench, vec![Record::Tokens(tokens())]);
+    assert_eq!(bench.session().state, SessionState::Pending);
+    bench.release_writes();
+    assert_eq!(bench.tokens_on_disk(), None);
+}
+
+#[test]
+fn a_client_of_another_place_that_was_sealed_is_not_used_where_the_session_leads_now() {
+    let mut bench = sealed();
+    bench.reconfigure(elsewhere());
+    // Makes a record of what programs do, in which there is no client yet.
+    bench.login(by(StartedBy::Program));
+    bench.reply("RegisterClient", Err(Failure::NotSent(NotSent::Connect("refused".to_owned()))));
+    unsealed(&mut bench, vec![Record::Client(client())]);
+    bench.advance(seconds(10));
+    bench.login(by(StartedBy::Cli));
+    assert_eq!((bench.made("StartDeviceAuthorization"), bench.made("RegisterClient")), (0, 2));
+}
+
+#[test]
+fn what_was_handed_out_before_is_served_although_what_is_stored_cannot_be_read() {
+    let mut bench = Bench::signed_in();
+    bench.ask_role("Dev");
+    let until = bench.now().wall.after(12 * HOUR);
+    bench.reply("GetRoleCredentials", role_keys("KEY1", until));
+    bench.fail_writes = true;
+    bench.login(LoginRequest { new_session: true, ..by(StartedBy::Cli) });
+    bench.reply("Logout", Ok(Answer::LoggedOut));
+    // The record could not be deleted, and now the key is gone as well.
+    bench.handle(Event::Protected(awaited(), None));
+    bench.ask(Request::CancelLogin { session: SessionQuery::Only, attempt: None });
+    let waiter = bench.ask_role("Dev");
+    assert!(bench.answer(waiter).is_ok());
+}
+
+#[test]
+fn a_sign_out_that_came_through_in_the_end_is_no_error_any_more() {
+    let mut bench = Bench::signed_in();
+    bench.fail_writes = true;
+    bench.logout();
+    assert_eq!(bench.session().last_error.unwrap().code, Code::Storage);
+    bench.fail_writes = false;
+    bench.advance(seconds(31));
+    assert_eq!(bench.session().last_error, None);
+    assert_eq!(bench.tokens_on_disk(), None);
+}
