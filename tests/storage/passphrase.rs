@@ -29,7 +29,10 @@ fn a_passphrase_is_chosen_once_and_typed_after_every_start() {
     assert!(text.contains("NOT everything is saved") && text.contains("sso-agent storage unlock"), "{text}");
     assert_eq!((storage(&sandbox)["decided"].clone(), names(&sandbox, "key.json").len()), (false.into(), 0));
 
-    for (input, part) in [("\n", "no passphrase"), ("", "no passphrase"), ("1234567\n", "fewer than 8")] {
+    let endless = "x".repeat(5000);
+    for (input, part) in
+        [("\n", "no passphrase"), ("", "no passphrase"), ("1234567\n", "fewer than 8"), (&*endless, "too long")]
+    {
         let stderr = cli_with_input(&sandbox, &UNLOCK, input).failed_with(2);
         assert!(stderr.contains(part), "{stderr}");
     }
