@@ -173,9 +173,7 @@ fn render(status: &Status, words: &StateWords, now: Timestamp, zone: &TimeZone, 
     let (version, socket) = (shown(&status.version), shown(&status.socket));
     let _ = writeln!(text, "agent:   version {version}, pid {}, since {since}, socket {socket}", status.pid);
     for warning in &status.warnings {
-        let mark = Paint::Yellow.apply("warning:", colour);
-        let line = if warning.line > 0 { format!(":{}", warning.line) } else { String::new() };
-        let _ = writeln!(text, "{mark} {}{line}: {}", shown(&warning.file), shown(&warning.message));
+        let _ = writeln!(text, "{}", words::warning(warning, colour));
     }
     text
 }
