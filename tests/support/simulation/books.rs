@@ -135,6 +135,8 @@ pub struct Books {
     pub wants_sign_in: bool,
     /// What the agent can know about the clocks.
     pub skew: Skew,
+    /// The access token of the answer that the agent is hearing of: if nobody wants it, it may be revoked.
+    pub given_up: Option<(usize, usize)>,
     /// Of refreshes in this hour.
     pub refreshes: u64,
     /// Of calls to the portal in this hour.
@@ -160,6 +162,12 @@ impl Books {
         self.portal_since = at;
         self.rejected_at = None;
         self.era = 0;
+    }
+
+    /// Leaves what may still matter.
+    pub fn forget_the_old(&mut self) {
+        let family = self.tried.last().map_or(0, |last| last.0).saturating_sub(1);
+        self.tried.retain(|tried| tried.0 >= family);
     }
 
     /// The agent must not hold this any more.

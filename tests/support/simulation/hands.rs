@@ -216,7 +216,7 @@ impl World {
         if !matches!(arrival, Arrival::Poll { .. }) {
             self.note(format!("calls {} for {}: {arrival:?}", call.operation(), flight.session));
         }
-        self.judge_call(session, &arrival);
+        self.judge_call(session, &flight.purpose, &arrival);
         if matches!(arrival, Arrival::Refresh { .. } | Arrival::Poll { .. }) {
             self.strike_at_the_worst_moment();
         }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use sso_agent::api::SessionQuery;
-use sso_agent::engine::{Ticket, Write};
+use sso_agent::engine::{Purpose, Ticket, Write};
 use sso_agent::identity_center::ErrorName;
 use sso_agent::schedule;
 use sso_agent::store::{Record, TokenRecord};
@@ -73,8 +73,12 @@ impl World {
     }
 
     /// A call is made.
-    pub fn judge_call(&mut self, session: usize, arrival: &Arrival) {
+    pub fn judge_call(&mut self, session: usize, purpose: &Purpose, arrival: &Arrival) {
         match *arrival {
+            Arrival::Logout { family, serial } if matches!(purpose, Purpose::Revoke(_)) => {
+                self.books[session].portal_calls += 1;
+                self.judge_revoke(session, family, serial);
+            }
             Arrival::Refresh { family, index, .. } => self.judge_refresh(session, Renewal { family, index }),
             Arrival::Role { family, serial, .. }
             | Arrival::List { family, serial, .. }
@@ -104,6 +108,17 @@ impl World {
             *self.report.noted.entry("tokens used after their end, misled by a wrong clock").or_default() += 1;
         } else if books.skew.is_true(self.clocks.ahead) && access.ends + self.slack(session) <= self.now {
             self.violation(format!("{name} {how} although it is over by all clocks"));
+        }
+    }
+
+    /// Tokens that came when nobody wanted them any more are ended at the portal: once, and no others.
+    fn judge_revoke(&mut self, session: usize, family: usize, serial: usize) {
+        let books = &mut self.books[session];
+        let given_up = books.given_up.take() == Some((family, serial));
+        let coming = books.coming.map(|coming| coming.renewal);
+        let wanted = books.held.or(coming).filter(|wanted| wanted.family == family);
+        if !given_up || wanted.is_some() {
+            self.violation(format!("s{session}: revokes {family}-{serial}, given up: {given_up}, held: {wanted:?}"));
         }
     }
 
@@ -171,6 +186,10 @@ impl World {
                 self.violation(format!("s{session}: two answers make the agent believe a wrong clock: {believed} ms"));
             }
         }
+        if let (Arrival::Refresh { .. } | Arrival::Poll { .. }, Ok(Answer::Token(tokens))) = (up.arrival, result) {
+            let token = numbers(&tokens.access_token);
+            self.books[session].given_up = Some((token[0], token[1]));
+        }
         match up.arrival {
             Arrival::Refresh { family, index, .. } => {
                 self.judge_refreshed(session, Renewal { family, index }, up, result);
@@ -179,7 +198,10 @@ impl World {
                 let set = self.books[session].portal_since < up.made;
                 if let (Ok(Answer::RoleCredentials(credentials)), true) = (result, set) {
                     let number = set_number(&credentials.access_key_id);
+                    // An answer's own date, wrong or not, may shorten what it brings.
+                    let by_date = time.map(|time| self.now + span(credentials.expires_at.since(time.service)));
                     let ends = self.service.sets[number].ends;
+                    let ends = by_date.filter(|ends| *ends > self.now).map_or(ends, |by_date| by_date.min(ends));
                     let doubted = !self.books[session].skew.is_true(self.clocks.ahead);
                     let kept = Kept { realm: up.realm, ends, doubted };
                     let known = self.books[session].kept.entry(role).or_insert(kept);
@@ -254,6 +276,9 @@ impl World {
 
     /// The agent has heard of it.
     pub fn judge_after_arrival(&mut self) {
+        for books in &mut self.books {
+            books.given_up = None;
+        }
         if let Some(session) = self.expected.take()
             && self.books[session].coming.is_none()
         {

@@ -25,6 +25,7 @@ pub fn simulate(seed: u64, days: u64) -> Result<Report, Box<Violation>> {
         }
         world.end_if_done();
         if let Some(what) = world.broken.take() {
+            world.books.iter_mut().for_each(super::books::Books::forget_the_old);
             let books =
                 world.books.iter().enumerate().map(|(session, books)| format!("s{session}: {books:?}\n")).collect();
             return Err(Box::new(Violation { seed, at: world.now, what, log: world.log, books }));
