@@ -121,13 +121,14 @@ fn a_log_that_is_required_and_cannot_be_written_stops_hand_outs_until_the_settin
     assert_eq!((status, problem["code"].as_str()), (507, Some("storage")), "{problem}");
     let token = sandbox.cli(&["token"]);
     assert_eq!((token.code, token.stdout.as_str()), (Some(9), ""), "{token:?}");
-    assert!(token.stderr.contains("audit log") && token.stderr.contains("hint: "), "{}", token.stderr);
+    let hint = token.stderr.lines().find(|line| line.starts_with("hint: ")).unwrap_or_default();
+    assert!(token.stderr.contains("audit log") && hint.ends_with("then: sso-agent reload"), "{}", token.stderr);
     let audit = serde_json::json!({"mode": "required", "failed": 2});
     assert_eq!(agent.get("/v1/status")["audit"], audit);
     assert!(sandbox.cli(&["status"]).expect_success().contains("refused 2 times"));
 
     sandbox.write("home/.config/sso-agent/config.toml", "audit = \"best-effort\"\n");
-    agent.request("POST", "/v1/reload", "");
+    assert_eq!(sandbox.cli(&["reload"]).stderr, "changed: setting audit\n");
     sandbox.shim(&["--profile", "dev"]).json();
     assert_eq!(agent.get("/v1/status")["audit"], serde_json::json!({"mode": "best-effort", "failed": 3}));
 

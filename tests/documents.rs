@@ -53,6 +53,15 @@ fn every_shape_in_the_protocol_document_is_what_the_agent_answers() {
 }
 
 #[test]
+fn the_line_of_the_audit_log_in_the_protocol_document_is_one() {
+    let text = document("docs/PROTOCOL.md");
+    let section = text.split("\n## The audit log\n").nth(1).expect("there is a chapter on it");
+    let documented = json_blocks(section.split("\n## ").next().unwrap_or_default()).remove(0);
+    let line: sso_agent::audit::Line = serde_json::from_value(documented.clone()).unwrap();
+    assert_eq!(serde_json::to_value(line).unwrap(), documented, "it has these members and no others");
+}
+
+#[test]
 fn the_table_of_codes_is_the_programs() {
     let text = document("docs/PROTOCOL.md");
     let mut documented = BTreeSet::new();

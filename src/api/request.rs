@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::parameters::{Parameters, Query, decode, encode, invalid};
 use super::problem::Problem;
 use crate::ids::{AccountId, ProfileName, RoleName, SessionName};
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretBytes};
 use crate::untrusted::shown;
 
 /// Everything the agent can be asked.
@@ -208,8 +208,8 @@ pub struct RawRequest {
     pub method: Method,
     /// Path and query, percent-encoded.
     pub path_and_query: String,
-    /// The JSON body; empty for none.
-    pub body: Vec<u8>,
+    /// The JSON body; empty for none. There may be a passphrase in it.
+    pub body: SecretBytes,
 }
 
 /// Longest a caller may wait for credentials.
@@ -221,7 +221,7 @@ impl Request {
     /// Writes the request as [`Request::parse`] reads it.
     #[must_use]
     pub fn encode(&self) -> RawRequest {
-        let mut body = Vec::new();
+        let mut body = SecretBytes::default();
         let (method, path, query) = match self {
             Self::Credentials { target, min_validity, timeout } => {
                 let mut query = Query::default();
@@ -486,8 +486,11 @@ fn from_json<T: for<'de> Deserialize<'de> + Default>(body: &[u8]) -> Result<T, P
 }
 
 /// For our own types of strings and booleans, whose encoding cannot fail.
-fn json<T: Serialize>(body: &T) -> Vec<u8> {
-    serde_json::to_vec(body).unwrap_or_default()
+fn json<T: Serialize>(body: &T) -> SecretBytes {
+    // More the agent does not take; and an outgrown buffer would be a copy of a passphrase that nobody wipes.
+    let mut bytes = Vec::with_capacity(16 * 1024);
+    let _ = serde_json::to_writer(&mut bytes, body);
+    SecretBytes::new(bytes)
 }
 
 fn no_such_route(path: &str) -> Problem {
@@ -548,9 +551,19 @@ mod tests {
             Request::Health,
         ] {
             let raw = request.encode();
-            let parsed = Request::parse(&raw.method.to_string(), &raw.path_and_query, &raw.body);
+            let parsed = Request::parse(&raw.method.to_string(), &raw.path_and_query, raw.body.expose());
             assert_eq!(parsed.as_ref(), Ok(&request), "{raw:?}");
         }
+    }
+
+    #[test]
+    fn a_passphrase_on_its_way_cannot_be_formatted() {
+        let [one, other] = ["correct horse", "battery stap!"].map(|typed| {
+            let passphrase = Some(Secret::new(typed.to_owned()));
+            let migrate = Request::MigrateStorage { to: "passphrase".to_owned(), passphrase: passphrase.clone() };
+            format!("{:?}{:?}", Request::UnlockStorage { passphrase }.encode(), migrate.encode())
+        });
+        assert_eq!(one, other);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! Owns: when a line is written, which repeats are only counted, and what happens when a line cannot be written.
 //! Refuses to know secrets: it is told [`HandOut`]s. Invariants: the line is written before the answer; no hand-out is
-//! lost but by SIGKILL, for a count that is not written yet is written with the next line or at the end; without
-//! hand-outs there is nothing to do, so there is no timer.
+//! lost from a log that can be written but by SIGKILL, for a count that is not written yet is written with the next line or
+//! at the end; without hand-outs there is nothing to do, so there is no timer.
 //!
 //! A line is one small append to a file in the state directory, made on the runtime's thread and not synced: it costs a
 //! few microseconds and less than handing it to another thread and waiting for it, which the order (line, then answer)

@@ -48,8 +48,8 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
         lines.drain(..lines.len().saturating_sub(last));
     }
     if reading.damaged > 0 {
-        let lines = if reading.damaged == 1 { "1 line" } else { &format!("{} lines", reading.damaged) };
-        context.say(&format!("warning: {lines} of the log cannot be read and are left out"));
+        let (lines, are) = if reading.damaged == 1 { ("line", "is") } else { ("lines", "are") };
+        context.say(&format!("warning: {} {lines} of the log cannot be read and {are} left out", reading.damaged));
     }
     if options.json {
         let texts: Vec<&str> = lines.iter().map(|(text, _)| text.as_str()).collect();
@@ -125,7 +125,7 @@ TIME   WHAT         SESSION  ACCOUNT       ROLE      KEY ID       CALLER        
 11:59  credentials  lab      111122223333  ReadOnly  ASIAEXAMPLE  /usr/bin/python3 (6)     41 more
 "
         );
-        assert_eq!(outcome.stderr, "warning: 1 line of the log cannot be read and are left out\n");
+        assert_eq!(outcome.stderr, "warning: 1 line of the log cannot be read and is left out\n");
     }
 
     #[test]

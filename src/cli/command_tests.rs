@@ -216,8 +216,9 @@ fn reload_says_what_changed_and_what_was_left_out() {
     assert_eq!(outcome.stderr, "changed: session corp\nwarning: /c:3: no\u{fffd}[2J\n");
     let (outcome, _) = run("reload --json", [Answer::Body(body.clone())]);
     assert_eq!(outcome.stdout, format!("{body}\n"));
-    let (outcome, _) = run("reload", [Answer::Body(json!({"changed": [], "warnings": []}))]);
-    assert_eq!(outcome.stderr, "nothing has changed\n");
+    let of_all = json!({"file": "/c", "line": 0, "message": "of the whole file"});
+    let (outcome, _) = run("reload", [Answer::Body(json!({"changed": [], "warnings": [of_all]}))]);
+    assert_eq!(outcome.stderr, "nothing has changed\nwarning: /c: of the whole file\n");
 }
 
 #[test]

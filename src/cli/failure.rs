@@ -70,9 +70,10 @@ impl Failure {
     /// The exit code.
     pub(super) fn exit(&self) -> Exit {
         match self {
-            Self::Usage { .. } => Exit::Usage,
+            // What a passphrase is read from, and what is in it, is the caller's.
+            Self::Usage { .. } | Self::Passphrase(_) => Exit::Usage,
             Self::Client(error) => error.exit(),
-            Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) | Self::Passphrase(_) => Exit::Internal,
+            Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) => Exit::Internal,
             Self::UnknownSession { .. } => Exit::Configuration,
             Self::SignIn { code, .. } => code.exit(),
             Self::Path(error) => error.exit(),

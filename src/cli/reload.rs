@@ -7,6 +7,7 @@ use crate::untrusted::shown;
 
 use super::context::{BRIEFLY, Context, read};
 use super::failure::Failure;
+use super::words;
 
 /// Read the configuration again
 #[derive(Debug, Clone, Default, Args)]
@@ -30,7 +31,7 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
         context.say("nothing has changed");
     }
     for warning in &warnings {
-        context.say(&format!("warning: {}:{}: {}", shown(&warning.file), warning.line, shown(&warning.message)));
+        context.say(&words::warning(warning, context.terminal.colour_err));
     }
     Ok(())
 }

@@ -157,12 +157,14 @@ fn render(status: &Status, words: &StateWords, now: Timestamp, zone: &TimeZone, 
     if let Some(audit) = &status.audit {
         let failed = match (audit.mode.as_str(), audit.failed) {
             (_, 0) => String::new(),
-            ("required", failed) => format!(
-                ", {}",
-                Paint::Red.apply(&format!("refused {failed} times because the log could not be written"), colour)
-            ),
+            ("required", failed) => {
+                let times = if failed == 1 { "once" } else { &format!("{failed} times") };
+                let words = format!("refused {times} because the log could not be written");
+                format!(", {}", Paint::Red.apply(&words, colour))
+            }
             (_, failed) => {
-                format!(", {}", Paint::Yellow.apply(&format!("{failed} hand-outs are missing in the log"), colour))
+                let words = if failed == 1 { "hand-out is" } else { "hand-outs are" };
+                format!(", {}", Paint::Yellow.apply(&format!("{failed} {words} missing in the log"), colour))
             }
         };
         let _ = writeln!(text, "audit:   {}{failed}", shown(&audit.mode));
@@ -171,9 +173,7 @@ fn render(status: &Status, words: &StateWords, now: Timestamp, zone: &TimeZone, 
     let (version, socket) = (shown(&status.version), shown(&status.socket));
     let _ = writeln!(text, "agent:   version {version}, pid {}, since {since}, socket {socket}", status.pid);
     for warning in &status.warnings {
-        let mark = Paint::Yellow.apply("warning:", colour);
-        let line = if warning.line > 0 { format!(":{}", warning.line) } else { String::new() };
-        let _ = writeln!(text, "{mark} {}{line}: {}", shown(&warning.file), shown(&warning.message));
+        let _ = writeln!(text, "{}", words::warning(warning, colour));
     }
     text
 }

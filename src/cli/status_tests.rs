@@ -95,6 +95,8 @@ fn what_is_missing_in_the_audit_log_is_said() {
     for (mode, failed, words) in [
         ("best-effort", 0, "audit:   best-effort\n"),
         ("best-effort", 3, "audit:   best-effort, 3 hand-outs are missing in the log\n"),
+        ("best-effort", 1, "audit:   best-effort, 1 hand-out is missing in the log\n"),
+        ("required", 1, "audit:   required, refused once because the log could not be written\n"),
         ("required", 2, "audit:   required, refused 2 times because the log could not be written\n"),
     ] {
         let text = run("status", status(&[], json!({"audit": {"mode": mode, "failed": failed}}))).stdout;

@@ -1,10 +1,14 @@
-//! Times in words: how people read what machines count.
+//! Times and places in words: how people read what machines count.
 
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use crate::api::WarningEntry;
 use crate::time::Timestamp;
+use crate::untrusted::shown;
+
+use super::paint::Paint;
 
 /// A length of time, in the two units that matter: `7 h 12 min`, `12 min`, `40 s`.
 pub(super) fn duration(duration: Duration) -> String {
@@ -36,6 +40,13 @@ pub(super) fn clock_time(time: Timestamp, now: Timestamp, zone: &TimeZone) -> St
         (Some(time), _) => time.strftime("%Y-%m-%d %H:%M").to_string(),
         (None, _) => time.to_string(),
     }
+}
+
+/// What is wrong with a file, and where in it; the line is zero where it is about all of it.
+pub(super) fn warning(warning: &WarningEntry, colour: bool) -> String {
+    let mark = Paint::Yellow.apply("warning:", colour);
+    let line = if warning.line > 0 { format!(":{}", warning.line) } else { String::new() };
+    format!("{mark} {}{line}: {}", shown(&warning.file), shown(&warning.message))
 }
 
 const MINUTE: u64 = 60;

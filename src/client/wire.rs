@@ -23,7 +23,7 @@ pub(super) fn exchange(
     deadline: &Deadline,
     prepare: Option<fn()>,
 ) -> Result<Reply, Failure> {
-    let sent = send(stream, &bytes_of(raw), deadline);
+    let sent = send(stream, bytes_of(raw).expose(), deadline);
     // The agent may have answered and hung up before it read everything; its answer says more than a broken pipe.
     if let Err(failure @ Failure::Final(_)) = sent {
         return Err(failure);
@@ -44,18 +44,20 @@ pub(super) fn exchange(
     Err(if leaving { Failure::Again(error) } else { Failure::Final(error) })
 }
 
-fn bytes_of(raw: &RawRequest) -> Vec<u8> {
-    let mut head = String::with_capacity(160 + raw.path_and_query.len() + raw.body.len());
+fn bytes_of(raw: &RawRequest) -> SecretBytes {
+    let body = raw.body.expose();
+    // With room for the body, so that it moves no more once that is in it.
+    let mut head = String::with_capacity(160 + raw.path_and_query.len() + body.len());
     let target = &raw.path_and_query;
     // Writing into a String cannot fail.
     let _ = write!(head, "{} {target} HTTP/1.1\r\nHost: sso-agent\r\nConnection: close\r\n", raw.method);
     if raw.method != crate::api::Method::Get {
-        let _ = write!(head, "Content-Type: application/json\r\nContent-Length: {}\r\n", raw.body.len());
+        let _ = write!(head, "Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
     }
     head.push_str("\r\n");
     let mut bytes = head.into_bytes();
-    bytes.extend_from_slice(&raw.body);
-    bytes
+    bytes.extend_from_slice(body);
+    SecretBytes::new(bytes)
 }
 
 fn send(mut stream: &UnixStream, mut bytes: &[u8], deadline: &Deadline) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use super::session::{Session, same_place};
 use super::state::State;
 use crate::api::{Code, Problem, Reloaded, Response};
 use crate::ids::SessionName;
+use crate::settings::Settings;
 use crate::time::Now;
 
 /// The reading under way, and who waits for it.
@@ -86,9 +87,11 @@ impl State {
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Vec<String> {
-        let diff = self.configuration.catalog.diff(&configuration.catalog);
+        let changed = differences(&self.configuration, &configuration);
         if configuration.settings.storage != self.configuration.settings.storage && self.previous.is_some() {
-            tracing::warn!("a change of [storage] takes effect when the agent is started again");
+            tracing::warn!(
+                "storage.key is looked at when the agent starts; what moves a key is: sso-agent storage migrate"
+            );
         }
         self.configuration = configuration;
         // Each once, though most are in both.
@@ -120,8 +123,7 @@ impl State {
             });
         }
         self.mark_sealed();
-        let sessions = diff.sessions.iter().map(|name| format!("session {name}"));
-        sessions.chain(diff.profiles.iter().map(|name| format!("profile {name}"))).collect()
+        changed
     }
 
     pub(super) fn settle_reloads(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -132,4 +134,21 @@ impl State {
             effects.push(Effect::Answer(waiter.id, Err(problem)));
         }
     }
+}
+
+/// What counts from now on and did not before, in words. Not `storage.key`: that counts from the next start on, if at all.
+fn differences(old: &Configuration, new: &Configuration) -> Vec<String> {
+    let diff = old.catalog.diff(&new.catalog);
+    let (old, new) = (&old.settings, &new.settings);
+    let of_session = |settings: &Settings, name| {
+        settings.sessions.get(name).map(|session| (session.flow, session.refresh_margin)).unwrap_or_default()
+    };
+    let mut sessions = BTreeSet::from_iter(diff.sessions);
+    let named = old.sessions.keys().chain(new.sessions.keys());
+    sessions.extend(named.filter(|name| of_session(old, name) != of_session(new, name)).cloned());
+    let settings = [("audit", old.audit != new.audit), ("keep_warm", old.keep_warm != new.keep_warm)];
+    let sessions = sessions.iter().map(|name| format!("session {name}"));
+    let profiles = diff.profiles.iter().map(|name| format!("profile {name}"));
+    let settings = settings.iter().filter(|(_, differs)| *differs).map(|(name, _)| format!("setting {name}"));
+    sessions.chain(profiles).chain(settings).collect()
 }

@@ -82,7 +82,9 @@ fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Proble
     if let Some(hand_out) = response.hand_out() {
         audit.note(hand_out, &seat.asker).map_err(|error| {
             let problem = Problem::new(Code::Storage, error.to_string()).caused_by(error.reason());
-            problem.hint("make room in the state directory, or write audit = \"best-effort\" into config.toml")
+            problem.hint(
+                "make room in the state directory; or write audit = \"best-effort\" into config.toml, then: sso-agent reload",
+            )
         })?;
     }
     Ok(response)

@@ -334,6 +334,23 @@ fn an_older_record_never_lands_over_a_newer_one() {
 }
 
 #[test]
+fn an_old_backup_under_a_running_agent_gives_way_to_the_next_save() {
+    let sandbox = Sandbox::new();
+    let lock = lock(&sandbox);
+    let (old, new) = (sample::tokens_issued("corp", 1000), sample::tokens_issued("corp", 2000));
+    let mut store = disk(&lock);
+    let path = sandbox.path().join(RECORDS).join(file_name(old.session(), old.kind()));
+    store.save(&old).unwrap();
+    let backup = std::fs::read(&path).unwrap();
+    store.save(&sample::tokens_issued("corp", 1500)).unwrap();
+    std::fs::write(&path, &backup).unwrap();
+    store.save(&new).unwrap();
+    assert_eq!(load(&lock).records, [new]);
+    std::fs::write(&path, &backup).unwrap();
+    assert_eq!(load(&lock).records, [old], "whoever starts with it believes it");
+}
+
+#[test]
 fn sequence_numbers_grow_through_failures_and_deletions() {
     let sandbox = Sandbox::new();
     let lock = lock(&sandbox);

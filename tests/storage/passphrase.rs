@@ -8,6 +8,7 @@ use super::{begin_with_input, cli_with_input, home, names, storage};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags};
 
@@ -29,7 +30,10 @@ fn a_passphrase_is_chosen_once_and_typed_after_every_start() {
     assert!(text.contains("NOT everything is saved") && text.contains("sso-agent storage unlock"), "{text}");
     assert_eq!((storage(&sandbox)["decided"].clone(), names(&sandbox, "key.json").len()), (false.into(), 0));
 
-    for (input, part) in [("\n", "no passphrase"), ("", "no passphrase"), ("1234567\n", "fewer than 8")] {
+    let endless = "x".repeat(5000);
+    for (input, part) in
+        [("\n", "no passphrase"), ("", "no passphrase"), ("1234567\n", "fewer than 8"), (&*endless, "too long")]
+    {
         let stderr = cli_with_input(&sandbox, &UNLOCK, input).failed_with(2);
         assert!(stderr.contains(part), "{stderr}");
     }
@@ -63,8 +67,29 @@ fn a_passphrase_is_chosen_once_and_typed_after_every_start() {
     assert_eq!(sandbox.shim(&["--profile", "dev"]).json()["Version"], 1);
     assert_eq!(agent.get("/v1/status")["sessions"][0]["state"], "signed_in");
     assert_eq!(service.count(Operation::StartDeviceAuthorization), 1, "nobody had to sign in again");
-    let log = sandbox.log();
-    assert!(!log.contains("horse") && !log.contains("battery"), "a passphrase is in the log");
+    assert!(agent.stop().success());
+    let (files, holding) = files_with(sandbox.root(), &["correct horse", "battery staple"]);
+    assert!(files > 5 && sandbox.log().contains("DEBUG"), "{files} files were looked at, the log among them");
+    assert!(holding.is_empty(), "{holding:?}");
+}
+
+/// How many files there are below a directory, and those that hold one of these texts.
+fn files_with(directory: &Path, texts: &[&str]) -> (usize, Vec<PathBuf>) {
+    let (mut files, mut holding) = (0, Vec::new());
+    for path in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            let (more, found) = files_with(&path, texts);
+            files += more;
+            holding.extend(found);
+        } else if let Ok(content) = std::fs::read(&path) {
+            files += 1;
+            let content = String::from_utf8_lossy(&content);
+            if texts.iter().any(|text| content.contains(text)) {
+                holding.push(path);
+            }
+        }
+    }
+    (files, holding)
 }
 
 #[test]

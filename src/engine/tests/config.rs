@@ -234,6 +234,26 @@ fn a_reload_says_what_changed_and_nothing_when_nothing_did() {
 }
 
 #[test]
+fn a_reload_names_the_settings_that_changed() {
+    let mut bench = Bench::signed_in();
+    let mut next = configuration();
+    let mut reload = |next: &Configuration| {
+        let waiter = bench.ask(Request::Reload);
+        bench.handle(Event::ConfigurationRead(Ok(next.clone())));
+        let Ok(Response::Reloaded(reloaded)) = bench.answer(waiter) else { panic!() };
+        reloaded.changed
+    };
+    next.settings.audit = crate::settings::AuditMode::Required;
+    assert_eq!(reload(&next), ["setting audit"]);
+    next.settings.keep_warm = DAY;
+    let margin = SessionSettings { refresh_margin: Some(10 * MINUTE), ..SessionSettings::default() };
+    next.settings.sessions.insert(corp(), margin);
+    assert_eq!(reload(&next), ["session corp", "setting keep_warm"]);
+    next.settings.sessions.get_mut(&corp()).unwrap().line = 7;
+    assert_eq!(reload(&next), [] as [&str; 0], "it stands somewhere else, and says the same");
+}
+
+#[test]
 fn a_reload_that_is_asked_for_during_another_reads_once_more() {
     let mut bench = Bench::signed_in();
     let first = bench.ask(Request::Reload);
