@@ -6,9 +6,10 @@ use sso_agent::api::{Code, CredentialDocument, Problem, Request, Response, Sessi
 use sso_agent::schedule;
 
 use super::books::Kept;
+use super::facts::{named, renewal_of, set_number};
 use super::files::{role_number, session_name};
 use super::hands::numbers;
-use super::judge::{SIX_MINUTES, named, renewal_of, set_number};
+use super::judge::SIX_MINUTES;
 use super::moment::{At, MINUTE, NEVER, SECOND, shown, span};
 use super::service::FORBIDDEN_ROLE;
 use super::world::{Waiting, World};

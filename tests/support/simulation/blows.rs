@@ -206,7 +206,7 @@ impl World {
         let saved = agent.state.is_saved();
         for session in 0..self.books.len() {
             let held = self.books[session].held;
-            let found = self.tokens_on_disk(session).as_ref().and_then(super::judge::renewal_of);
+            let found = self.tokens_on_disk(session).as_ref().and_then(super::facts::renewal_of);
             if saved && held.is_some() && held != found {
                 self.violation(format!("s{session}: {held:?} is not on disk after an orderly end, but {found:?}"));
             }

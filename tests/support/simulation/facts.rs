@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use sso_agent::api::SessionQuery;
 use sso_agent::schedule;
 use sso_agent::store::{Record, RecordKind, TokenRecord};
 
-use super::books::Access;
-use super::files::{Files, Leads, session_name};
+use super::books::{Access, Renewal};
+use super::files::{Files, Leads, session_name, session_number};
 use super::hands::numbers;
 use super::moment::{At, SECOND, span};
 use super::world::World;
@@ -75,5 +76,24 @@ pub fn margin_of(files: &Files, session: usize, lifetime: Duration) -> Duration 
     match files.sessions[session].margin {
         Some(wanted) => wanted.min(lifetime / 2),
         None => schedule::refresh_margin(lifetime),
+    }
+}
+
+/// The refresh token in a record.
+pub fn renewal_of(record: &TokenRecord) -> Option<Renewal> {
+    let token = numbers(record.tokens.refresh_token.as_ref()?);
+    Some(Renewal { family: token[0], index: token[1] })
+}
+
+/// The number of a set of role credentials.
+pub fn set_number(access_key_id: &str) -> usize {
+    access_key_id[4..].parse().expect("a key of this service")
+}
+
+/// The session that is asked for by name.
+pub fn named(query: &SessionQuery) -> Option<usize> {
+    match query {
+        SessionQuery::Named(name) => Some(session_number(name)),
+        _ => None,
     }
 }

@@ -323,8 +323,8 @@ fn patience_of(request: &Request) -> At {
 
 fn cause_of(request: &Request) -> Cause {
     match request {
-        Request::Logout { session } => super::judge::named(session).map_or(Cause::Other, Cause::SignsOut),
-        Request::Refresh { session, force: true } => super::judge::named(session).map_or(Cause::Other, Cause::Forces),
+        Request::Logout { session } => super::facts::named(session).map_or(Cause::Other, Cause::SignsOut),
+        Request::Refresh { session, force: true } => super::facts::named(session).map_or(Cause::Other, Cause::Forces),
         _ => Cause::Other,
     }
 }

@@ -5,16 +5,15 @@
 
 use std::time::Duration;
 
-use sso_agent::api::SessionQuery;
 use sso_agent::engine::{Purpose, Ticket, Write};
 use sso_agent::identity_center::ErrorName;
 use sso_agent::schedule;
-use sso_agent::store::{Record, TokenRecord};
+use sso_agent::store::Record;
 use sso_agent::upstream::{Answer, Failure, ServiceTime};
 
 use super::books::{Books, Coming, Kept, Outcome, Presented, Renewal};
 use super::disk::Job;
-use super::facts::margin_of;
+use super::facts::{margin_of, renewal_of, set_number};
 use super::files::{Files, session_number};
 use super::hands::numbers;
 use super::moment::{At, MINUTE, NEVER, SECOND, service_time, span};
@@ -478,25 +477,6 @@ fn too_early(books: &Books, renewal: Renewal, left: Option<At>, slack: At, force
 
 fn late_of(files: &Files, session: usize, lifetime: Duration) -> At {
     span(schedule::late_margin(margin_of(files, session, lifetime)))
-}
-
-/// The refresh token in a record.
-pub fn renewal_of(record: &TokenRecord) -> Option<Renewal> {
-    let token = numbers(record.tokens.refresh_token.as_ref()?);
-    Some(Renewal { family: token[0], index: token[1] })
-}
-
-/// The number of a set of role credentials.
-pub fn set_number(access_key_id: &str) -> usize {
-    access_key_id[4..].parse().expect("a key of this service")
-}
-
-/// The session that is asked for by name.
-pub fn named(query: &SessionQuery) -> Option<usize> {
-    match query {
-        SessionQuery::Named(name) => Some(session_number(name)),
-        _ => None,
-    }
 }
 
 /// After the last fault, this long.

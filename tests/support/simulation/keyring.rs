@@ -68,7 +68,7 @@ impl World {
             return;
         }
         for session in 0..self.books.len() {
-            let found = self.tokens_on_disk(session).as_ref().and_then(super::judge::renewal_of);
+            let found = self.tokens_on_disk(session).as_ref().and_then(super::facts::renewal_of);
             let books = &self.books[session];
             if books.coming.is_none() && books.held.is_some() && books.held != found {
                 let held = books.held;

@@ -7,8 +7,8 @@ use sso_agent::api::{
 };
 
 use super::answers::{query, status};
+use super::facts::named;
 use super::files::{account, session_name, session_number};
-use super::judge::named;
 use super::moment::{At, DAY, HOUR, MINUTE, SECOND};
 use super::service::FORBIDDEN_ROLE;
 use super::world::{Happening, World};
