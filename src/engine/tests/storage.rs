@@ -23,6 +23,16 @@ fn sealed() -> Bench {
     bench
 }
 
+fn sign_in(bench: &mut Bench) {
+    bench.login(by(StartedBy::Cli));
+    bench.reply("RegisterClient", Ok(Answer::Registered(registration())));
+    bench.reply("StartDeviceAuthorization", device());
+    while bench.flying("CreateToken (device code)").is_empty() {
+        bench.advance_to_next();
+    }
+    bench.reply("CreateToken (device code)", fresh(7));
+}
+
 fn unsealed(bench: &mut Bench, records: Vec<Record>) {
     bench.fail_writes = false;
     for record in &records {
@@ -69,13 +79,7 @@ fn when_the_key_comes_the_stored_sign_in_serves_without_a_new_one() {
 #[test]
 fn a_sign_in_made_meanwhile_serves_unsaved_and_is_saved_over_the_stored_one_when_the_key_comes() {
     let mut bench = sealed();
-    bench.login(by(StartedBy::Cli));
-    bench.reply("RegisterClient", Ok(Answer::Registered(registration())));
-    bench.reply("StartDeviceAuthorization", device());
-    while bench.flying("CreateToken (device code)").is_empty() {
-        bench.advance_to_next();
-    }
-    bench.reply("CreateToken (device code)", fresh(7));
+    sign_in(&mut bench);
     assert_eq!(bench.session().state, SessionState::SignedIn);
     assert!(!bench.session().saved && !bench.status().storage.saved);
     let made_meanwhile = bench.state.sessions[&corp()].holding.as_ref().unwrap().record.tokens.clone();
@@ -186,13 +190,7 @@ fn a_sign_out_whose_caller_waited_long_enough_is_not_undone_by_the_key_either() 
 #[test]
 fn a_session_that_was_ended_for_a_new_one_is_not_brought_back_by_the_key() {
     let mut bench = sealed();
-    bench.login(by(StartedBy::Cli));
-    bench.reply("RegisterClient", Ok(Answer::Registered(registration())));
-    bench.reply("StartDeviceAuthorization", device());
-    while bench.flying("CreateToken (device code)").is_empty() {
-        bench.advance_to_next();
-    }
-    bench.reply("CreateToken (device code)", fresh(7));
+    sign_in(&mut bench);
     bench.hold_writes = true;
     bench.login(LoginRequest { new_session: true, ..by(StartedBy::Cli) });
     bench.reply("Logout", Ok(Answer::LoggedOut));
