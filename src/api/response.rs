@@ -314,6 +314,12 @@ pub struct LoginStatus {
     pub session: String,
     /// `device` or `browser`.
     pub flow: Option<String>,
+    /// Who has chosen that flow.
+    #[serde(default)]
+    pub flow_chosen_by: Option<FlowChosenBy>,
+    /// The session's own browser: the program and its arguments, `{url}` where the address goes.
+    #[serde(default)]
+    pub browser: Option<Vec<String>>,
     pub verification_uri: Option<Untrusted>,
     pub verification_uri_complete: Option<Untrusted>,
     pub user_code: Option<Untrusted>,
@@ -332,6 +338,18 @@ pub struct LoginStatus {
     pub attempt: Option<u64>,
     pub code: Option<Code>,
     pub message: Option<String>,
+}
+
+/// Who has chosen the flow of a sign-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowChosenBy {
+    /// Whoever asked for the sign-in.
+    Request,
+    /// `config.toml`.
+    Settings,
+    /// What the caller's machine suggests.
+    Environment,
 }
 
 /// `DELETE /v1/sessions/{s}`.
