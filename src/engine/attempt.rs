@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::event::{Effect, Flight, Purpose, Turn, Waiter, Write};
 use super::session::{Holding, Session, route};
 use super::words;
-use crate::api::{Code, Problem, StartedBy};
+use crate::api::{Code, FlowChosenBy, Problem, StartedBy};
 use crate::identity_center::{Bound, ClientRegistration, DeviceAuthorization, ErrorName, Flow, Origin, TokenSet};
 use crate::ids::SessionName;
 use crate::schedule::Backoff;
@@ -20,6 +20,9 @@ use crate::upstream::{Answer, Call, Failure, Reply};
 pub(super) struct Attempt {
     pub(super) number: u64,
     pub(super) flow: Flow,
+    pub(super) flow_chosen_by: FlowChosenBy,
+    /// What shows a page to the session's user.
+    pub(super) browser: Option<Vec<String>>,
     pub(super) started_by: StartedBy,
     pub(super) started: Now,
     pub(super) origin: Origin,

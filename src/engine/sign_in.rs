@@ -9,7 +9,9 @@ use super::attempt::{Attempt, CALL_TIMEOUT, Starter, Step};
 use super::event::{Purpose, Turn, Waiter, WaiterId, Write};
 use super::session::{Session, flow_word};
 use super::words;
-use crate::api::{Code, FlowChoice, LoginRequest, LoginState, LoginStatus, Problem, Response, SessionState, StartedBy};
+use crate::api::{
+    Code, FlowChoice, FlowChosenBy, LoginRequest, LoginState, LoginStatus, Problem, Response, SessionState, StartedBy,
+};
 use crate::identity_center::Flow;
 use crate::time::{Mono, Now, Timestamp};
 use crate::upstream::Call;
@@ -143,6 +145,8 @@ impl Session {
         self.sign_in.attempt = Some(Box::new(Attempt {
             number: self.sign_in.attempts,
             flow,
+            flow_chosen_by: chosen_by(request.flow, self.settings.flow),
+            browser: self.settings.browser.as_ref().map(|command| command.words().to_vec()),
             started_by: request.started_by,
             started: turn.now,
             origin,
@@ -348,6 +352,14 @@ enum Prepared {
     Start(Flow),
 }
 
+const fn chosen_by(request: FlowChoice, settings: Option<Flow>) -> FlowChosenBy {
+    match (request, settings) {
+        (FlowChoice::Browser | FlowChoice::Device, _) => FlowChosenBy::Request,
+        (FlowChoice::Auto, Some(_)) => FlowChosenBy::Settings,
+        (FlowChoice::Auto, None) => FlowChosenBy::Environment,
+    }
+}
+
 fn attempt_status(session: String, attempt: &Attempt) -> LoginStatus {
     let mut status = LoginStatus {
         state: LoginState::Pending,
@@ -355,6 +367,8 @@ fn attempt_status(session: String, attempt: &Attempt) -> LoginStatus {
         started_by: Some(attempt.started_by),
         started_at: Some(attempt.started.wall),
         attempt: Some(attempt.number),
+        flow_chosen_by: Some(attempt.flow_chosen_by),
+        browser: attempt.browser.clone(),
         ..blank_status(session)
     };
     if let Step::Polling(polling) = &attempt.step {
@@ -381,6 +395,8 @@ fn blank_status(session: String) -> LoginStatus {
         replaced: false,
         joined: false,
         attempt: None,
+        flow_chosen_by: None,
+        browser: None,
         code: None,
         message: None,
     }
