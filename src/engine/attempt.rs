@@ -10,7 +10,7 @@ use super::device_flow::Polling;
 use super::event::{Effect, Flight, Purpose, Turn, Waiter, Write};
 use super::session::{Holding, Session, route};
 use super::words;
-use crate::api::{FlowChosenBy, Code, Problem, StartedBy};
+use crate::api::{Code, FlowChosenBy, Problem, StartedBy};
 use crate::identity_center::{ClientRegistration, ErrorName, Flow, Origin, TokenResponse, TokenSet};
 use crate::ids::SessionName;
 use crate::store::{Record, TokenRecord};

@@ -10,7 +10,7 @@ use super::event::{Purpose, Turn, Waiter, WaiterId, Write};
 use super::session::{Session, flow_word};
 use super::words;
 use crate::api::{
-    FlowChosenBy, Code, FlowChoice, LoginRequest, LoginState, LoginStatus, Problem, Response, SessionState, StartedBy,
+    Code, FlowChoice, FlowChosenBy, LoginRequest, LoginState, LoginStatus, Problem, Response, SessionState, StartedBy,
 };
 use crate::callback::Verdict;
 use crate::identity_center::Flow;
