@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn a_value_starts_no_line_no_comment_and_no_quoting() {
-        for hostile in ["a\nb", "a\r", "\x1b[2J", "a\u{85}b", "a\u{202e}b", " a", "a ", "# a", "a ; b", "\"a\"", "a\\n"] {
+        for hostile in ["a\nb", "a\r", "\x1b[2J", "a\u{85}b", "a\u{202e}b", " a", "a ", "# a", "a ; b", "\"a\"", "a\\n"]
+        {
             assert!(Setting::new("sso_start_url", hostile).is_err(), "{hostile:?}");
         }
         assert!(Setting::new("sso_start_url", "https://e.example/start#/").is_ok());
@@ -180,11 +181,11 @@ mod tests {
 
     #[test]
     fn a_name_is_one_that_every_client_reads() {
-        let grant =
-            Grant::Role { account: "111122223333".parse().unwrap(), role: "Developer".parse().unwrap() };
+        let grant = Grant::Role { account: "111122223333".parse().unwrap(), role: "Developer".parse().unwrap() };
         assert!(ProfileEntry::new("Prod_1.x@y+z-Admin", grant.clone(), Vec::new()).is_ok());
         let long = "a".repeat(201);
-        for hostile in ["", "-x", "a b", "a]b", "a\nb", "größe", "a/b", "default", "Default", "a#b", "\u{202e}a", &long] {
+        for hostile in ["", "-x", "a b", "a]b", "a\nb", "größe", "a/b", "default", "Default", "a#b", "\u{202e}a", &long]
+        {
             assert!(ProfileEntry::new(hostile, grant.clone(), Vec::new()).is_err(), "{hostile:?}");
         }
         assert!(new_session_name("corp/eu").is_ok());

@@ -67,11 +67,7 @@ pub fn taken_names(config: &[u8], credentials: &[u8], session: &SessionName) -> 
 ///
 /// # Errors
 /// See [`EditError`].
-pub fn replace_profiles(
-    bytes: &[u8],
-    session: &SessionName,
-    profiles: &[ProfileEntry],
-) -> Result<Vec<u8>, EditError> {
+pub fn replace_profiles(bytes: &[u8], session: &SessionName, profiles: &[ProfileEntry]) -> Result<Vec<u8>, EditError> {
     let found = find(bytes, session)?;
     let (mut file, after) = match &found {
         Some(region) => {
@@ -204,8 +200,8 @@ fn check(
         && before.iter().zip(&after).all(|(one, other)| mean_the_same(&old.sections[*one], &new.sections[*other]));
     let inside: Vec<&Section<'_>> =
         new.sections.iter().filter(|section| region.is_some_and(|region| region.holds(section.line))).collect();
-    let meant = inside.len() == profiles.len()
-        && inside.iter().zip(profiles).all(|(section, profile)| says(section, profile));
+    let meant =
+        inside.len() == profiles.len() && inside.iter().zip(profiles).all(|(section, profile)| says(section, profile));
     if same && meant && (region.is_some() != profiles.is_empty()) { Ok(()) } else { Err(EditError::NotReadBack) }
 }
 

@@ -158,12 +158,7 @@ fn in_place(
 
 /// New keys go below the header, indented as what stands there: a line that is indented less would make it a part of
 /// the value above.
-fn below_the_header(
-    bytes: &[u8],
-    lines: &Lines<'_>,
-    header: usize,
-    settings: &[&Setting],
-) -> (Range<usize>, Vec<u8>) {
+fn below_the_header(bytes: &[u8], lines: &Lines<'_>, header: usize, settings: &[&Setting]) -> (Range<usize>, Vec<u8>) {
     let meaningful = |line: &usize| {
         let content = lines.content(*line).trim_ascii_start();
         !content.is_empty() && !content.starts_with(b"#") && !content.starts_with(b";")
