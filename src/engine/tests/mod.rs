@@ -492,7 +492,7 @@ impl Bench {
 fn assert_at_home(route: &Route, call: &Call) {
     let (oidc, portal) = (&route.endpoints.oidc, &route.endpoints.portal);
     let at_home = match call {
-        Call::RegisterClient { .. } => true,
+        Call::RegisterClient { .. } | Call::ResolveStartUrl { .. } => true,
         Call::StartDeviceAuthorization { registration, .. } => registration.for_sending_to(oidc).is_ok(),
         Call::CreateTokenFromDeviceCode { registration, device_code } => {
             registration.for_sending_to(oidc).is_ok() && device_code.for_sending_to(oidc).is_ok()
