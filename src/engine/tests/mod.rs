@@ -10,6 +10,7 @@ mod shutdown;
 mod sign_in;
 mod skew;
 mod stage;
+mod start_url;
 mod storage;
 mod storms;
 mod time;
