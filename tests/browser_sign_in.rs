@@ -1,7 +1,12 @@
 //! Signing in with a browser, from the command line to the page that the browser shows in the end.
 
+#[cfg(not(target_os = "macos"))]
+mod chromium;
 mod end;
 mod ports;
+// The driver and the browser are Debian's packages.
+#[cfg(not(target_os = "macos"))]
+mod real;
 mod strangers;
 mod visitor;
 
