@@ -14,6 +14,7 @@ mod http;
 mod https;
 mod oidc;
 mod portal;
+mod resolve;
 mod roots;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ use std::time::Duration;
 use crate::callback::AuthorizationCode;
 use crate::identity_center::{
     Account, Bound, ClientRegistration, DeviceAuthorization, Endpoints, Flow, Role, RoleCredentials, ServiceError,
-    TokenResponse, WrongOrigin,
+    TokenResponse, WrongOrigin, start_url,
 };
 use crate::ids::{AccountId, RoleName};
 use crate::secret::Secret;
@@ -113,6 +114,11 @@ pub enum Call {
         /// The bearer token.
         access_token: Bound<Secret>,
     },
+    /// Where a company's own start URL leads, see [`start_url`]. Carries nothing but the URL.
+    ResolveStartUrl {
+        /// The configured start URL.
+        start_url: String,
+    },
 }
 
 impl Call {
@@ -129,6 +135,7 @@ impl Call {
             Self::ListAccounts { .. } => "ListAccounts",
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
+            Self::ResolveStartUrl { .. } => "resolving the start URL",
         }
     }
 }
@@ -150,6 +157,8 @@ pub enum Answer {
     Roles(Vec<Role>),
     /// Of `Logout`.
     LoggedOut,
+    /// Of `ResolveStartUrl`: the portal, or why there is none.
+    StartUrl(Result<start_url::Resolved, start_url::Misled>),
 }
 
 /// How a call ended, and when.
