@@ -5,15 +5,19 @@
 //! is answered once; what is valid is served while everything else fails, and what is expired is never served.
 
 mod abandoned;
+mod assume;
 mod attempt;
+mod brought;
 mod event;
 mod expiry;
 mod handle;
+mod lane;
 mod outage;
 mod portal;
 mod refresh;
 mod refreshing;
 mod reloading;
+mod request;
 mod run;
 mod select;
 mod session;

@@ -14,6 +14,8 @@ pub enum Service {
     Oidc,
     /// The portal (service id `SSO`): accounts, roles, role credentials.
     Portal,
+    /// STS: roles that are assumed with other credentials.
+    Sts,
 }
 
 impl Service {
@@ -23,6 +25,7 @@ impl Service {
         match self {
             Self::Oidc => "sso-oidc",
             Self::Portal => "sso",
+            Self::Sts => "sts",
         }
     }
 }
@@ -37,13 +40,26 @@ pub fn resolve(service: Service, region: &Region, fips: bool, dual_stack: bool) 
         (Service::Oidc, true) => "oidc-fips",
         (Service::Portal, false) => "portal.sso",
         (Service::Portal, true) => "portal.sso-fips",
+        (Service::Sts, false) => "sts",
+        (Service::Sts, true) => "sts-fips",
     };
     let suffix = if dual_stack { partition.dual_stack_suffix } else { partition.suffix };
     format!("https://{host}.{region}.{suffix}").parse().expect("a region and a suffix make a host name")
 }
 
+/// The region that a partition's global services are in; that of the commercial one for a partition nobody knows.
+#[must_use]
+#[expect(clippy::missing_panics_doc, reason = "the table holds regions")]
+pub fn implicit_global_region(partition: &str) -> Region {
+    let known = PARTITIONS.iter().find(|known| known.id == partition).unwrap_or(&PARTITIONS[0]);
+    known.implicit_global.parse().expect("the table holds regions")
+}
+
 /// A part of AWS with domain names of its own.
 struct Partition {
+    /// Its name in an ARN.
+    id: &'static str,
+    implicit_global: &'static str,
     /// What a region starts with, before `-word-number`.
     prefixes: &'static [&'static str],
     /// The pseudo region of services that have one endpoint for the whole partition.
@@ -78,6 +94,8 @@ fn prefix(region: &str) -> Option<&str> {
 
 const PARTITIONS: [Partition; 8] = [
     Partition {
+        id: "aws",
+        implicit_global: "us-east-1",
         prefixes: &["us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"],
         global: "aws-global",
         suffix: "amazonaws.com",
@@ -85,6 +103,8 @@ const PARTITIONS: [Partition; 8] = [
         plain_is_fips: false,
     },
     Partition {
+        id: "aws-cn",
+        implicit_global: "cn-northwest-1",
         prefixes: &["cn"],
         global: "aws-cn-global",
         suffix: "amazonaws.com.cn",
@@ -92,6 +112,8 @@ const PARTITIONS: [Partition; 8] = [
         plain_is_fips: false,
     },
     Partition {
+        id: "aws-us-gov",
+        implicit_global: "us-gov-west-1",
         prefixes: &["us-gov"],
         global: "aws-us-gov-global",
         suffix: "amazonaws.com",
@@ -99,6 +121,8 @@ const PARTITIONS: [Partition; 8] = [
         plain_is_fips: true,
     },
     Partition {
+        id: "aws-iso",
+        implicit_global: "us-iso-east-1",
         prefixes: &["us-iso"],
         global: "aws-iso-global",
         suffix: "c2s.ic.gov",
@@ -106,6 +130,8 @@ const PARTITIONS: [Partition; 8] = [
         plain_is_fips: false,
     },
     Partition {
+        id: "aws-iso-b",
+        implicit_global: "us-isob-east-1",
         prefixes: &["us-isob"],
         global: "aws-iso-b-global",
         suffix: "sc2s.sgov.gov",
@@ -113,6 +139,8 @@ const PARTITIONS: [Partition; 8] = [
         plain_is_fips: false,
     },
     Partition {
+        id: "aws-iso-e",
+        implicit_global: "eu-isoe-west-1",
         prefixes: &["eu-isoe"],
         global: "aws-iso-e-global",
         suffix: "cloud.adc-e.uk",
@@ -120,6 +148,8 @@ const PARTITIONS: [Partition; 8] = [
         plain_is_fips: false,
     },
     Partition {
+        id: "aws-iso-f",
+        implicit_global: "us-isof-south-1",
         prefixes: &["us-isof"],
         global: "aws-iso-f-global",
         suffix: "csp.hci.ic.gov",
@@ -127,6 +157,8 @@ const PARTITIONS: [Partition; 8] = [
         plain_is_fips: false,
     },
     Partition {
+        id: "aws-eusc",
+        implicit_global: "eusc-de-east-1",
         prefixes: &["eusc-de"],
         global: "aws-eusc-global",
         suffix: "amazonaws.eu",
@@ -151,6 +183,7 @@ mod tests {
             let service = match case["service"].as_str().unwrap() {
                 "sso-oidc" => Service::Oidc,
                 "sso" => Service::Portal,
+                "sts" => Service::Sts,
                 _ => continue,
             };
             let region = case["region"].as_str().unwrap().parse().unwrap();
@@ -159,7 +192,7 @@ mod tests {
             assert_eq!(endpoint.as_str(), case["url"].as_str().unwrap(), "{case}");
             checked += 1;
         }
-        assert_eq!(checked, 2 * 19 * 4);
+        assert_eq!(checked, 3 * 19 * 4);
     }
 
     #[test]

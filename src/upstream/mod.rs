@@ -15,6 +15,7 @@ mod https;
 mod oidc;
 mod portal;
 mod roots;
+mod sts;
 #[cfg(test)]
 mod tests;
 
@@ -23,13 +24,14 @@ pub use https::Https;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::identity_center::{
     Account, Bound, ClientRegistration, DeviceAuthorization, Endpoints, Flow, Role, RoleCredentials, ServiceError,
     TokenResponse, WrongOrigin,
 };
-use crate::ids::{AccountId, RoleName};
+use crate::ids::{AccountId, Assumption, RoleName};
 use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 
@@ -103,6 +105,15 @@ pub enum Call {
         /// The bearer token.
         access_token: Bound<Secret>,
     },
+    /// STS `AssumeRole`, sent to the address in the assumption.
+    AssumeRole {
+        /// What it is signed with; bound to that address.
+        credentials: Bound<RoleCredentials>,
+        /// Which role, and how.
+        assumption: Arc<Assumption>,
+        /// What the service's clock says: a signature of another time is refused.
+        signed_at: Timestamp,
+    },
 }
 
 impl Call {
@@ -118,6 +129,7 @@ impl Call {
             Self::ListAccounts { .. } => "ListAccounts",
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
+            Self::AssumeRole { .. } => "AssumeRole",
         }
     }
 }
@@ -131,7 +143,7 @@ pub enum Answer {
     DeviceAuthorization(DeviceAuthorization),
     /// Of `CreateToken`.
     Token(TokenResponse),
-    /// Of `GetRoleCredentials`.
+    /// Of `GetRoleCredentials` and `AssumeRole`.
     RoleCredentials(RoleCredentials),
     /// Of `ListAccounts`. Accounts whose id is not one are left out.
     Accounts(Vec<Account>),
