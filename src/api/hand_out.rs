@@ -125,6 +125,7 @@ fn of_role<'a>(target: &'a TargetId, key_id: &'a str, expires_at: Timestamp) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Grant;
     use crate::secret::Secret;
 
     #[test]

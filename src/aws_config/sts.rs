@@ -54,6 +54,9 @@ impl Surroundings<'_> {
             Rejected { place: self.files.place(at), message: format!("{}: {error}", choice.by.key()) }
         })?;
         let ca_bundle = self.ca_bundle(Some(section)).map_err(reject)?;
+        // A pseudo region signs nothing.
+        let is_pseudo = region.as_str().ends_with("-global");
+        let region = if is_pseudo { partition::implicit_global_region(role.partition()) } else { region };
         Ok(StsView {
             region,
             endpoint,

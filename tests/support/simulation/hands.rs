@@ -12,6 +12,7 @@ use sso_agent::upstream::{Call, Failure, NotSent, Reply, Route, ServiceTime, Unc
 
 use super::books::Skew;
 use super::disk::Job;
+use super::facts::set_number;
 use super::files::{oidc, portal, role_number, session_number};
 use super::moment::{At, DAY, HOUR, NEVER, SECOND, service_time, span};
 use super::service::Arrival;
@@ -146,6 +147,8 @@ impl World {
                     self.judge_credentials(body.body().expose(), good_for.saturating_sub(1000));
                 }
             }
+            // Nobody in the simulation has a browser.
+            Effect::Listen(..) | Effect::Conclude(..) => {}
             // Nobody in the simulation asks for anything about the key.
             Effect::Manage(..) => {}
             Effect::ReadConfiguration => {
@@ -345,6 +348,8 @@ fn arrival(flight: &Flight, route: &Route, call: &Call) -> Option<Arrival> {
             client: client(registration.for_sending_to(oidc).ok()?),
             device: numbers(device_code.for_sending_to(oidc).ok()?)[0],
         },
+        // Nobody in the simulation has a browser.
+        Call::CreateTokenFromAuthorizationCode { .. } => return None,
         Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
             let token = numbers(refresh_token.for_sending_to(oidc).ok()?);
             let client = client(registration.for_sending_to(oidc).ok()?);
@@ -358,6 +363,11 @@ fn arrival(flight: &Flight, route: &Route, call: &Call) -> Option<Arrival> {
             let token = numbers(access_token.for_sending_to(portal).ok()?);
             let accounts = matches!(call, Call::ListAccounts { .. });
             Arrival::List { family: token[0], serial: token[1], accounts }
+        }
+        Call::AssumeRole { credentials, assumption, .. } => {
+            let address = (&assumption.sts.address).into();
+            let set = set_number(&credentials.for_sending_to(&address).ok()?.access_key_id);
+            Arrival::Assume { set, role }
         }
         Call::Logout { access_token } => {
             let token = numbers(access_token.for_sending_to(portal).ok()?);
