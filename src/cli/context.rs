@@ -19,9 +19,10 @@ use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 use crate::untrusted::shown;
 
-use super::browser::{Browser, Surroundings};
+use super::browser::Browser;
 use super::failure::Failure;
 use super::passphrase::Keyboard;
+use super::surroundings::Surroundings;
 use super::{json, words};
 
 /// Somebody who answers requests: the agent, or a test's stand-in.
