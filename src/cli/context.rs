@@ -20,10 +20,11 @@ use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 use crate::untrusted::shown;
 
-use super::browser::{Browser, Surroundings};
+use super::browser::Browser;
 use super::failure::Failure;
 use super::paint::Paint;
 use super::passphrase::Keyboard;
+use super::surroundings::Surroundings;
 use super::{json, words};
 
 /// Somebody who answers requests: the agent, or a test's stand-in.

@@ -30,6 +30,7 @@ mod run;
 mod shell_tests;
 mod status;
 mod storage;
+mod surroundings;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -52,10 +53,11 @@ use crate::exit::Exit;
 use crate::hardening;
 use crate::paths::{self, SocketPath};
 
-use browser::{Surroundings, SystemBrowser};
+use browser::SystemBrowser;
 use context::{Context, Terminal};
 use failure::Failure;
 use passphrase::StandardInput;
+use surroundings::{Machine, Surroundings};
 
 /// Signs in to AWS IAM Identity Center once, and serves credentials that stay fresh
 #[derive(Debug, Parser)]
@@ -133,7 +135,7 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
     if matches!(asking, Asking::Login(_)) {
         catch_interrupts(&interrupted).map_err(Failure::Signals)?;
     }
-    let surroundings = Surroundings::of_machine();
+    let surroundings = Surroundings::of(env, Machine::look());
     let mut context = Context {
         env,
         clock,
