@@ -314,6 +314,12 @@ pub struct LoginStatus {
     pub session: String,
     /// `device` or `browser`.
     pub flow: Option<String>,
+    /// Who has chosen that flow.
+    #[serde(default)]
+    pub flow_chosen_by: Option<FlowChosenBy>,
+    /// The session's own browser: the program and its arguments, `{url}` where the address goes.
+    #[serde(default)]
+    pub browser: Option<Vec<String>>,
     pub verification_uri: Option<Untrusted>,
     pub verification_uri_complete: Option<Untrusted>,
     pub user_code: Option<Untrusted>,
@@ -330,27 +336,20 @@ pub struct LoginStatus {
     pub joined: bool,
     /// Names this sign-in, so that its starter cancels no other one.
     pub attempt: Option<u64>,
-    /// What decided the flow.
-    #[serde(default)]
-    pub flow_chosen_by: Option<FlowChosenBy>,
-    /// What shows a page to this session's user: a command's words, `{url}` where the address goes; null is the
-    /// platform's own way.
-    #[serde(default)]
-    pub browser: Option<Vec<String>>,
     pub code: Option<Code>,
     pub message: Option<String>,
 }
 
-/// What decided how a sign-in is made.
+/// Who has chosen the flow of a sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FlowChosenBy {
-    /// Who asked for the sign-in.
+    /// Whoever asked for the sign-in.
     Request,
-    /// `flow` of the session in `config.toml`.
+    /// `config.toml`.
     Settings,
-    /// What suits the caller's machine.
+    /// What the caller's machine suggests.
     Environment,
     /// Something this version does not know.
     #[serde(other)]

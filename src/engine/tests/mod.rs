@@ -1,6 +1,7 @@
 //! The rules of the engine, played out on a bench: events and time go in, effects come out. No runtime, no sleeping.
 
 mod abandoned;
+mod browser;
 mod config;
 mod outage;
 mod refresh;
@@ -16,12 +17,13 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Agent, Configuration, Effect, Event, Flight, Purpose, State, Ticket, WaiterId};
+use super::{Agent, Configuration, Effect, Event, Flight, Purpose, SignInId, State, Ticket, WaiterId};
 use crate::api::{
     Code, FlowChoice, LoginRequest, LoginStatus, Problem, Request, Response, SessionQuery, SessionStatus, StartedBy,
     Status, TargetQuery, TokenKind,
 };
 use crate::aws_config::{Catalog, Place, Profile, SessionDefinition};
+use crate::callback::{Plan, Verdict};
 use crate::identity_center::{
     ClientRegistration, DeviceAuthorization, Endpoint, Endpoints, ErrorName, Flow, Origin, RoleCredentials,
     ServiceError, TokenResponse, TokenSet,
@@ -53,6 +55,9 @@ struct Bench {
     waiting: BTreeSet<WaiterId>,
     answers: BTreeMap<WaiterId, Result<Response, Problem>>,
     reads: usize,
+    /// The places that browsers come back to, and what they were told in the end.
+    listening: Vec<(SignInId, Plan)>,
+    concluded: Vec<(SignInId, Verdict)>,
     /// What was to be done about the key.
     managed: Vec<(WaiterId, Option<crate::store::Manage>)>,
     /// Everything in order, in short words.
@@ -134,6 +139,8 @@ impl Bench {
             answers: BTreeMap::new(),
             reads: 0,
             managed: Vec::new(),
+            listening: Vec::new(),
+            concluded: Vec::new(),
             log: Vec::new(),
             presented: Vec::new(),
             lives: Vec::new(),
@@ -211,6 +218,8 @@ impl Bench {
                     (self.wall, self.mono) = (wall, mono);
                 }
                 Effect::ReadConfiguration => self.reads += 1,
+                Effect::Listen(id, plan) => self.listening.push((id, *plan)),
+                Effect::Conclude(id, verdict) => self.concluded.push((id, verdict)),
                 Effect::Manage(waiter, order) => self.managed.push((waiter, order)),
             }
         }
@@ -484,6 +493,9 @@ fn assert_at_home(route: &Route, call: &Call) {
         Call::StartDeviceAuthorization { registration, .. } => registration.for_sending_to(oidc).is_ok(),
         Call::CreateTokenFromDeviceCode { registration, device_code } => {
             registration.for_sending_to(oidc).is_ok() && device_code.for_sending_to(oidc).is_ok()
+        }
+        Call::CreateTokenFromAuthorizationCode { registration, code } => {
+            registration.for_sending_to(oidc).is_ok() && code.for_sending_to(oidc).is_ok()
         }
         Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
             registration.for_sending_to(oidc).is_ok() && refresh_token.for_sending_to(oidc).is_ok()

@@ -1,0 +1,1 @@
+//! Attack by attack, over real connections.
