@@ -157,11 +157,7 @@ impl Surroundings<'_> {
         service: Service,
         section: Option<&'s Section<'_>>,
     ) -> Result<Option<(&'s str, Decider)>, Problem> {
-        let (variable, key) = match service {
-            Service::Oidc => ("AWS_ENDPOINT_URL_SSO_OIDC", "sso_oidc"),
-            Service::Portal => ("AWS_ENDPOINT_URL_SSO", "sso"),
-        };
-        for variable in [variable, "AWS_ENDPOINT_URL"] {
+        for variable in [service.endpoint_variable(), "AWS_ENDPOINT_URL"] {
             if let Some(value) = self.env.get_os(variable) {
                 // What is not even text is no URL either.
                 return Ok(Some((value.to_str().unwrap_or_default(), Decider::Variable(variable))));
@@ -174,7 +170,7 @@ impl Surroundings<'_> {
                 by: Some(by),
                 message: format!("there is no [services {}]", shown(named.text)),
             })?;
-            if let Some(url) = services.block(key).and_then(|block| block.child("endpoint_url")) {
+            if let Some(url) = services.block(service.config_key()).and_then(|block| block.child("endpoint_url")) {
                 return Ok(Some((url.text, Decider::Line(url.at, "endpoint_url"))));
             }
         }
