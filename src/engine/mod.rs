@@ -8,6 +8,7 @@ mod abandoned;
 mod attempt;
 mod browser_flow;
 mod callbacks;
+mod console;
 mod device_flow;
 mod event;
 mod expiry;

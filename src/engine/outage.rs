@@ -100,6 +100,8 @@ impl Session {
         let outage = match purpose {
             Purpose::SignIn(_) if ends_the_old => &mut self.portal.outage,
             Purpose::Refresh | Purpose::SignIn(_) => &mut self.oidc,
+            // Another host than both.
+            Purpose::Console(_) => return,
             Purpose::Portal(_) | Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.outage,
         };
         outage.observe(reply, turn.now, turn.dice);

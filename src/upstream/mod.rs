@@ -15,6 +15,7 @@ mod https;
 mod oidc;
 mod portal;
 mod roots;
+mod signin;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +28,8 @@ use std::time::Duration;
 
 use crate::callback::AuthorizationCode;
 use crate::identity_center::{
-    Account, Bound, ClientRegistration, DeviceAuthorization, Endpoints, Flow, Role, RoleCredentials, ServiceError,
-    TokenResponse, WrongOrigin,
+    Account, Bound, ClientRegistration, DeviceAuthorization, Endpoint, Endpoints, Flow, Role, RoleCredentials,
+    ServiceError, TokenResponse, WrongOrigin,
 };
 use crate::ids::{AccountId, RoleName};
 use crate::secret::Secret;
@@ -96,6 +97,15 @@ pub enum Call {
         /// `role_name`.
         role: RoleName,
     },
+    /// `getSigninToken` of the sign-in service, for the console.
+    GetSigninToken {
+        /// Where that service is.
+        at: Endpoint,
+        /// The role's.
+        credentials: Bound<RoleCredentials>,
+        /// `SessionDuration`, which the service refuses for roles that were assumed by another role.
+        duration: Option<Duration>,
+    },
     /// Portal `ListAccounts`, all pages.
     ListAccounts {
         /// The bearer token.
@@ -126,6 +136,7 @@ impl Call {
             Self::CreateTokenFromAuthorizationCode { .. } => "CreateToken (authorization code)",
             Self::CreateTokenFromRefreshToken { .. } => "CreateToken (refresh token)",
             Self::GetRoleCredentials { .. } => "GetRoleCredentials",
+            Self::GetSigninToken { .. } => "getSigninToken",
             Self::ListAccounts { .. } => "ListAccounts",
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
@@ -144,6 +155,8 @@ pub enum Answer {
     Token(TokenResponse),
     /// Of `GetRoleCredentials`.
     RoleCredentials(RoleCredentials),
+    /// Of `getSigninToken`.
+    SigninToken(Secret),
     /// Of `ListAccounts`. Accounts whose id is not one are left out.
     Accounts(Vec<Account>),
     /// Of `ListAccountRoles`. Roles whose name is not one are left out.

@@ -3,6 +3,8 @@
 mod abandoned;
 mod browser;
 mod config;
+mod console;
+mod home;
 mod outage;
 mod refresh;
 mod roles;
@@ -17,6 +19,7 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use self::home::assert_at_home;
 use super::{Agent, Configuration, Effect, Event, Flight, Purpose, SignInId, State, Ticket, WaiterId};
 use crate::api::{
     Code, FlowChoice, LoginRequest, LoginStatus, Problem, Request, Response, SessionQuery, SessionStatus, StartedBy,
@@ -34,7 +37,7 @@ use crate::settings::{SessionSettings, Settings};
 use crate::store::{ClientRecord, Record, RecordKind, StoreError, TokenRecord};
 use crate::time::{Mono, Now, Timestamp};
 use crate::untrusted::Untrusted;
-use crate::upstream::{Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear};
+use crate::upstream::{Answer, Call, Failure, NotSent, Reply, ServiceTime, Unclear};
 
 /// A state, the time it lives in, and everything it wanted done.
 struct Bench {
@@ -485,29 +488,6 @@ impl Bench {
     }
 }
 
-/// Whatever secret a call carries, it goes to where it came from.
-fn assert_at_home(route: &Route, call: &Call) {
-    let (oidc, portal) = (&route.endpoints.oidc, &route.endpoints.portal);
-    let at_home = match call {
-        Call::RegisterClient { .. } => true,
-        Call::StartDeviceAuthorization { registration, .. } => registration.for_sending_to(oidc).is_ok(),
-        Call::CreateTokenFromDeviceCode { registration, device_code } => {
-            registration.for_sending_to(oidc).is_ok() && device_code.for_sending_to(oidc).is_ok()
-        }
-        Call::CreateTokenFromAuthorizationCode { registration, code } => {
-            registration.for_sending_to(oidc).is_ok() && code.for_sending_to(oidc).is_ok()
-        }
-        Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
-            registration.for_sending_to(oidc).is_ok() && refresh_token.for_sending_to(oidc).is_ok()
-        }
-        Call::GetRoleCredentials { access_token, .. }
-        | Call::ListAccounts { access_token }
-        | Call::ListAccountRoles { access_token, .. }
-        | Call::Logout { access_token } => access_token.for_sending_to(portal).is_ok(),
-    };
-    assert!(at_home, "{} would go elsewhere", call.operation());
-}
-
 fn agent() -> Agent {
     Agent {
         version: "0.0.0",
@@ -545,6 +525,7 @@ fn definition() -> SessionDefinition {
         endpoints: Endpoints { oidc: oidc(), portal: portal() },
         endpoints_from: "the region".to_owned(),
         ca_bundle: None,
+        signin: None,
         place: place(),
     }
 }
@@ -680,6 +661,11 @@ fn device() -> Result<Answer, Failure> {
         expires_in: Duration::from_secs(600),
         interval: Duration::from_secs(1),
     }))
+}
+
+fn console(role: &str, destination: Option<&str>) -> Request {
+    let Request::Credentials { target, .. } = credentials(role, None, None) else { panic!("a target") };
+    Request::Console { target, destination: destination.map(str::to_owned) }
 }
 
 fn credentials(role: &str, min_validity: Option<Duration>, timeout: Option<Duration>) -> Request {
