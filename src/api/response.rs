@@ -331,12 +331,6 @@ pub struct LoginStatus {
     pub session: String,
     /// `device` or `browser`.
     pub flow: Option<String>,
-    /// Who has chosen that flow.
-    #[serde(default)]
-    pub flow_chosen_by: Option<FlowChosenBy>,
-    /// The session's own browser: the program and its arguments, `{url}` where the address goes.
-    #[serde(default)]
-    pub browser: Option<Vec<String>>,
     pub verification_uri: Option<Untrusted>,
     pub verification_uri_complete: Option<Untrusted>,
     pub user_code: Option<Untrusted>,
@@ -353,20 +347,27 @@ pub struct LoginStatus {
     pub joined: bool,
     /// Names this sign-in, so that its starter cancels no other one.
     pub attempt: Option<u64>,
+    /// What decided the flow.
+    #[serde(default)]
+    pub flow_chosen_by: Option<FlowChosenBy>,
+    /// What shows a page to this session's user: a command's words, `{url}` where the address goes; null is the
+    /// platform's own way.
+    #[serde(default)]
+    pub browser: Option<Vec<String>>,
     pub code: Option<Code>,
     pub message: Option<String>,
 }
 
-/// Who has chosen the flow of a sign-in.
+/// What decided how a sign-in is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FlowChosenBy {
-    /// Whoever asked for the sign-in.
+    /// Who asked for the sign-in.
     Request,
-    /// `config.toml`.
+    /// `flow` of the session in `config.toml`.
     Settings,
-    /// What the caller's machine suggests.
+    /// What suits the caller's machine.
     Environment,
     /// Something this version does not know.
     #[serde(other)]

@@ -14,6 +14,7 @@ mod http;
 mod https;
 mod oidc;
 mod portal;
+mod resolve;
 mod roots;
 mod signin;
 #[cfg(test)]
@@ -29,7 +30,7 @@ use std::time::Duration;
 use crate::callback::AuthorizationCode;
 use crate::identity_center::{
     Account, Bound, ClientRegistration, DeviceAuthorization, Endpoint, Endpoints, Flow, Role, RoleCredentials,
-    ServiceError, TokenResponse, WrongOrigin,
+    ServiceError, TokenResponse, WrongOrigin, start_url,
 };
 use crate::ids::{AccountId, RoleName};
 use crate::secret::Secret;
@@ -123,6 +124,11 @@ pub enum Call {
         /// The bearer token.
         access_token: Bound<Secret>,
     },
+    /// Where a company's own start URL leads, see [`start_url`]. Carries nothing but the URL.
+    ResolveStartUrl {
+        /// The configured start URL.
+        start_url: String,
+    },
 }
 
 impl Call {
@@ -140,6 +146,7 @@ impl Call {
             Self::ListAccounts { .. } => "ListAccounts",
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
+            Self::ResolveStartUrl { .. } => "resolving the start URL",
         }
     }
 }
@@ -163,6 +170,8 @@ pub enum Answer {
     Roles(Vec<Role>),
     /// Of `Logout`.
     LoggedOut,
+    /// Of `ResolveStartUrl`: the portal, or why there is none.
+    StartUrl(Result<start_url::Resolved, start_url::Misled>),
 }
 
 /// How a call ended, and when.

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::identity_center::start_url::Resolved;
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -200,6 +201,10 @@ impl Walk {
             (Call::ListAccounts { .. }, _) => Ok(Answer::Accounts(Vec::new())),
             (Call::ListAccountRoles { .. }, _) => Ok(Answer::Roles(Vec::new())),
             (Call::Logout { .. }, _) => Ok(Answer::LoggedOut),
+            (Call::ResolveStartUrl { start_url }, _) => {
+                let region = None;
+                Ok(Answer::StartUrl(Ok(Resolved { url: start_url.clone(), region })))
+            }
         };
         if let Call::CreateTokenFromRefreshToken { refresh_token, .. } = &open.call {
             let era = self.bench.state.sessions[&corp()].era;

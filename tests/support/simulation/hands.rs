@@ -370,6 +370,7 @@ fn arrival(flight: &Flight, route: &Route, call: &Call) -> Option<Arrival> {
             let token = numbers(access_token.for_sending_to(portal).ok()?);
             Arrival::Logout { family: token[0], serial: token[1] }
         }
+        Call::ResolveStartUrl { .. } => unreachable!("the start URLs of this world are AWS's own"),
     })
 }
 
