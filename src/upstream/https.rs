@@ -17,7 +17,9 @@ use super::body::Unusable;
 use super::errors::{Dialect, judge, service_time};
 use super::http::{Clients, Outgoing, Pair};
 use super::portal::Page;
-use super::{Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal, resolve, sts};
+use super::{
+    Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal, resolve, signin, sts,
+};
 use crate::clock::Clock;
 use crate::identity_center::Endpoint;
 use crate::time::Now;
@@ -68,6 +70,10 @@ impl Https {
                 let request = portal::get_role_credentials(&endpoints.portal, access_token, account, role)?;
                 let received = line.send(&endpoints.portal, request).await?;
                 received.read(|body| portal::role_credentials(body).map(Answer::RoleCredentials))
+            }
+            Call::GetSigninToken { at, credentials, duration } => {
+                let request = signin::get_signin_token(at, credentials, *duration)?;
+                line.send(at, request).await?.read(|body| signin::signin_token(body).map(Answer::SigninToken))
             }
             Call::ListAccounts { access_token } => {
                 let request = |next: Option<&str>| portal::list_accounts(&endpoints.portal, access_token, next);

@@ -16,6 +16,7 @@ mod oidc;
 mod portal;
 mod resolve;
 mod roots;
+mod signin;
 mod sts;
 #[cfg(test)]
 mod tests;
@@ -30,8 +31,8 @@ use std::time::Duration;
 
 use crate::callback::AuthorizationCode;
 use crate::identity_center::{
-    Account, Bound, ClientRegistration, DeviceAuthorization, Endpoints, Flow, Role, RoleCredentials, ServiceError,
-    TokenResponse, WrongOrigin, start_url,
+    Account, Bound, ClientRegistration, DeviceAuthorization, Endpoint, Endpoints, Flow, Role, RoleCredentials,
+    ServiceError, TokenResponse, WrongOrigin, start_url,
 };
 use crate::ids::{AccountId, Assumption, RoleName};
 use crate::secret::Secret;
@@ -99,6 +100,15 @@ pub enum Call {
         /// `role_name`.
         role: RoleName,
     },
+    /// `getSigninToken` of the sign-in service, for the console.
+    GetSigninToken {
+        /// Where that service is.
+        at: Endpoint,
+        /// The role's.
+        credentials: Bound<RoleCredentials>,
+        /// `SessionDuration`, which the service refuses for roles that were assumed by another role.
+        duration: Option<Duration>,
+    },
     /// Portal `ListAccounts`, all pages.
     ListAccounts {
         /// The bearer token.
@@ -143,6 +153,7 @@ impl Call {
             Self::CreateTokenFromAuthorizationCode { .. } => "CreateToken (authorization code)",
             Self::CreateTokenFromRefreshToken { .. } => "CreateToken (refresh token)",
             Self::GetRoleCredentials { .. } => "GetRoleCredentials",
+            Self::GetSigninToken { .. } => "getSigninToken",
             Self::ListAccounts { .. } => "ListAccounts",
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
@@ -163,6 +174,8 @@ pub enum Answer {
     Token(TokenResponse),
     /// Of `GetRoleCredentials` and `AssumeRole`.
     RoleCredentials(RoleCredentials),
+    /// Of `getSigninToken`.
+    SigninToken(Secret),
     /// Of `ListAccounts`. Accounts whose id is not one are left out.
     Accounts(Vec<Account>),
     /// Of `ListAccountRoles`. Roles whose name is not one are left out.

@@ -3,6 +3,7 @@
 mod abandoned;
 mod browser;
 mod config;
+mod console;
 mod outage;
 mod refresh;
 mod roles;
@@ -503,6 +504,10 @@ fn assert_at_home(route: &Route, call: &Call) {
         }
         Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
             registration.for_sending_to(oidc).is_ok() && refresh_token.for_sending_to(oidc).is_ok()
+        }
+        Call::GetSigninToken { at, credentials, .. } => {
+            let allowed = at.as_str() == "https://signin.aws.amazon.com" || at.host() == portal.host();
+            allowed && credentials.for_sending_to(at).is_ok()
         }
         Call::GetRoleCredentials { access_token, .. }
         | Call::ListAccounts { access_token }
