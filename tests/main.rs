@@ -6,6 +6,8 @@ mod architecture;
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod browser_sign_in;
+#[cfg(test)]
 mod canary;
 #[cfg(test)]
 mod crash;

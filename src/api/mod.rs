@@ -16,7 +16,7 @@ pub use request::{
     FlowChoice, LoginRequest, Method, RawRequest, Request, SessionQuery, StartedBy, TargetQuery, TokenKind,
 };
 pub use response::{
-    AccountEntry, Accounts, AuditStatus, CredentialDocument, Health, LastError, LoggedOut, LoginState, LoginStatus,
-    RegistrationStatus, Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport,
-    StorageStatus, TargetStatus, Token, WarningEntry,
+    AccountEntry, Accounts, AuditStatus, CredentialDocument, FlowChosenBy, Health, LastError, LoggedOut, LoginState,
+    LoginStatus, RegistrationStatus, Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus, Status,
+    StorageReport, StorageStatus, TargetStatus, Token, WarningEntry,
 };

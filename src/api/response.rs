@@ -330,8 +330,31 @@ pub struct LoginStatus {
     pub joined: bool,
     /// Names this sign-in, so that its starter cancels no other one.
     pub attempt: Option<u64>,
+    /// What decided the flow.
+    #[serde(default)]
+    pub flow_chosen_by: Option<FlowChosenBy>,
+    /// What shows a page to this session's user: a command's words, `{url}` where the address goes; null is the
+    /// platform's own way.
+    #[serde(default)]
+    pub browser: Option<Vec<String>>,
     pub code: Option<Code>,
     pub message: Option<String>,
+}
+
+/// What decided how a sign-in is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FlowChosenBy {
+    /// Who asked for the sign-in.
+    Request,
+    /// `flow` of the session in `config.toml`.
+    Settings,
+    /// What suits the caller's machine.
+    Environment,
+    /// Something this version does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// `DELETE /v1/sessions/{s}`.

@@ -17,6 +17,7 @@ mod select;
 mod sessions;
 mod shim;
 pub(crate) mod work;
+pub mod writing;
 
 pub use catalog::{Catalog, Diff, Place, Profile, Rejected, SessionDefinition, SourceFile, Sources, Warning};
 pub use select::SelectError;

@@ -5,6 +5,7 @@
 //! Invariant: a line is split as the SDKs that use no shell split it, and nothing is ever run.
 
 use crate::api::TargetQuery;
+use crate::shell_words::split;
 
 /// Reads the line; `None` if it runs something else, else what it names or what is wrong with it.
 pub(super) fn parse(line: &str) -> Option<Result<TargetQuery, String>> {
@@ -15,44 +16,6 @@ pub(super) fn parse(line: &str) -> Option<Result<TargetQuery, String>> {
     let program = words.next()?;
     (program.rsplit('/').next() == Some(PROGRAM))
         .then(|| crate::shim::target(words.map(Into::into)).map_err(|error| error.to_string()))
-}
-
-/// Splits into words as a POSIX shell does, without expanding anything; `None` for an open quote.
-fn split(line: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut characters = line.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '\'' => {
-                let word = word.get_or_insert_default();
-                loop {
-                    match characters.next()? {
-                        '\'' => break,
-                        other => word.push(other),
-                    }
-                }
-            }
-            '"' => {
-                let word = word.get_or_insert_default();
-                loop {
-                    match characters.next()? {
-                        '"' => break,
-                        '\\' => match characters.next()? {
-                            escaped @ ('"' | '\\') => word.push(escaped),
-                            other => word.extend(['\\', other]),
-                        },
-                        other => word.push(other),
-                    }
-                }
-            }
-            '\\' => word.get_or_insert_default().push(characters.next()?),
-            space if space.is_ascii_whitespace() => words.extend(word.take()),
-            other => word.get_or_insert_default().push(other),
-        }
-    }
-    words.extend(word);
-    Some(words)
 }
 
 const PROGRAM: &str = "sso-credential-process";

@@ -18,10 +18,11 @@ use crate::exit::Exit;
 use crate::secret::{Secret, SecretBytes};
 use crate::time::{Mono, Now, Timestamp};
 
-use super::browser::{Browser, OpenError, Surroundings};
+use super::browser::{Browser, OpenError, Opening};
 use super::context::{Ask, Context, Terminal};
 use super::failure::Failure;
 use super::passphrase::Keyboard;
+use super::surroundings::{Machine, Surroundings};
 use super::{Arguments, Command, dispatch};
 
 /// What the stand-in agent does with one request.
@@ -119,7 +120,7 @@ impl World {
             clock: &self.clock,
             zone: TimeZone::UTC,
             terminal: self.terminal,
-            surroundings: Surroundings::default(),
+            surroundings: Surroundings::of(&self.env, Machine::default()),
             agent: self,
             browser: self,
             keyboard: self,
@@ -155,9 +156,10 @@ impl Ask for World {
 }
 
 impl Browser for World {
-    fn open(&self, link: &str) -> Result<(), OpenError> {
-        self.opened.borrow_mut().push(link.to_owned());
-        Ok(())
+    fn open(&self, link: &str, command: Option<&[String]>) -> Result<Opening, OpenError> {
+        let words = command.unwrap_or_default().iter().cloned().chain([link.to_owned()]).collect::<Vec<_>>();
+        self.opened.borrow_mut().push(words.join(" "));
+        Ok(Opening::default())
     }
 }
 
@@ -170,6 +172,11 @@ impl Keyboard for World {
         self.prompts.borrow_mut().push(prompt.to_owned());
         Ok(self.typed.borrow_mut().pop_front().map(|typed| Secret::new(typed.to_owned())))
     }
+
+    fn answer(&self, prompt: &str) -> std::io::Result<Option<String>> {
+        self.prompts.borrow_mut().push(prompt.to_owned());
+        Ok(self.typed.borrow_mut().pop_front().map(str::to_owned))
+    }
 }
 
 /// A sign-in's state with these members replaced.
@@ -180,7 +187,7 @@ pub(super) fn login_state(state: &str, changes: Value) -> Value {
         "verification_uri_complete": "https://device.sso.eu-west-1.amazonaws.com/?user_code=ABCD-EFGH",
         "user_code": "ABCD-EFGH", "authorization_url": null, "expires_at": "2026-11-22T12:10:00Z",
         "started_by": "cli", "started_at": "2026-11-22T12:00:00Z", "replaced": false, "joined": false,
-        "attempt": 7, "code": null, "message": null,
+        "attempt": 7, "flow_chosen_by": "environment", "browser": null, "code": null, "message": null,
     });
     let (Value::Object(members), Value::Object(changes)) = (&mut body, changes) else { panic!("objects") };
     members.extend(changes);

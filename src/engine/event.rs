@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::shelf::Shelved;
 use crate::api::{Problem, Request, Response};
 use crate::aws_config::Catalog;
+use crate::callback::{Arrival, ListenError, Listening, Plan, Verdict};
 use crate::ids::{AccountId, Grant, SessionName};
 use crate::schedule::Dice;
 use crate::settings::Settings;
@@ -26,6 +27,10 @@ pub enum Event {
     Protected(Protection, Option<Loaded>),
     /// What a person wanted done about the key is done.
     Managed(WaiterId, Result<Inventory, ManageError>),
+    /// The place that the browser comes back to is open, or cannot be.
+    Listening(SignInId, Result<Listening, ListenError>),
+    /// The browser has come back.
+    BrowserCameBack(SignInId, Arrival),
     /// The configuration was read (again).
     ConfigurationRead(Result<Configuration, Problem>),
     /// SIGHUP: read the configuration again, with nobody waiting for the answer.
@@ -56,6 +61,11 @@ pub enum Effect {
     Delete(Ticket, SessionName, RecordKind),
     /// Do this about the key, or only look; it comes back as [`Event::Managed`]. In order with every other store effect.
     Manage(WaiterId, Option<Manage>),
+    /// Open the place that the browser of this sign-in comes back to; it comes back as [`Event::Listening`], and what
+    /// the browser brings as [`Event::BrowserCameBack`].
+    Listen(SignInId, Box<Plan>),
+    /// Tell the browser of this sign-in how it ended, and close the place.
+    Conclude(SignInId, Verdict),
     /// Answer the waiter, who is then forgotten.
     Answer(WaiterId, Result<Response, Problem>),
     /// Until the next event that is not answered from the warm cache, this answers the same question.
@@ -73,6 +83,15 @@ pub struct WaiterId(pub u64);
 pub(super) struct Waiter {
     pub(super) id: WaiterId,
     pub(super) deadline: Mono,
+}
+
+/// A sign-in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SignInId {
+    /// Of which session.
+    pub session: SessionName,
+    /// The how manieth of it in this run.
+    pub number: u64,
 }
 
 /// A call under way, and what it is for.

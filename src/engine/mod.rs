@@ -6,6 +6,9 @@
 
 mod abandoned;
 mod attempt;
+mod browser_flow;
+mod callbacks;
+mod device_flow;
 mod event;
 mod expiry;
 mod handle;
@@ -28,7 +31,7 @@ mod storage;
 mod tests;
 mod words;
 
-pub use event::{Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, WaiterId, Write};
+pub use event::{Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, SignInId, Ticket, WaiterId, Write};
 pub use handle::{Handle, Question, Questions};
 pub use run::{Ended, Order, World, run};
 pub use shelf::Shelved;

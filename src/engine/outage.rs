@@ -95,10 +95,11 @@ impl Outage {
 impl Session {
     /// A call has ended: whether it left the machine counts for all that go there.
     pub(super) fn observe(&mut self, purpose: &Purpose, reply: &Reply, turn: &mut Turn<'_>) {
-        let ends_the_old =
-            self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::EndingTheOld));
+        let step = self.sign_in.attempt.as_ref().map(|attempt| &attempt.step);
         let outage = match purpose {
-            Purpose::SignIn(_) if ends_the_old => &mut self.portal.outage,
+            // Somebody else's host.
+            Purpose::SignIn(_) if matches!(step, Some(Step::Resolving { .. })) => return,
+            Purpose::SignIn(_) if matches!(step, Some(Step::EndingTheOld)) => &mut self.portal.outage,
             Purpose::Refresh | Purpose::SignIn(_) => &mut self.oidc,
             Purpose::Portal(_) | Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.outage,
         };

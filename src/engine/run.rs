@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::callbacks::Callbacks;
 use super::shelf::Shelf;
 use super::{Configuration, Effect, Event, Flight, Question, Questions, State, Ticket, WaiterId};
 use crate::alarm::Alarm;
@@ -71,6 +72,7 @@ pub async fn run<U: Upstream>(
         flights: JoinSet::new(),
         reads: JoinSet::new(),
         store: StoreThread::start(store, state.protection().clone()),
+        callbacks: Callbacks::new(),
         waiters: HashMap::new(),
         read_configuration,
         asked: 0,
@@ -106,6 +108,7 @@ pub async fn run<U: Upstream>(
             },
             Some(Ok((flight, reply))) = hands.flights.join_next() => Event::Finished(flight, reply),
             Some(event) = hands.store.done() => event,
+            Some(event) = hands.callbacks.next() => event,
             Some(Ok(read)) = hands.reads.join_next() => Event::ConfigurationRead(read),
             () = alarm.rings() => {
                 if !stopping && !still_ours() {
@@ -136,6 +139,7 @@ struct Hands<U> {
     flights: JoinSet<(Flight, Reply)>,
     reads: JoinSet<Result<Configuration, Problem>>,
     store: StoreThread,
+    callbacks: Callbacks,
     waiters: HashMap<WaiterId, oneshot::Sender<Result<Response, Problem>>>,
     read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
     asked: u64,
@@ -159,6 +163,8 @@ impl<U: Upstream> Hands<U> {
                 Effect::Save(ticket, record) => self.store.order(Job::Save(ticket, record)),
                 Effect::Delete(ticket, session, kind) => self.store.order(Job::Delete(ticket, session, kind)),
                 Effect::Manage(waiter, order) => self.store.order(Job::Manage(waiter, order)),
+                Effect::Listen(id, plan) => self.callbacks.listen(id, *plan),
+                Effect::Conclude(id, verdict) => self.callbacks.conclude(&id, verdict),
                 Effect::Answer(waiter, answer) => {
                     if let Some(asker) = self.waiters.remove(&waiter) {
                         // A caller that has gone away does not need its answer.

@@ -104,6 +104,8 @@ impl State {
             Event::Stored(ticket, outcome) => self.stored(ticket, outcome, now, &mut effects),
             Event::Protected(protection, loaded) => self.protected(protection, loaded, now, &mut effects),
             Event::Managed(waiter, outcome) => self.managed(waiter, outcome, &mut effects),
+            Event::Listening(id, outcome) => self.listening(&id, outcome, now, &mut effects),
+            Event::BrowserCameBack(id, arrival) => self.browser_came_back(&id, arrival, now, &mut effects),
             Event::ConfigurationRead(read) => self.configuration_read(read, now, &mut effects),
             Event::ReloadWanted => self.read_configuration(&mut effects),
             Event::Tick => {}

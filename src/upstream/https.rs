@@ -41,8 +41,8 @@ impl Https {
         let Route { endpoints, .. } = route;
         let line = Line { https: self, route, deadline };
         match call {
-            Call::RegisterClient { client_name, scopes, flow } => {
-                let request = oidc::register_client(&endpoints.oidc, client_name, scopes, *flow)?;
+            Call::RegisterClient { client_name, scopes, flow, start_url } => {
+                let request = oidc::register_client(&endpoints.oidc, client_name, scopes, *flow, start_url)?;
                 let received = line.send(&endpoints.oidc, request).await?;
                 let started = received.started;
                 received.read(|body| oidc::registered(body, scopes, *flow, started).map(Answer::Registered))
@@ -56,6 +56,10 @@ impl Https {
             }
             Call::CreateTokenFromDeviceCode { registration, device_code } => {
                 let request = oidc::create_token_from_device_code(&endpoints.oidc, registration, device_code)?;
+                line.send(&endpoints.oidc, request).await?.read(|body| oidc::token(body).map(Answer::Token))
+            }
+            Call::CreateTokenFromAuthorizationCode { registration, code } => {
+                let request = oidc::create_token_from_authorization_code(&endpoints.oidc, registration, code)?;
                 line.send(&endpoints.oidc, request).await?.read(|body| oidc::token(body).map(Answer::Token))
             }
             Call::CreateTokenFromRefreshToken { registration, refresh_token } => {

@@ -32,6 +32,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::callback::AuthorizationCode;
 use crate::identity_center::{
     Account, Bound, ClientRegistration, DeviceAuthorization, Endpoints, Flow, Role, RoleCredentials, ServiceError,
     TokenResponse, WrongOrigin, start_url,
@@ -62,6 +63,8 @@ pub enum Call {
         scopes: Vec<String>,
         /// The flow the client is for.
         flow: Flow,
+        /// `issuerUrl`, where the flow asks for one.
+        start_url: String,
     },
     /// sso-oidc `StartDeviceAuthorization`.
     StartDeviceAuthorization {
@@ -76,6 +79,13 @@ pub enum Call {
         registration: Bound<ClientRegistration>,
         /// `deviceCode`.
         device_code: Bound<Secret>,
+    },
+    /// sso-oidc `CreateToken` with an authorization code.
+    CreateTokenFromAuthorizationCode {
+        /// The client.
+        registration: Bound<ClientRegistration>,
+        /// `code`, `codeVerifier` and `redirectUri`.
+        code: Bound<AuthorizationCode>,
     },
     /// sso-oidc `CreateToken` with a refresh token, on a connection of its own and never sent twice.
     CreateTokenFromRefreshToken {
@@ -125,6 +135,7 @@ impl Call {
             Self::RegisterClient { .. } => "RegisterClient",
             Self::StartDeviceAuthorization { .. } => "StartDeviceAuthorization",
             Self::CreateTokenFromDeviceCode { .. } => "CreateToken (device code)",
+            Self::CreateTokenFromAuthorizationCode { .. } => "CreateToken (authorization code)",
             Self::CreateTokenFromRefreshToken { .. } => "CreateToken (refresh token)",
             Self::GetRoleCredentials { .. } => "GetRoleCredentials",
             Self::ListAccounts { .. } => "ListAccounts",

@@ -175,7 +175,13 @@ impl Walk {
                 ..registration()
             })),
             (Call::StartDeviceAuthorization { .. }, _) => device(),
-            (Call::CreateTokenFromDeviceCode { .. } | Call::CreateTokenFromRefreshToken { .. }, _) => {
+            (Call::CreateTokenFromAuthorizationCode { .. }, 4..8) => refused(ErrorName::InvalidGrant),
+            (
+                Call::CreateTokenFromDeviceCode { .. }
+                | Call::CreateTokenFromAuthorizationCode { .. }
+                | Call::CreateTokenFromRefreshToken { .. },
+                _,
+            ) => {
                 self.issued += 1;
                 let access_token = secret(&format!("access-{}", self.issued));
                 self.bench.lives.push((access_token, open.at.wall.after(HOUR), open.at.mono_from_start() + HOUR));

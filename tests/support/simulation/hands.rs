@@ -146,6 +146,8 @@ impl World {
                     self.judge_credentials(body.body().expose(), good_for.saturating_sub(1000));
                 }
             }
+            // Nobody in the simulation has a browser.
+            Effect::Listen(..) | Effect::Conclude(..) => {}
             // Nobody in the simulation asks for anything about the key.
             Effect::Manage(..) => {}
             Effect::ReadConfiguration => {
@@ -345,6 +347,8 @@ fn arrival(flight: &Flight, route: &Route, call: &Call) -> Option<Arrival> {
             client: client(registration.for_sending_to(oidc).ok()?),
             device: numbers(device_code.for_sending_to(oidc).ok()?)[0],
         },
+        // Nobody in the simulation has a browser.
+        Call::CreateTokenFromAuthorizationCode { .. } => return None,
         Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
             let token = numbers(refresh_token.for_sending_to(oidc).ok()?);
             let client = client(registration.for_sending_to(oidc).ok()?);
