@@ -95,7 +95,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     };
     let ended = runtime.block_on(async move {
         let world = World {
-            upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>)),
+            upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>, env)),
             clock,
             store,
             read_configuration: Arc::new(read_configuration),
