@@ -16,6 +16,7 @@ mod oidc;
 mod portal;
 mod resolve;
 mod roots;
+mod sts;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ pub use https::Https;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::callback::AuthorizationCode;
@@ -31,7 +33,7 @@ use crate::identity_center::{
     Account, Bound, ClientRegistration, DeviceAuthorization, Endpoints, Flow, Role, RoleCredentials, ServiceError,
     TokenResponse, WrongOrigin, start_url,
 };
-use crate::ids::{AccountId, RoleName};
+use crate::ids::{AccountId, Assumption, RoleName};
 use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 
@@ -119,6 +121,15 @@ pub enum Call {
         /// The configured start URL.
         start_url: String,
     },
+    /// STS `AssumeRole`, sent to the address in the assumption.
+    AssumeRole {
+        /// What it is signed with; bound to that address.
+        credentials: Bound<RoleCredentials>,
+        /// Which role, and how.
+        assumption: Arc<Assumption>,
+        /// What the service's clock says: a signature of another time is refused.
+        signed_at: Timestamp,
+    },
 }
 
 impl Call {
@@ -136,6 +147,7 @@ impl Call {
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
             Self::ResolveStartUrl { .. } => "resolving the start URL",
+            Self::AssumeRole { .. } => "AssumeRole",
         }
     }
 }
@@ -149,7 +161,7 @@ pub enum Answer {
     DeviceAuthorization(DeviceAuthorization),
     /// Of `CreateToken`.
     Token(TokenResponse),
-    /// Of `GetRoleCredentials`.
+    /// Of `GetRoleCredentials` and `AssumeRole`.
     RoleCredentials(RoleCredentials),
     /// Of `ListAccounts`. Accounts whose id is not one are left out.
     Accounts(Vec<Account>),

@@ -10,6 +10,7 @@ mod shutdown;
 mod sign_in;
 mod skew;
 mod stage;
+mod start_url;
 mod storage;
 mod storms;
 mod time;
@@ -507,6 +508,9 @@ fn assert_at_home(route: &Route, call: &Call) {
         | Call::ListAccounts { access_token }
         | Call::ListAccountRoles { access_token, .. }
         | Call::Logout { access_token } => access_token.for_sending_to(portal).is_ok(),
+        Call::AssumeRole { credentials, assumption, .. } => {
+            credentials.for_sending_to(&(&assumption.sts.address).into()).is_ok()
+        }
     };
     assert!(at_home, "{} would go elsewhere", call.operation());
 }
