@@ -2,6 +2,7 @@
 
 mod abandoned;
 mod browser;
+mod chains;
 mod config;
 mod console;
 mod outage;
