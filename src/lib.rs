@@ -50,6 +50,8 @@ mod shell_words;
 #[cfg(feature = "agent")]
 pub mod alarm;
 #[cfg(feature = "agent")]
+pub mod aws_config_file;
+#[cfg(feature = "agent")]
 pub mod callback;
 #[cfg(feature = "agent")]
 pub mod clock;

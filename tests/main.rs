@@ -8,6 +8,8 @@ mod audit;
 #[cfg(test)]
 mod canary;
 #[cfg(test)]
+mod configure;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod device_sign_in;

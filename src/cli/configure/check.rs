@@ -43,6 +43,7 @@ async fn ask(session: &SessionDefinition) -> Result<(), Objection> {
         client_name: "sso-agent configure".to_owned(),
         scopes: session.scopes.clone(),
         flow: Flow::Device,
+        start_url: session.start_url.clone(),
     };
     let registration = match https.call(route(), register).await.result {
         Ok(Answer::Registered(registration)) => Bound::new(session.endpoints.oidc.clone(), registration),
