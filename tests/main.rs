@@ -12,6 +12,8 @@ mod canary;
 #[cfg(test)]
 mod chaining;
 #[cfg(test)]
+mod configure;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod device_sign_in;
