@@ -222,8 +222,9 @@ impl Session {
             return None;
         }
         match self.outlook(Duration::ZERO, patience, turn) {
-            Outlook::Never(problem) => or_valid(*problem),
             Outlook::Wait => None,
+            Outlook::SignIn(_) if has_none && !patience.is_zero() => None,
+            Outlook::SignIn(problem) | Outlook::Never(problem) => or_valid(*problem),
             Outlook::Ready => {
                 let (own, shared) = (slot.pause_left(now), self.portal.pause_left(now));
                 let outage = self.portal.outage.pause_left(true, now);
