@@ -6,6 +6,8 @@ mod architecture;
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod browser_sign_in;
+#[cfg(test)]
 mod canary;
 #[cfg(test)]
 mod crash;
@@ -17,6 +19,8 @@ mod documents;
 mod fake_identity_center;
 #[cfg(test)]
 mod gapless;
+#[cfg(test)]
+mod identities;
 // The keyring of macOS has no bus of its own that a test could have.
 #[cfg(test)]
 #[cfg(not(target_os = "macos"))]
@@ -27,6 +31,9 @@ mod main_job;
 #[cfg(test)]
 #[cfg(not(target_os = "macos"))]
 mod notifications;
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod on_demand;
 #[cfg(test)]
 mod origin;
 #[cfg(test)]

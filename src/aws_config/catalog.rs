@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 
+use super::chains;
 use super::ini::{self, Complaint};
 use super::network::{Network, Surroundings};
 use super::profiles::{self, Lead};
@@ -205,7 +206,8 @@ impl Catalog {
             };
             sessions.insert(name.clone(), session);
         }
-        let profiles = profiles::resolve(leads, &drafts, dissenters, &files);
+        let world = chains::World { surroundings: &surroundings, names: &other_profiles };
+        let profiles = profiles::resolve(leads, &drafts, dissenters, &world);
         warnings.extend(settings_for_nothing(settings, &sessions));
         Self { sessions, profiles, other_profiles, warnings }
     }

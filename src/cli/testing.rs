@@ -172,6 +172,11 @@ impl Keyboard for World {
         self.prompts.borrow_mut().push(prompt.to_owned());
         Ok(self.typed.borrow_mut().pop_front().map(|typed| Secret::new(typed.to_owned())))
     }
+
+    fn answer(&self, prompt: &str) -> std::io::Result<Option<String>> {
+        self.prompts.borrow_mut().push(prompt.to_owned());
+        Ok(self.typed.borrow_mut().pop_front().map(str::to_owned))
+    }
 }
 
 /// A sign-in's state with these members replaced.

@@ -13,7 +13,7 @@ use crate::api::{
     Code, FlowChoice, FlowChosenBy, LoginRequest, LoginState, LoginStatus, Problem, Response, SessionState, StartedBy,
 };
 use crate::callback::Verdict;
-use crate::identity_center::Flow;
+use crate::identity_center::{Flow, start_url};
 use crate::time::{Mono, Now, Timestamp};
 use crate::upstream::Call;
 
@@ -156,7 +156,8 @@ impl Session {
         (flow, flow_chosen_by): (Flow, FlowChosenBy),
         turn: &mut Turn<'_>,
     ) -> Result<(), Box<Problem>> {
-        let origin = self.usable()?.origin();
+        let definition = self.usable()?;
+        let (origin, start_url) = (definition.origin(), definition.start_url.clone());
         if request.started_by == StartedBy::Program {
             let now = turn.now.wall;
             self.update_client(turn, |client| {
@@ -175,10 +176,12 @@ impl Session {
             started_by: request.started_by,
             started: turn.now,
             origin,
+            start_url,
             step: Step::Waiting { new_session: request.new_session },
             flying: false,
             starters: Vec::new(),
             registered_again: false,
+            ended_the_old: false,
         }));
         tracing::info!(
             session = %crate::untrusted::shown(self.name.as_str()),
@@ -199,12 +202,21 @@ impl Session {
         if turn.stopping || paused {
             return;
         }
+        if start_url::needs_resolution(&attempt.start_url, &attempt.origin.oidc) {
+            self.resolve_start_url(new_session, turn);
+        } else {
+            self.end_the_old_or_register(new_session, turn);
+        }
+    }
+
+    pub(super) fn end_the_old_or_register(&mut self, new_session: bool, turn: &mut Turn<'_>) {
+        let Some(attempt) = &mut self.sign_in.attempt else { return };
         attempt.step = Step::EndingTheOld;
         let (purpose, era) = (Purpose::SignIn(attempt.number), self.era);
         let ends_the_old = new_session
             && self.call_portal(purpose, era, CALL_TIMEOUT, turn, |access_token| Call::Logout { access_token });
         if ends_the_old {
-            self.portal.outage.trying(turn.now, turn.dice);
+            self.portal.lane.outage.trying(turn.now, turn.dice);
             if let Some(attempt) = &mut self.sign_in.attempt {
                 attempt.flying = true;
             }
@@ -241,6 +253,8 @@ impl Session {
     /// The attempt is over without tokens.
     pub(super) fn sign_in_failed(&mut self, problem: &Problem, turn: &mut Turn<'_>) {
         let Some(attempt) = self.sign_in.attempt.take() else { return };
+        let told = attempt.ended_the_old.then(|| problem.clone().caused_by(OLD_SESSION_ENDED));
+        let problem = told.as_ref().unwrap_or(problem);
         tracing::warn!(session = %crate::untrusted::shown(self.name.as_str()), code = %problem.code, "sign-in failed: {problem}");
         self.sign_in_came_to_nothing(&attempt, problem, turn);
         if attempt.flying {
@@ -445,6 +459,7 @@ fn is_lately(at: Timestamp, now: Timestamp) -> bool {
     now.since(at) < PROGRAMS_PERIOD && at.since(now) < PROGRAMS_PERIOD
 }
 
+const OLD_SESSION_ENDED: &str = "the old session was ended before, nobody is signed in any more";
 const JOINED_BY_PEOPLE: Duration = Duration::from_secs(120);
 const PROGRAMS_PERIOD: Duration = Duration::from_secs(600);
 const PROGRAMS_MOST: usize = 3;

@@ -12,6 +12,7 @@ pub mod origin;
 pub mod partition;
 pub mod portal;
 pub mod registration;
+pub mod start_url;
 pub mod token;
 
 pub use device::DeviceAuthorization;

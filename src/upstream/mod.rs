@@ -14,7 +14,9 @@ mod http;
 mod https;
 mod oidc;
 mod portal;
+mod resolve;
 mod roots;
+mod sts;
 #[cfg(test)]
 mod tests;
 
@@ -23,14 +25,15 @@ pub use https::Https;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::callback::AuthorizationCode;
 use crate::identity_center::{
     Account, Bound, ClientRegistration, DeviceAuthorization, Endpoints, Flow, Role, RoleCredentials, ServiceError,
-    TokenResponse, WrongOrigin,
+    TokenResponse, WrongOrigin, start_url,
 };
-use crate::ids::{AccountId, RoleName};
+use crate::ids::{AccountId, Assumption, RoleName};
 use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 
@@ -113,6 +116,20 @@ pub enum Call {
         /// The bearer token.
         access_token: Bound<Secret>,
     },
+    /// Where a company's own start URL leads, see [`start_url`]. Carries nothing but the URL.
+    ResolveStartUrl {
+        /// The configured start URL.
+        start_url: String,
+    },
+    /// STS `AssumeRole`, sent to the address in the assumption.
+    AssumeRole {
+        /// What it is signed with; bound to that address.
+        credentials: Bound<RoleCredentials>,
+        /// Which role, and how.
+        assumption: Arc<Assumption>,
+        /// What the service's clock says: a signature of another time is refused.
+        signed_at: Timestamp,
+    },
 }
 
 impl Call {
@@ -129,6 +146,8 @@ impl Call {
             Self::ListAccounts { .. } => "ListAccounts",
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
+            Self::ResolveStartUrl { .. } => "resolving the start URL",
+            Self::AssumeRole { .. } => "AssumeRole",
         }
     }
 }
@@ -142,7 +161,7 @@ pub enum Answer {
     DeviceAuthorization(DeviceAuthorization),
     /// Of `CreateToken`.
     Token(TokenResponse),
-    /// Of `GetRoleCredentials`.
+    /// Of `GetRoleCredentials` and `AssumeRole`.
     RoleCredentials(RoleCredentials),
     /// Of `ListAccounts`. Accounts whose id is not one are left out.
     Accounts(Vec<Account>),
@@ -150,6 +169,8 @@ pub enum Answer {
     Roles(Vec<Role>),
     /// Of `Logout`.
     LoggedOut,
+    /// Of `ResolveStartUrl`: the portal, or why there is none.
+    StartUrl(Result<start_url::Resolved, start_url::Misled>),
 }
 
 /// How a call ended, and when.

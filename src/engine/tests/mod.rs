@@ -12,6 +12,7 @@ mod shutdown;
 mod sign_in;
 mod skew;
 mod stage;
+mod start_url;
 mod storage;
 mod storms;
 mod time;
@@ -498,7 +499,7 @@ impl Bench {
 fn assert_at_home(route: &Route, call: &Call) {
     let (oidc, portal) = (&route.endpoints.oidc, &route.endpoints.portal);
     let at_home = match call {
-        Call::RegisterClient { .. } => true,
+        Call::RegisterClient { .. } | Call::ResolveStartUrl { .. } => true,
         Call::StartDeviceAuthorization { registration, .. } => registration.for_sending_to(oidc).is_ok(),
         Call::CreateTokenFromDeviceCode { registration, device_code } => {
             registration.for_sending_to(oidc).is_ok() && device_code.for_sending_to(oidc).is_ok()
@@ -513,6 +514,9 @@ fn assert_at_home(route: &Route, call: &Call) {
         | Call::ListAccounts { access_token }
         | Call::ListAccountRoles { access_token, .. }
         | Call::Logout { access_token } => access_token.for_sending_to(portal).is_ok(),
+        Call::AssumeRole { credentials, assumption, .. } => {
+            credentials.for_sending_to(&(&assumption.sts.address).into()).is_ok()
+        }
     };
     assert!(at_home, "{} would go elsewhere", call.operation());
 }

@@ -45,6 +45,10 @@ fn run_out(bench: &mut Bench) {
     assert_eq!(bench.login_state().code, Some(Code::SignInExpired));
 }
 
+fn cancel(bench: &mut Bench) {
+    bench.ask(Request::CancelLogin { session: SessionQuery::Only, attempt: None });
+}
+
 fn starts(bench: &Bench) -> usize {
     bench.made("StartDeviceAuthorization")
 }
@@ -165,10 +169,12 @@ fn a_person_who_signs_in_at_a_terminal_replaces_it_and_everybody_who_waits_is_se
 fn after_one_that_was_cancelled_denied_or_ran_out_there_is_silence_that_a_restart_does_not_end() {
     type End = fn(&mut Bench);
     let ends: [(&str, End); 4] = [
-        ("cancelled", |bench| drop(bench.ask(Request::CancelLogin { session: SessionQuery::Only, attempt: None }))),
+        ("cancelled", cancel),
         ("denied", |bench| answer_polls(bench, || refused(ErrorName::AccessDenied))),
         ("ran out", run_out),
-        ("signed out", |bench| drop(bench.ask(Request::Logout { session: SessionQuery::Only }))),
+        ("signed out", |bench| {
+            bench.logout();
+        }),
     ];
     for (what, end) in ends {
         let (mut bench, waiter) = waiting();
@@ -251,7 +257,7 @@ fn a_sign_in_that_succeeds_ends_the_count() {
 #[test]
 fn a_silence_of_a_clock_that_was_set_back_means_nothing() {
     let (mut bench, _) = waiting();
-    bench.ask(Request::CancelLogin { session: SessionQuery::Only, attempt: None });
+    cancel(&mut bench);
     bench.jump(-90_000_000, Duration::from_secs(1));
     want(&mut bench);
     assert_eq!(starts(&bench), 2);

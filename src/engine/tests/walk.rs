@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::identity_center::start_url::Resolved;
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -186,7 +187,9 @@ impl Walk {
                 self.bench.lives.push((access_token, open.at.wall.after(HOUR), open.at.mono_from_start() + HOUR));
                 fresh(self.issued)
             }
-            (Call::GetRoleCredentials { .. }, lifetime) => {
+            (Call::AssumeRole { .. }, 4) => refused(ErrorName::AccessDenied),
+            (Call::AssumeRole { .. }, 5) => refused(ErrorName::ExpiredToken),
+            (Call::GetRoleCredentials { .. } | Call::AssumeRole { .. }, lifetime) => {
                 self.issued += 1;
                 let id = format!("KEY{}", self.issued);
                 let left = Duration::from_secs(u64::from(lifetime) * 400);
@@ -197,6 +200,10 @@ impl Walk {
             (Call::ListAccounts { .. }, _) => Ok(Answer::Accounts(Vec::new())),
             (Call::ListAccountRoles { .. }, _) => Ok(Answer::Roles(Vec::new())),
             (Call::Logout { .. }, _) => Ok(Answer::LoggedOut),
+            (Call::ResolveStartUrl { start_url }, _) => {
+                let region = None;
+                Ok(Answer::StartUrl(Ok(Resolved { url: start_url.clone(), region })))
+            }
         };
         if let Call::CreateTokenFromRefreshToken { refresh_token, .. } = &open.call {
             let era = self.bench.state.sessions[&corp()].era;
