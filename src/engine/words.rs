@@ -49,6 +49,18 @@ pub(super) fn signed_out(name: &SessionName, pending: bool) -> Problem {
     }
 }
 
+/// A sign-in that a request has started waits for the user.
+pub(super) fn sign_in_awaited(name: &SessionName) -> Problem {
+    let detail = format!("a sign-in to session {} is waiting for you", shown(name.as_str()));
+    Problem::new(Code::SignInRequired, detail).session(name).hint(login_hint(name))
+}
+
+/// A sign-in was not wanted lately.
+pub(super) fn quiet(problem: Problem, until: Timestamp, now: Timestamp, zone: &TimeZone) -> Problem {
+    let until = clock_time(until, now, zone);
+    problem.caused_by(format!("the last sign-in was not wanted, no other is started by itself before {until}"))
+}
+
 /// The start URL leads nowhere that a sign-in could begin.
 pub(super) fn misled(definition: &SessionDefinition, misled: &Misled) -> Problem {
     let detail = format!("the start URL {} is no access portal", shown(&definition.start_url));
