@@ -65,6 +65,7 @@ fn client(session: &str) -> Result<ClientRecord, Box<dyn Error>> {
         registrations: vec![registration(session)],
         longest_session: Duration::from_secs(8 * 3600),
         program_sign_ins: vec![SIGNED_IN],
+        published: sso_agent::sso_cache::Published::default(),
     })
 }
 

@@ -16,7 +16,7 @@ pub use request::{
     FlowChoice, LoginRequest, Method, RawRequest, Request, SessionQuery, StartedBy, TargetQuery, TokenKind,
 };
 pub use response::{
-    AccountEntry, Accounts, AuditStatus, CredentialDocument, Health, LastError, LoggedOut, LoginState, LoginStatus,
-    RegistrationStatus, Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport,
-    StorageStatus, TargetStatus, Token, WarningEntry,
+    AccountEntry, Accounts, Adopted, AuditStatus, CredentialDocument, Health, LastError, LoggedOut, LoginState,
+    LoginStatus, PublishStatus, RegistrationStatus, Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus,
+    Status, StorageReport, StorageStatus, TargetStatus, Token, WarningEntry,
 };

@@ -8,6 +8,7 @@ use crate::aws_config::Catalog;
 use crate::ids::{AccountId, Grant, SessionName};
 use crate::schedule::Dice;
 use crate::settings::Settings;
+use crate::sso_cache::{CacheOrder, CacheReport};
 use crate::store::{Inventory, Loaded, Manage, ManageError, Protection, Record, RecordKind, StoreError};
 use crate::time::{Mono, Now};
 use crate::upstream::{Call, Reply, Route};
@@ -26,6 +27,10 @@ pub enum Event {
     Protected(Protection, Option<Loaded>),
     /// What a person wanted done about the key is done.
     Managed(WaiterId, Result<Inventory, ManageError>),
+    /// What was to be done in the AWS CLI's cache is done, or was not.
+    Cached(CacheTicket, CacheReport),
+    /// Somebody did something in the AWS CLI's cache.
+    CacheTouched,
     /// The configuration was read (again).
     ConfigurationRead(Result<Configuration, Problem>),
     /// SIGHUP: read the configuration again, with nobody waiting for the answer.
@@ -56,6 +61,10 @@ pub enum Effect {
     Delete(Ticket, SessionName, RecordKind),
     /// Do this about the key, or only look; it comes back as [`Event::Managed`]. In order with every other store effect.
     Manage(WaiterId, Option<Manage>),
+    /// Do this in the AWS CLI's cache; it comes back as [`Event::Cached`]. In order with every store effect.
+    Cache(CacheTicket, CacheOrder),
+    /// From now on say [`Event::CacheTouched`], or do not; said again after the directory may have been made anew.
+    WatchCache(bool),
     /// Answer the waiter, who is then forgotten.
     Answer(WaiterId, Result<Response, Problem>),
     /// Until the next event that is not answered from the warm cache, this answers the same question.
@@ -95,6 +104,8 @@ pub enum Purpose {
     SignIn(u64),
     /// Something the portal hands out.
     Portal(PortalKey),
+    /// Whether the session still lives, because its published file is gone.
+    Probe,
     /// The end of the session at the portal.
     Logout,
     /// The end of a session whose tokens came when nobody wanted them any more; of the sign-in with this number, or of
@@ -124,6 +135,15 @@ pub struct Ticket {
     pub write: Write,
 }
 
+/// An order to the cache: whose file, and its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheTicket {
+    /// The session whose file it is about.
+    pub session: SessionName,
+    /// Counts the session's orders.
+    pub number: u64,
+}
+
 /// What a write is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
@@ -135,6 +155,8 @@ pub enum Write {
     Refreshed,
     /// The tokens a sign-in brought, before they are used.
     SignedIn,
+    /// The tokens of a sign-in that was taken over, before they are used.
+    Adopted,
     /// The token record, for any other change or once more after a failure.
     Tokens,
     /// Its deletion at sign-out.

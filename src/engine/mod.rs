@@ -5,12 +5,15 @@
 //! is answered once; what is valid is served while everything else fails, and what is expired is never served.
 
 mod abandoned;
+mod adopt;
 mod attempt;
+mod cached;
 mod event;
 mod expiry;
 mod handle;
 mod outage;
 mod portal;
+mod publish;
 mod refresh;
 mod refreshing;
 mod reloading;
@@ -28,7 +31,9 @@ mod storage;
 mod tests;
 mod words;
 
-pub use event::{Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, WaiterId, Write};
+pub use event::{
+    Agent, CacheTicket, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, WaiterId, Write,
+};
 pub use handle::{Handle, Question, Questions};
 pub use run::{Ended, Order, World, run};
 pub use shelf::Shelved;

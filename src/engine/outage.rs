@@ -100,7 +100,7 @@ impl Session {
         let outage = match purpose {
             Purpose::SignIn(_) if ends_the_old => &mut self.portal.outage,
             Purpose::Refresh | Purpose::SignIn(_) => &mut self.oidc,
-            Purpose::Portal(_) | Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.outage,
+            Purpose::Portal(_) | Purpose::Probe | Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.outage,
         };
         outage.observe(reply, turn.now, turn.dice);
     }
@@ -118,6 +118,7 @@ impl Session {
     pub(super) fn forget_pauses(&mut self) {
         self.refreshing.forget_pauses();
         self.portal.forget_pauses();
+        self.publishing.forget_pauses();
         self.oidc.forget_pause();
     }
 }

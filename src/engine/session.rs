@@ -10,6 +10,7 @@ use super::event::{Effect, Flight, Purpose, Ticket, Turn, Waiter, Write};
 use super::expiry::{Expiry, Skew};
 use super::outage::Outage;
 use super::portal::Portal;
+use super::publish::Publishing;
 use super::refreshing::Refreshing;
 use super::sign_in::SignIn;
 use super::words;
@@ -50,6 +51,7 @@ pub(super) struct Session {
     pub(super) save_again: Option<Mono>,
     /// Tokens that were let go may still be on disk: their record is being deleted, or could not be.
     pub(super) undeleted: bool,
+    pub(super) publishing: Publishing,
     /// A sign-in is stored and cannot be read, for this reason.
     pub(super) sealed: Option<Box<Problem>>,
 }
@@ -121,6 +123,7 @@ impl Session {
             last_error: None,
             save_again: None,
             undeleted: false,
+            publishing: Publishing::default(),
             sealed: None,
         }
     }
@@ -260,6 +263,7 @@ impl Session {
                 registrations: Vec::new(),
                 longest_session: Duration::ZERO,
                 program_sign_ins: Vec::new(),
+                published: crate::sso_cache::Published::default(),
             });
         }
         if let Some(client) = &mut self.client {
@@ -405,7 +409,8 @@ impl Session {
         let save = self.save_again.map(|at| at.since(now.mono));
         let portal = self.portal_wait(keep_warm, stopping, now);
         let sign_in = self.sign_in.wait(self.sign_in_pause(now), stopping, now);
-        [refresh, expiry, save, portal, sign_in].into_iter().flatten().chain(waiters).chain(sign_outs).min()
+        let publishing = self.publishing.wait(stopping, now);
+        [refresh, expiry, save, portal, sign_in, publishing].into_iter().flatten().chain(waiters).chain(sign_outs).min()
     }
 
     /// Whether somebody waits for a token that is not there, so that a refresh may come before its time.

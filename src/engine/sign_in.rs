@@ -193,6 +193,7 @@ impl Session {
         };
         self.portal.signed_in_at(&attempt.origin);
         self.holding = Some(*holding);
+        self.publishing.session_lives();
         self.undeleted = false;
         self.plan_by_settings(turn);
         self.last_error = None;

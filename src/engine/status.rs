@@ -170,6 +170,7 @@ impl Session {
                 holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none()
             }),
             saved: self.is_saved(),
+            publish: self.publish_status(),
             last_error,
             registrations: self
                 .client

@@ -40,6 +40,7 @@ pub(super) fn burden(request: &Request) -> Burden {
         | Request::Token { .. }
         | Request::Login { .. }
         | Request::Refresh { .. }
+        | Request::Adopt { .. }
         | Request::Accounts { .. }
         | Request::Roles { .. } => Burden::Working,
     }
@@ -53,6 +54,7 @@ pub(super) const fn route(request: &Request) -> &'static str {
         Request::Status { .. } => "status",
         Request::Login { .. } | Request::LoginState { .. } | Request::CancelLogin { .. } => "login",
         Request::Refresh { .. } => "refresh",
+        Request::Adopt { .. } => "adopt",
         Request::Logout { .. } => "session",
         Request::Accounts { .. } => "accounts",
         Request::Roles { .. } => "roles",

@@ -9,9 +9,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::encode::encode;
-use super::{
-    Cache, CacheError, CacheOrder, CacheOutcome, CacheReport, CachedSet, Found, Mark, Unusable, names, parse,
-};
+use super::{Cache, CacheError, CacheOrder, CacheOutcome, CacheReport, CachedSet, Found, Mark, Unusable, names, parse};
 use crate::ids::SessionName;
 use crate::secret::SecretBytes;
 

@@ -70,7 +70,11 @@ mod tests {
             (None, None, "365414a68be7c9bfc776c660981dbdbd942acea4"),
             (Some(&[ACCESS]), Some("corp"), "bc8a1afdb0f5cdc2c789b8a6cd51898e2be3c37c"),
             (None, Some("corp"), "cfaf7ef4a0ec868a86f526a3143dcbf741b147ba"),
-            (Some(&[ACCESS, "codewhisperer:completions", "openid"]), Some("corp"), "9921ff5b6904ecc3813b2bc529dc851baafb03b9"),
+            (
+                Some(&[ACCESS, "codewhisperer:completions", "openid"]),
+                Some("corp"),
+                "9921ff5b6904ecc3813b2bc529dc851baafb03b9",
+            ),
             (Some(&[]), Some("corp"), "544e8d0e5fa8efc92f9c0f7ecafcecce6ecf0539"),
             (Some(&[ACCESS]), Some("tést"), "15a1826ce739f017622d5f82fe71ff3433aa571a"),
         ];

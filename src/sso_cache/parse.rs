@@ -178,9 +178,13 @@ mod tests {
         let part = r#"{"startUrl":"https://a","region":"r","accessToken":"AT","expiresAt":"2026-11-22T16:00:32Z","clientId":"CID","clientSecret":"CS","refreshToken":"RT"}"#;
         assert_eq!(set(part).renewal, Renewal::Incomplete);
         let known = |id: &str| {
-            registration(format!(r#"{{"clientId":"{id}","clientSecret":"C2","expiresAt":"2027-01-01T00:00:00Z"}}"#).as_bytes())
+            registration(
+                format!(r#"{{"clientId":"{id}","clientSecret":"C2","expiresAt":"2027-01-01T00:00:00Z"}}"#).as_bytes(),
+            )
         };
-        assert!(matches!(token(part.as_bytes(), |_| known("other")), Found::Set(set) if set.renewal == Renewal::Incomplete));
+        assert!(
+            matches!(token(part.as_bytes(), |_| known("other")), Found::Set(set) if set.renewal == Renewal::Incomplete)
+        );
         let Found::Set(set) = token(part.as_bytes(), |_| known("CID")) else { panic!() };
         assert!(matches!(set.renewal, Renewal::Whole(material) if material.client_secret.expose() == "C2"));
     }

@@ -42,6 +42,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity_center::{ClientRegistration, Origin, TokenSet};
 use crate::ids::SessionName;
+use crate::sso_cache::Published;
 use crate::time::Timestamp;
 
 pub use self::directory::{DirectoryError, PrivateDirectory};
@@ -77,6 +78,9 @@ pub struct ClientRecord {
     pub longest_session: Duration,
     /// When programs started sign-ins, for the limit on them.
     pub program_sign_ins: Vec<Timestamp>,
+    /// What was written into the AWS CLI's cache.
+    #[serde(default)]
+    pub published: Published,
 }
 
 /// The tokens of a signed-in session.

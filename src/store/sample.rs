@@ -17,6 +17,7 @@ pub(super) fn client(session: &str) -> Record {
         registrations: vec![registration()],
         longest_session: Duration::from_secs(8 * 3600),
         program_sign_ins: vec![Timestamp::from_secs(1_700_000_000)],
+        published: crate::sso_cache::Published::default(),
     })
 }
 

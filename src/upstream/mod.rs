@@ -91,6 +91,11 @@ pub enum Call {
         /// The bearer token.
         access_token: Bound<Secret>,
     },
+    /// Portal `ListAccounts` for one account: only to learn whether the token is still accepted.
+    ProbeAccounts {
+        /// The bearer token.
+        access_token: Bound<Secret>,
+    },
     /// Portal `ListAccountRoles`, all pages.
     ListAccountRoles {
         /// The bearer token.
@@ -116,6 +121,7 @@ impl Call {
             Self::CreateTokenFromRefreshToken { .. } => "CreateToken (refresh token)",
             Self::GetRoleCredentials { .. } => "GetRoleCredentials",
             Self::ListAccounts { .. } => "ListAccounts",
+            Self::ProbeAccounts { .. } => "ListAccounts (one)",
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
         }

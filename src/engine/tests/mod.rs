@@ -3,6 +3,7 @@
 mod abandoned;
 mod config;
 mod outage;
+mod publish;
 mod refresh;
 mod roles;
 mod shutdown;
@@ -55,6 +56,8 @@ struct Bench {
     reads: usize,
     /// What was to be done about the key.
     managed: Vec<(WaiterId, Option<crate::store::Manage>)>,
+    /// The AWS CLI's cache.
+    cache: publish::CacheBox,
     /// Everything in order, in short words.
     log: Vec<String>,
     /// Every time a refresh token was presented.
@@ -109,6 +112,7 @@ struct OpenCall {
 enum OpenWrite {
     Save(Ticket, Box<Record>),
     Delete(Ticket, SessionName, RecordKind),
+    Cache(super::CacheTicket, crate::sso_cache::CacheOrder),
 }
 
 impl Bench {
@@ -134,6 +138,7 @@ impl Bench {
             answers: BTreeMap::new(),
             reads: 0,
             managed: Vec::new(),
+            cache: publish::CacheBox::default(),
             log: Vec::new(),
             presented: Vec::new(),
             lives: Vec::new(),
@@ -151,6 +156,7 @@ impl Bench {
         let mut next = Self::new(Vec::new());
         (next.wall, next.mono) = (self.wall, self.mono);
         next.disk = std::mem::take(&mut self.disk);
+        next.cache = std::mem::take(&mut self.cache);
         next.state = State::new(agent(), configuration(), records, Vec::new(), next.now());
         next.made = std::mem::take(&mut self.made);
         next.presented = std::mem::take(&mut self.presented);
@@ -211,6 +217,8 @@ impl Bench {
                     (self.wall, self.mono) = (wall, mono);
                 }
                 Effect::ReadConfiguration => self.reads += 1,
+                Effect::Cache(ticket, order) => self.writes.push(OpenWrite::Cache(ticket, order)),
+                Effect::WatchCache(watched) => self.cache.watched = watched,
                 Effect::Manage(waiter, order) => self.managed.push((waiter, order)),
             }
         }
@@ -244,6 +252,11 @@ impl Bench {
                     self.disk.remove(&(session, kind));
                 }
                 ticket
+            }
+            OpenWrite::Cache(ticket, order) => {
+                let report = crate::sso_cache::Cache::carry_out(&mut self.cache, &ticket.session, order);
+                let effects = self.state.handle(self.now(), Event::Cached(ticket, report));
+                return self.carry_out(effects);
             }
         };
         let effects = self.state.handle(self.now(), Event::Stored(ticket, outcome));
@@ -490,6 +503,7 @@ fn assert_at_home(route: &Route, call: &Call) {
         }
         Call::GetRoleCredentials { access_token, .. }
         | Call::ListAccounts { access_token }
+        | Call::ProbeAccounts { access_token }
         | Call::ListAccountRoles { access_token, .. }
         | Call::Logout { access_token } => access_token.for_sending_to(portal).is_ok(),
     };
@@ -614,6 +628,7 @@ fn client() -> ClientRecord {
         registrations: vec![registration()],
         longest_session: Duration::ZERO,
         program_sign_ins: Vec::new(),
+        published: crate::sso_cache::Published::default(),
     }
 }
 
