@@ -33,7 +33,7 @@ impl Watch {
 
     /// From now on watches these directories, not what is below them, and no others.
     ///
-    /// Said again, it watches a directory that was removed and made anew meanwhile.
+    /// Said again, it watches a directory that was removed and made anew meanwhile. Each time counts as a change.
     pub fn set(&mut self, directories: &BTreeSet<PathBuf>) {
         if directories.is_empty() {
             *self = Self { complained: self.complained, ..Self::nothing() };
@@ -54,6 +54,8 @@ impl Watch {
                 Err(error) => self.complain(directory, &error),
             }
         }
+        // Whatever happened before the watch was there has been told by nobody.
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Waits until something has changed and it has been quiet for a moment. For ever, where nothing is watched.
@@ -130,6 +132,7 @@ mod tests {
         let mut watch = Watch::nothing();
         watch.set(&only(scratch.path()));
         runtime().block_on(async {
+            assert!(is_told(&mut watch).await, "of what was there before");
             std::fs::read(&file).unwrap();
             assert!(
                 tokio::time::timeout(Duration::from_millis(50), watch.changed()).await.is_err(),
@@ -154,8 +157,11 @@ mod tests {
         for _ in 0..2 {
             std::fs::create_dir(&directory).unwrap();
             watch.set(&only(&directory));
-            std::fs::write(directory.join("file"), "x").unwrap();
-            runtime().block_on(async { assert!(is_told(&mut watch).await) });
+            runtime().block_on(async {
+                assert!(is_told(&mut watch).await, "of what was there before");
+                std::fs::write(directory.join("file"), "x").unwrap();
+                assert!(is_told(&mut watch).await);
+            });
             std::fs::remove_dir_all(&directory).unwrap();
         }
         watch.set(&BTreeSet::new());

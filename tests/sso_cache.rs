@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::real_clients::sts::StsStub;
 use crate::support::fake::{FakeConfig, FakeIdentityCenter, Operation};
-use crate::support::sandbox::{Agent, CORP, Sandbox};
+use crate::support::sandbox::{Agent, CORP, Finished, Sandbox};
 use clients::Client;
 
 /// A profile as it is everywhere, with no word of us.
@@ -50,7 +50,7 @@ fn content(sandbox: &Sandbox) -> Value {
 
 /// Waits until this holds, as long as the agent runs.
 fn eventually(agent: &Agent<'_>, what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..6_000 {
+    for _ in 0..3_000 {
         if holds() {
             return;
         }
@@ -268,6 +268,12 @@ const SHAPES: [(&str, &str); 6] = [
     ),
 ];
 
+/// What it said, if it succeeded.
+fn told(finished: &Finished) -> String {
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    finished.stderr.clone()
+}
+
 #[test]
 fn a_sign_in_is_taken_over_in_every_form_an_sdk_leaves_it() {
     let service = FakeIdentityCenter::start(FakeConfig::default());
@@ -290,11 +296,11 @@ fn a_sign_in_is_taken_over_in_every_form_an_sdk_leaves_it() {
             .replace("<R>", &in_hours(2000));
         std::fs::write(file(&sandbox), text).unwrap();
         std::fs::set_permissions(file(&sandbox), PermissionsExt::from_mode(0o644)).unwrap();
-        let said = sandbox.cli(&["adopt", "corp"]).expect_success();
+        let said = told(&sandbox.cli(&["adopt", "corp"]));
         assert!(said.contains("signed in") && said.contains("renewed"), "{who}: {said}");
         assert_eq!(agent.get("/v1/token?session=corp")["access_token"], json!(tokens.access_token), "{who}");
         assert_eq!(agent.request("GET", "/v1/credentials?profile=plain", "").0, 200, "{who}");
-        let again = sandbox.cli(&["adopt", "corp"]).expect_success();
+        let again = told(&sandbox.cli(&["adopt", "corp"]));
         assert!(again.contains("nothing was taken over"), "{again}");
         if who == "Rust" {
             service.expire_access_tokens();
