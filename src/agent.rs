@@ -4,7 +4,7 @@
 //! the first secret is read after the process has been hardened; nothing is served before everything is loaded.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -28,6 +28,7 @@ use crate::server::{self, Limits};
 use crate::service::Manager;
 use crate::signals::{self, Signal, Signals};
 use crate::source::{Locations, Source, SourceError};
+use crate::sso_cache::DiskCache;
 use crate::store::{self, LockError, OpenError, StateLock};
 use crate::upstream::Https;
 
@@ -95,6 +96,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         read.map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))
     };
     let desktop_env = env.clone();
+    let cache = DiskCache::below(paths::home(env).ok().as_deref());
     let ended = runtime.block_on(async move {
         let world = World {
             upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>, env)),
@@ -102,6 +104,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             store,
             read_configuration: Arc::new(read_configuration),
             desktop: Box::new(SystemDesktop::new(&desktop_env, Box::new(|_| {}))),
+            cache_directory: cache.directory().map(Path::to_owned),
+            cache: Box::new(cache),
             alarm: Alarm::of_system(),
             still_ours: Box::new(move || place.still_ours()),
         };

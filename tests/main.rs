@@ -45,6 +45,8 @@ mod real_clients;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod sso_cache;
+#[cfg(test)]
 mod stampede;
 #[cfg(test)]
 mod storage;

@@ -277,7 +277,8 @@ impl Session {
     }
 
     pub(super) fn sign_in_is_saving(&self) -> bool {
-        self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)))
+        self.publishing.adoption.is_some()
+            || self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)))
     }
 }
 

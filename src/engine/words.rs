@@ -79,6 +79,16 @@ pub(super) fn other_region(definition: &SessionDefinition, region: &Region) -> P
     Problem::new(Code::InvalidConfig, detail).hint(format!("set sso_region = {region} at {}", definition.place))
 }
 
+/// Another program removed the published sign-in, and the portal agrees.
+pub(super) fn signed_out_elsewhere(name: &SessionName, file: Option<&str>) -> Problem {
+    let detail = format!(
+        "session {} was signed out by another program: {} was removed, and the portal does not accept the token",
+        shown(name.as_str()),
+        shown(file.unwrap_or("its file in the AWS CLI's cache"))
+    );
+    Problem::new(Code::SignInRequired, detail).session(name).hint(login_hint(name))
+}
+
 /// A sign-in is stored and its key is not there.
 pub(super) fn sealed(name: &SessionName, awaited: &Awaited) -> Problem {
     let detail = format!("the stored sign-in of session {} cannot be read", shown(name.as_str()));
