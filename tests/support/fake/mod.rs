@@ -18,7 +18,7 @@ use std::time::Duration;
 use ring::rand::{SecureRandom, SystemRandom};
 
 pub use clock::{ServiceTime, stopwatch};
-pub use config::{FakeAccount, FakeConfig, RefreshTokens, Transport};
+pub use config::{FakeAccount, FakeConfig, FakeRole, RefreshTokens, Transport};
 pub use fault::{Fault, Times, When};
 pub use journal::{CallRecord, Outcome};
 pub use operation::Operation;
@@ -340,5 +340,6 @@ mod sessions;
 mod shared;
 mod silent;
 mod state;
+mod sts;
 mod tls;
 mod wire;
