@@ -26,6 +26,8 @@ mod keyring;
 #[cfg(test)]
 mod main_job;
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 mod origin;
 #[cfg(test)]
 mod real_clients;

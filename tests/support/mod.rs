@@ -11,5 +11,7 @@ pub mod fake;
 #[cfg(test)]
 #[cfg(not(target_os = "macos"))]
 pub mod keyring;
+#[cfg(test)]
+pub mod proxy;
 pub mod sandbox;
 pub mod simulation;
