@@ -10,6 +10,10 @@ mod browser_sign_in;
 #[cfg(test)]
 mod canary;
 #[cfg(test)]
+mod chaining;
+#[cfg(test)]
+mod configure;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod device_sign_in;
@@ -25,8 +29,12 @@ mod gapless;
 mod keyring;
 #[cfg(test)]
 mod main_job;
+// The desktop of macOS has no bus of its own that a test could have.
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod notifications;
 #[cfg(test)]
 mod origin;
 #[cfg(test)]

@@ -7,6 +7,9 @@
 #[cfg(test)]
 mod agreement_tests;
 mod catalog;
+mod chains;
+#[cfg(test)]
+mod chains_tests;
 mod ini;
 #[cfg(test)]
 mod linear_tests;
@@ -16,6 +19,7 @@ mod sections;
 mod select;
 mod sessions;
 mod shim;
+mod sts;
 pub(crate) mod work;
 pub mod writing;
 

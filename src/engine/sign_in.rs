@@ -202,7 +202,7 @@ impl Session {
         let ends_the_old = new_session
             && self.call_portal(purpose, era, CALL_TIMEOUT, turn, |access_token| Call::Logout { access_token });
         if ends_the_old {
-            self.portal.outage.trying(turn.now, turn.dice);
+            self.portal.lane.outage.trying(turn.now, turn.dice);
             if let Some(attempt) = &mut self.sign_in.attempt {
                 attempt.flying = true;
             }
@@ -247,7 +247,8 @@ impl Session {
         }
         let verdict = match problem.code {
             Code::SignInCancelled => Verdict::Closed,
-            _ => Verdict::Failed(problem.to_string()),
+            // Without the causes: the page has no word that is not ours (A§7).
+            _ => Verdict::Failed(problem.detail.clone()),
         };
         self.tell_the_browser(&attempt, verdict, turn);
         let status = LoginStatus {

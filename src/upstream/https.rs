@@ -14,11 +14,13 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use zeroize::Zeroizing;
 
 use super::body::Unusable;
-use super::errors::{judge, service_time};
+use super::errors::{Dialect, judge, service_time};
 use super::http::{Clients, Outgoing, Pair};
 use super::portal::Page;
 use super::proxy::Proxies;
-use super::{Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal, resolve};
+use super::{
+    Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal, resolve, signin, sts,
+};
 use crate::clock::Clock;
 use crate::env::Env;
 use crate::identity_center::Endpoint;
@@ -71,6 +73,10 @@ impl Https {
                 let received = line.send(&endpoints.portal, request).await?;
                 received.read(|body| portal::role_credentials(body).map(Answer::RoleCredentials))
             }
+            Call::GetSigninToken { at, credentials, duration } => {
+                let request = signin::get_signin_token(at, credentials, *duration)?;
+                line.send(at, request).await?.read(|body| signin::signin_token(body).map(Answer::SigninToken))
+            }
             Call::ListAccounts { access_token } => {
                 let request = |next: Option<&str>| portal::list_accounts(&endpoints.portal, access_token, next);
                 Ok(line.all_pages(request, portal::accounts).await?.map(Answer::Accounts))
@@ -86,6 +92,12 @@ impl Https {
                 received.read(|body| portal::logged_out(body).map(|()| Answer::LoggedOut))
             }
             Call::ResolveStartUrl { start_url } => line.resolve(start_url).await,
+            Call::AssumeRole { credentials, assumption, signed_at } => {
+                let request = sts::assume_role(credentials, assumption, *signed_at)?;
+                let clients = line.clients(&Endpoint::from(&assumption.sts.address)).await?;
+                let received = line.send_with(&clients, request, Dialect::Xml).await?;
+                received.read(|body| sts::assumed(body).map(Answer::RoleCredentials))
+            }
         }
     }
 }
@@ -167,7 +179,7 @@ struct Line<'a> {
 impl Line<'_> {
     async fn send(self, endpoint: &Endpoint, request: Outgoing) -> Result<Received<Zeroizing<Vec<u8>>>, Ended> {
         let clients = self.clients(endpoint).await?;
-        self.send_with(&clients, request).await
+        self.send_with(&clients, request, Dialect::Json).await
     }
 
     async fn clients(self, endpoint: &Endpoint) -> Result<Pair, Ended> {
@@ -177,7 +189,12 @@ impl Line<'_> {
         Ok(timeout_at(self.deadline, trusting).await.map_err(|_| late())??)
     }
 
-    async fn send_with(self, clients: &Pair, request: Outgoing) -> Result<Received<Zeroizing<Vec<u8>>>, Ended> {
+    async fn send_with(
+        self,
+        clients: &Pair,
+        request: Outgoing,
+        dialect: Dialect,
+    ) -> Result<Received<Zeroizing<Vec<u8>>>, Ended> {
         let started = self.https.clock.now();
         let response = clients.exchange(request, self.deadline, &*self.https.clock).await.map_err(|failure| Ended {
             failure,
@@ -185,7 +202,7 @@ impl Line<'_> {
             service_time: None,
         })?;
         let clock_of_service = service_time(&response);
-        let verdict = judge(response);
+        let verdict = judge(response, dialect);
         match verdict.body {
             Ok(content) => Ok(Received { content, started, service_time: clock_of_service }),
             Err(failure) => {
@@ -220,7 +237,7 @@ impl Line<'_> {
     ) -> Result<Received<Vec<T>>, Ended> {
         let first_request = request(None)?;
         let clients = self.clients(&self.route.endpoints.portal).await?;
-        let mut list = self.send_with(&clients, first_request).await?.read(&parse)?;
+        let mut list = self.send_with(&clients, first_request, Dialect::Json).await?.read(&parse)?;
         let mut seen = HashSet::new();
         let mut pauses = std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE)));
         while let Some(next) = list.content.next.take() {
@@ -229,7 +246,7 @@ impl Line<'_> {
                 return Err(Ended { failure, started: Some(list.started), service_time: None });
             }
             let page = loop {
-                match self.send_with(&clients, request(Some(&next))?).await {
+                match self.send_with(&clients, request(Some(&next))?, Dialect::Json).await {
                     Ok(received) => break received.read(&parse)?,
                     Err(ended) => {
                         let pause = pauses.next().unwrap_or(LONGEST_PAUSE);

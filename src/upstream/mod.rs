@@ -20,6 +20,8 @@ mod portal;
 mod proxy;
 mod resolve;
 mod roots;
+mod signin;
+mod sts;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -30,14 +32,15 @@ pub use proxy::{InvalidProxy, ProxyFailure, Trouble};
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::callback::AuthorizationCode;
 use crate::identity_center::{
-    Account, Bound, ClientRegistration, DeviceAuthorization, Endpoints, Flow, Role, RoleCredentials, ServiceError,
-    TokenResponse, WrongOrigin, start_url,
+    Account, Bound, ClientRegistration, DeviceAuthorization, Endpoint, Endpoints, Flow, Role, RoleCredentials,
+    ServiceError, TokenResponse, WrongOrigin, start_url,
 };
-use crate::ids::{AccountId, RoleName};
+use crate::ids::{AccountId, Assumption, RoleName};
 use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 
@@ -103,6 +106,15 @@ pub enum Call {
         /// `role_name`.
         role: RoleName,
     },
+    /// `getSigninToken` of the sign-in service, for the console.
+    GetSigninToken {
+        /// Where that service is.
+        at: Endpoint,
+        /// The role's.
+        credentials: Bound<RoleCredentials>,
+        /// `SessionDuration`, which the service refuses for roles that were assumed by another role.
+        duration: Option<Duration>,
+    },
     /// Portal `ListAccounts`, all pages.
     ListAccounts {
         /// The bearer token.
@@ -125,6 +137,15 @@ pub enum Call {
         /// The configured start URL.
         start_url: String,
     },
+    /// STS `AssumeRole`, sent to the address in the assumption.
+    AssumeRole {
+        /// What it is signed with; bound to that address.
+        credentials: Bound<RoleCredentials>,
+        /// Which role, and how.
+        assumption: Arc<Assumption>,
+        /// What the service's clock says: a signature of another time is refused.
+        signed_at: Timestamp,
+    },
 }
 
 impl Call {
@@ -138,10 +159,12 @@ impl Call {
             Self::CreateTokenFromAuthorizationCode { .. } => "CreateToken (authorization code)",
             Self::CreateTokenFromRefreshToken { .. } => "CreateToken (refresh token)",
             Self::GetRoleCredentials { .. } => "GetRoleCredentials",
+            Self::GetSigninToken { .. } => "getSigninToken",
             Self::ListAccounts { .. } => "ListAccounts",
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
             Self::ResolveStartUrl { .. } => "resolving the start URL",
+            Self::AssumeRole { .. } => "AssumeRole",
         }
     }
 }
@@ -155,8 +178,10 @@ pub enum Answer {
     DeviceAuthorization(DeviceAuthorization),
     /// Of `CreateToken`.
     Token(TokenResponse),
-    /// Of `GetRoleCredentials`.
+    /// Of `GetRoleCredentials` and `AssumeRole`.
     RoleCredentials(RoleCredentials),
+    /// Of `getSigninToken`.
+    SigninToken(Secret),
     /// Of `ListAccounts`. Accounts whose id is not one are left out.
     Accounts(Vec<Account>),
     /// Of `ListAccountRoles`. Roles whose name is not one are left out.

@@ -12,6 +12,9 @@ pub mod fake;
 #[cfg(not(target_os = "macos"))]
 pub mod keyring;
 #[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+pub mod notifications;
+#[cfg(test)]
 pub mod proxy;
 pub mod sandbox;
 pub mod simulation;

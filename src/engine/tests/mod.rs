@@ -2,7 +2,9 @@
 
 mod abandoned;
 mod browser;
+mod chains;
 mod config;
+mod console;
 mod outage;
 mod refresh;
 mod roles;
@@ -504,10 +506,17 @@ fn assert_at_home(route: &Route, call: &Call) {
         Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
             registration.for_sending_to(oidc).is_ok() && refresh_token.for_sending_to(oidc).is_ok()
         }
+        Call::GetSigninToken { at, credentials, .. } => {
+            let allowed = at.as_str() == "https://signin.aws.amazon.com" || at.host() == portal.host();
+            allowed && credentials.for_sending_to(at).is_ok()
+        }
         Call::GetRoleCredentials { access_token, .. }
         | Call::ListAccounts { access_token }
         | Call::ListAccountRoles { access_token, .. }
         | Call::Logout { access_token } => access_token.for_sending_to(portal).is_ok(),
+        Call::AssumeRole { credentials, assumption, .. } => {
+            credentials.for_sending_to(&(&assumption.sts.address).into()).is_ok()
+        }
     };
     assert!(at_home, "{} would go elsewhere", call.operation());
 }
