@@ -21,6 +21,7 @@ mod sessions;
 mod shim;
 mod sts;
 pub(crate) mod work;
+pub mod writing;
 
 pub use catalog::{Catalog, Diff, Place, Profile, Rejected, SessionDefinition, SourceFile, Sources, Warning};
 pub use select::SelectError;

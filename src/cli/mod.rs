@@ -10,6 +10,7 @@ mod browser;
 mod choice;
 #[cfg(test)]
 mod command_tests;
+mod configure;
 mod context;
 mod credentials;
 mod failure;
@@ -90,6 +91,7 @@ enum Asking {
     Reload(reload::Options),
     Audit(audit::Options),
     Storage(storage::Options),
+    Configure(configure::Options),
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -164,6 +166,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Reload(options) => reload::run(options, context),
         Asking::Audit(options) => audit::run(options, context),
         Asking::Storage(options) => storage::run(options, context),
+        Asking::Configure(options) => configure::run(options, context),
     }
 }
 
@@ -232,6 +235,7 @@ mod tests {
                 "reload",
                 "audit",
                 "storage",
+                "configure",
             ]
         );
         let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();
@@ -266,6 +270,12 @@ mod tests {
             "storage migrate --to passphrase secret",
             "storage unlock secret",
             "adopt",
+            "configure",
+            "configure profiles --sso --credential-process",
+            "configure profiles --name-template {nobody}",
+            "configure profiles --filter prod",
+            "configure profiles --remove --sso",
+            "configure session corp --json --dry-run",
             "",
         ] {
             let words = std::iter::once("sso-agent").chain(wrong.split_whitespace());
@@ -282,6 +292,8 @@ mod tests {
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
             "audit --since 8h --session corp --json",
+            "configure session corp --start-url https://x.example/start --region eu-west-1 --scopes a,b --no-check --dry-run",
+            "configure profiles --session corp --filter account=prod* --filter role!=Admin --sso --region eu-west-1 --json",
         ] {
             let words = std::iter::once("sso-agent").chain(right.split_whitespace());
             assert!(Arguments::try_parse_from(words).is_ok(), "{right}");

@@ -25,6 +25,8 @@ pub(super) struct Attempt {
     pub(super) started_by: StartedBy,
     pub(super) started: Now,
     pub(super) origin: Origin,
+    /// What the service is told: the configured start URL, or the one it leads to.
+    pub(super) start_url: String,
     pub(super) step: Step,
     /// A call is up.
     pub(super) flying: bool,
@@ -47,6 +49,10 @@ pub(super) enum Step {
     Waiting {
         new_session: bool,
     },
+    /// The start URL is not AWS's own: its host is asked where it leads.
+    Resolving {
+        new_session: bool,
+    },
     /// The old session is being ended at the portal.
     EndingTheOld,
     Registering,
@@ -67,7 +73,7 @@ impl Session {
     pub(super) fn register_or_authorize(&mut self, turn: &mut Turn<'_>) {
         let Ok(definition) = self.usable() else { return };
         let Some(attempt) = &self.sign_in.attempt else { return };
-        let (flow, scopes, start_url) = (attempt.flow, definition.scopes.clone(), definition.start_url.clone());
+        let (flow, scopes, start_url) = (attempt.flow, definition.scopes.clone(), attempt.start_url.clone());
         let known = self.client.as_ref().filter(|client| super::session::same_place(&client.origin, &attempt.origin));
         let longest = self.client.as_ref().map_or(Duration::ZERO, |client| client.longest_session);
         // When it expires is a time of the service's clock.
@@ -121,6 +127,10 @@ impl Session {
         let Some(attempt) = &mut self.sign_in.attempt else { return };
         attempt.flying = false;
         match (&mut attempt.step, reply.result) {
+            (Step::Resolving { new_session }, result) => {
+                let new_session = *new_session;
+                self.start_url_resolved(result, new_session, turn);
+            }
             (Step::EndingTheOld, result) => self.old_session_ended(result, turn),
             (Step::Registering, Ok(Answer::Registered(registration))) => {
                 let origin = attempt.origin.clone();
@@ -175,6 +185,39 @@ impl Session {
         self.update_client(turn, |client| {
             client.registrations.retain(|registration| registration.client_id != client_id);
         });
+    }
+
+    /// Asks a host that is not AWS's: whether it can be reached says nothing about AWS.
+    pub(super) fn resolve_start_url(&mut self, new_session: bool, turn: &mut Turn<'_>) {
+        let Ok(definition) = self.usable() else { return };
+        let route = route(definition, CALL_TIMEOUT);
+        let Some(attempt) = &mut self.sign_in.attempt else { return };
+        attempt.step = Step::Resolving { new_session };
+        attempt.flying = true;
+        let call = Call::ResolveStartUrl { start_url: attempt.start_url.clone() };
+        let purpose = Purpose::SignIn(attempt.number);
+        turn.effects.push(Effect::Call(Flight { session: self.name.clone(), era: self.era, purpose }, route, call));
+    }
+
+    /// The host of the start URL has said where it leads.
+    fn start_url_resolved(&mut self, result: Result<Answer, Failure>, new_session: bool, turn: &mut Turn<'_>) {
+        let Ok(definition) = self.usable() else { return };
+        let problem = match result {
+            Ok(Answer::StartUrl(Ok(resolved))) => match resolved.region {
+                Some(region) if region != definition.region => words::other_region(definition, &region),
+                _ => {
+                    if let Some(attempt) = &mut self.sign_in.attempt {
+                        attempt.start_url = resolved.url;
+                    }
+                    self.end_the_old_or_register(new_session, turn);
+                    return;
+                }
+            },
+            Ok(Answer::StartUrl(Err(misled))) => words::misled(definition, &misled),
+            Ok(_) => return,
+            Err(failure) => words::failed(&self.name, "asking where the start URL leads", &failure, None),
+        };
+        self.sign_in_failed(&problem.session(&self.name), turn);
     }
 
     /// `--new-session`: the service has ended the old session, or could not be asked to.

@@ -32,7 +32,8 @@ impl Session {
     /// Asks for a device code and the user code that goes with it.
     pub(super) fn authorize_device(&mut self, registration: ClientRegistration, turn: &mut Turn<'_>) {
         let Ok(definition) = self.usable() else { return };
-        let start_url = definition.start_url.clone();
+        let Some(attempt) = &self.sign_in.attempt else { return };
+        let start_url = attempt.start_url.clone();
         let bound = Bound::new(definition.endpoints.oidc.clone(), registration.clone());
         let call = Call::StartDeviceAuthorization { registration: bound, start_url };
         self.sign_in_step(Step::Authorizing(registration), call, turn);

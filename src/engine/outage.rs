@@ -96,11 +96,14 @@ impl Outage {
 impl Session {
     /// A call has ended: whether it left the machine counts for all that go there.
     pub(super) fn observe(&mut self, purpose: &Purpose, reply: &Reply, turn: &mut Turn<'_>) {
-        let ends_the_old =
-            self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::EndingTheOld));
+        let step = self.sign_in.attempt.as_ref().map(|attempt| &attempt.step);
         let outage = match purpose {
-            Purpose::SignIn(_) if ends_the_old => &mut self.portal.lane.outage,
+            // Somebody else's host.
+            Purpose::SignIn(_) if matches!(step, Some(Step::Resolving { .. })) => return,
+            Purpose::SignIn(_) if matches!(step, Some(Step::EndingTheOld)) => &mut self.portal.lane.outage,
             Purpose::Refresh | Purpose::SignIn(_) => &mut self.oidc,
+            // Another host than both.
+            Purpose::Console(_) => return,
             Purpose::Portal(key) => &mut self.portal.lane_of(key).outage,
             Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.lane.outage,
         };

@@ -13,7 +13,7 @@ use crate::api::{
     Code, FlowChoice, FlowChosenBy, LoginRequest, LoginState, LoginStatus, Problem, Response, SessionState, StartedBy,
 };
 use crate::callback::Verdict;
-use crate::identity_center::Flow;
+use crate::identity_center::{Flow, start_url};
 use crate::time::{Mono, Now, Timestamp};
 use crate::upstream::Call;
 
@@ -145,7 +145,8 @@ impl Session {
         (flow, flow_chosen_by): (Flow, FlowChosenBy),
         turn: &mut Turn<'_>,
     ) -> Result<(), Box<Problem>> {
-        let origin = self.usable()?.origin();
+        let definition = self.usable()?;
+        let (origin, start_url) = (definition.origin(), definition.start_url.clone());
         if request.started_by == StartedBy::Program {
             let now = turn.now.wall;
             self.update_client(turn, |client| {
@@ -162,6 +163,7 @@ impl Session {
             started_by: request.started_by,
             started: turn.now,
             origin,
+            start_url,
             step: Step::Waiting { new_session: request.new_session },
             flying: false,
             starters: Vec::new(),
@@ -186,6 +188,15 @@ impl Session {
         if turn.stopping || paused {
             return;
         }
+        if start_url::needs_resolution(&attempt.start_url, &attempt.origin.oidc) {
+            self.resolve_start_url(new_session, turn);
+        } else {
+            self.end_the_old_or_register(new_session, turn);
+        }
+    }
+
+    pub(super) fn end_the_old_or_register(&mut self, new_session: bool, turn: &mut Turn<'_>) {
+        let Some(attempt) = &mut self.sign_in.attempt else { return };
         attempt.step = Step::EndingTheOld;
         let (purpose, era) = (Purpose::SignIn(attempt.number), self.era);
         let ends_the_old = new_session

@@ -6,8 +6,9 @@ use jiff::tz::TimeZone;
 
 use crate::api::{Code, Problem};
 use crate::aws_config::{SelectError, SessionDefinition};
+use crate::identity_center::start_url::Misled;
 use crate::identity_center::{ErrorName, Origin, ServiceError};
-use crate::ids::{Assumption, SessionName};
+use crate::ids::{Assumption, Region, SessionName};
 use crate::store::{Awaited, ManageError, Refused, TokenRecord};
 use crate::time::Timestamp;
 use crate::untrusted::shown;
@@ -46,6 +47,24 @@ pub(super) fn signed_out(name: &SessionName, pending: bool) -> Problem {
     } else {
         problem.hint(login_hint(name))
     }
+}
+
+/// The start URL leads nowhere that a sign-in could begin.
+pub(super) fn misled(definition: &SessionDefinition, misled: &Misled) -> Problem {
+    let detail = format!("the start URL {} is no access portal", shown(&definition.start_url));
+    Problem::new(Code::InvalidConfig, detail)
+        .caused_by(misled)
+        .hint(format!("check sso_start_url at {}", definition.place))
+}
+
+/// The start URL leads to an instance in another region than the configured one.
+pub(super) fn other_region(definition: &SessionDefinition, region: &Region) -> Problem {
+    let detail = format!(
+        "the start URL {} leads to an instance in {region}, not in {}",
+        shown(&definition.start_url),
+        definition.region
+    );
+    Problem::new(Code::InvalidConfig, detail).hint(format!("set sso_region = {region} at {}", definition.place))
 }
 
 /// A sign-in is stored and its key is not there.

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use zeroize::Zeroizing;
 
@@ -16,7 +17,9 @@ use super::body::Unusable;
 use super::errors::{Dialect, judge, service_time};
 use super::http::{Clients, Outgoing, Pair};
 use super::portal::Page;
-use super::{Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal, sts};
+use super::{
+    Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal, resolve, signin, sts,
+};
 use crate::clock::Clock;
 use crate::identity_center::Endpoint;
 use crate::time::Now;
@@ -68,6 +71,10 @@ impl Https {
                 let received = line.send(&endpoints.portal, request).await?;
                 received.read(|body| portal::role_credentials(body).map(Answer::RoleCredentials))
             }
+            Call::GetSigninToken { at, credentials, duration } => {
+                let request = signin::get_signin_token(at, credentials, *duration)?;
+                line.send(at, request).await?.read(|body| signin::signin_token(body).map(Answer::SigninToken))
+            }
             Call::ListAccounts { access_token } => {
                 let request = |next: Option<&str>| portal::list_accounts(&endpoints.portal, access_token, next);
                 Ok(line.all_pages(request, portal::accounts).await?.map(Answer::Accounts))
@@ -82,6 +89,7 @@ impl Https {
                 let received = line.send(&endpoints.portal, request).await?;
                 received.read(|body| portal::logged_out(body).map(|()| Answer::LoggedOut))
             }
+            Call::ResolveStartUrl { start_url } => line.resolve(start_url).await,
             Call::AssumeRole { credentials, assumption, signed_at } => {
                 let request = sts::assume_role(credentials, assumption, *signed_at)?;
                 let clients = line.clients(&Endpoint::from(&assumption.sts.address)).await?;
@@ -199,6 +207,23 @@ impl Line<'_> {
                 Err(Ended { failure, started: Some(started), service_time: clock_of_service.filter(|_| verdict.named) })
             }
         }
+    }
+
+    /// Asks where a start URL leads. Whoever answers is not the service, so its clock does not count.
+    async fn resolve(self, start_url: &str) -> Result<Received<Answer>, Ended> {
+        let clients = self.clients(&resolve::host(start_url)?).await?;
+        let started = self.https.clock.now();
+        let ended = |failure| Ended { failure, started: Some(started), service_time: None };
+        let ask = async |method| {
+            let request = resolve::request(start_url, method)?;
+            clients.exchange(request, self.deadline, &*self.https.clock).await.map_err(ended)
+        };
+        let mut response = ask(Method::HEAD).await?;
+        if resolve::wants_get(&response) {
+            response = ask(Method::GET).await?;
+        }
+        let content = resolve::answer(start_url, &response).map_err(ended)?;
+        Ok(Received { content, started, service_time: None })
     }
 
     /// A list to its end. A throttled page is asked for again while the call's time lasts: the hundreds of accounts

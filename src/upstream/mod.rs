@@ -14,7 +14,9 @@ mod http;
 mod https;
 mod oidc;
 mod portal;
+mod resolve;
 mod roots;
+mod signin;
 mod sts;
 #[cfg(test)]
 mod tests;
@@ -29,8 +31,8 @@ use std::time::Duration;
 
 use crate::callback::AuthorizationCode;
 use crate::identity_center::{
-    Account, Bound, ClientRegistration, DeviceAuthorization, Endpoints, Flow, Role, RoleCredentials, ServiceError,
-    TokenResponse, WrongOrigin,
+    Account, Bound, ClientRegistration, DeviceAuthorization, Endpoint, Endpoints, Flow, Role, RoleCredentials,
+    ServiceError, TokenResponse, WrongOrigin, start_url,
 };
 use crate::ids::{AccountId, Assumption, RoleName};
 use crate::secret::Secret;
@@ -98,6 +100,15 @@ pub enum Call {
         /// `role_name`.
         role: RoleName,
     },
+    /// `getSigninToken` of the sign-in service, for the console.
+    GetSigninToken {
+        /// Where that service is.
+        at: Endpoint,
+        /// The role's.
+        credentials: Bound<RoleCredentials>,
+        /// `SessionDuration`, which the service refuses for roles that were assumed by another role.
+        duration: Option<Duration>,
+    },
     /// Portal `ListAccounts`, all pages.
     ListAccounts {
         /// The bearer token.
@@ -114,6 +125,11 @@ pub enum Call {
     Logout {
         /// The bearer token.
         access_token: Bound<Secret>,
+    },
+    /// Where a company's own start URL leads, see [`start_url`]. Carries nothing but the URL.
+    ResolveStartUrl {
+        /// The configured start URL.
+        start_url: String,
     },
     /// STS `AssumeRole`, sent to the address in the assumption.
     AssumeRole {
@@ -137,9 +153,11 @@ impl Call {
             Self::CreateTokenFromAuthorizationCode { .. } => "CreateToken (authorization code)",
             Self::CreateTokenFromRefreshToken { .. } => "CreateToken (refresh token)",
             Self::GetRoleCredentials { .. } => "GetRoleCredentials",
+            Self::GetSigninToken { .. } => "getSigninToken",
             Self::ListAccounts { .. } => "ListAccounts",
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
+            Self::ResolveStartUrl { .. } => "resolving the start URL",
             Self::AssumeRole { .. } => "AssumeRole",
         }
     }
@@ -156,12 +174,16 @@ pub enum Answer {
     Token(TokenResponse),
     /// Of `GetRoleCredentials` and `AssumeRole`.
     RoleCredentials(RoleCredentials),
+    /// Of `getSigninToken`.
+    SigninToken(Secret),
     /// Of `ListAccounts`. Accounts whose id is not one are left out.
     Accounts(Vec<Account>),
     /// Of `ListAccountRoles`. Roles whose name is not one are left out.
     Roles(Vec<Role>),
     /// Of `Logout`.
     LoggedOut,
+    /// Of `ResolveStartUrl`: the portal, or why there is none.
+    StartUrl(Result<start_url::Resolved, start_url::Misled>),
 }
 
 /// How a call ended, and when.

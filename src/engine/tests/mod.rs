@@ -4,6 +4,7 @@ mod abandoned;
 mod browser;
 mod chains;
 mod config;
+mod console;
 mod outage;
 mod refresh;
 mod roles;
@@ -11,6 +12,7 @@ mod shutdown;
 mod sign_in;
 mod skew;
 mod stage;
+mod start_url;
 mod storage;
 mod storms;
 mod time;
@@ -493,7 +495,7 @@ impl Bench {
 fn assert_at_home(route: &Route, call: &Call) {
     let (oidc, portal) = (&route.endpoints.oidc, &route.endpoints.portal);
     let at_home = match call {
-        Call::RegisterClient { .. } => true,
+        Call::RegisterClient { .. } | Call::ResolveStartUrl { .. } => true,
         Call::StartDeviceAuthorization { registration, .. } => registration.for_sending_to(oidc).is_ok(),
         Call::CreateTokenFromDeviceCode { registration, device_code } => {
             registration.for_sending_to(oidc).is_ok() && device_code.for_sending_to(oidc).is_ok()
@@ -503,6 +505,10 @@ fn assert_at_home(route: &Route, call: &Call) {
         }
         Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
             registration.for_sending_to(oidc).is_ok() && refresh_token.for_sending_to(oidc).is_ok()
+        }
+        Call::GetSigninToken { at, credentials, .. } => {
+            let allowed = at.as_str() == "https://signin.aws.amazon.com" || at.host() == portal.host();
+            allowed && credentials.for_sending_to(at).is_ok()
         }
         Call::GetRoleCredentials { access_token, .. }
         | Call::ListAccounts { access_token }
