@@ -16,6 +16,8 @@ mod event;
 mod expiry;
 mod handle;
 mod lane;
+mod notices;
+mod on_demand;
 mod outage;
 mod portal;
 mod refresh;
@@ -38,6 +40,7 @@ mod words;
 
 pub use event::{Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, SignInId, Ticket, WaiterId, Write};
 pub use handle::{Handle, Question, Questions};
+pub use notices::{News, Notice};
 pub use run::{Ended, Order, World, run};
 pub use shelf::Shelved;
 pub use state::State;

@@ -168,6 +168,7 @@ impl State {
             agent: &self.agent,
             keep_warm: self.configuration.settings.keep_warm,
             stopping: self.stopping,
+            notifications: self.configuration.settings.notifications,
         };
         (&mut self.sessions, turn)
     }

@@ -5,6 +5,8 @@ mod browser;
 mod chains;
 mod config;
 mod console;
+mod notices;
+mod on_demand;
 mod outage;
 mod refresh;
 mod roles;
@@ -23,7 +25,7 @@ use std::time::Duration;
 
 use stage::*;
 
-use super::{Agent, Configuration, Effect, Event, Flight, Purpose, SignInId, State, Ticket, WaiterId};
+use super::{Agent, Configuration, Effect, Event, Flight, News, Notice, Purpose, SignInId, State, Ticket, WaiterId};
 use crate::api::{
     Code, FlowChoice, LoginRequest, LoginStatus, Problem, Request, Response, SessionQuery, SessionStatus, StartedBy,
     Status, TargetQuery, TokenKind,
@@ -64,6 +66,8 @@ struct Bench {
     /// The places that browsers come back to, and what they were told in the end.
     listening: Vec<(SignInId, Plan)>,
     concluded: Vec<(SignInId, Verdict)>,
+    /// What the user was told without having asked.
+    notices: Vec<Notice>,
     /// What was to be done about the key.
     managed: Vec<(WaiterId, Option<crate::store::Manage>)>,
     /// Everything in order, in short words.
@@ -147,6 +151,7 @@ impl Bench {
             managed: Vec::new(),
             listening: Vec::new(),
             concluded: Vec::new(),
+            notices: Vec::new(),
             log: Vec::new(),
             presented: Vec::new(),
             lives: Vec::new(),
@@ -224,6 +229,7 @@ impl Bench {
                     (self.wall, self.mono) = (wall, mono);
                 }
                 Effect::ReadConfiguration => self.reads += 1,
+                Effect::Notify(notice) => self.notices.push(notice),
                 Effect::Listen(id, plan) => self.listening.push((id, *plan)),
                 Effect::Conclude(id, verdict) => self.concluded.push((id, verdict)),
                 Effect::Manage(waiter, order) => self.managed.push((waiter, order)),

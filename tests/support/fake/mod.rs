@@ -274,7 +274,7 @@ impl FakeIdentityCenter {
         self.shared.lock().service.registrations()
     }
 
-    /// Every secret issued so far: client secrets, device codes, tokens, role keys.
+    /// Every secret so far: client secrets, device codes, authorization codes with `state` and verifier, tokens, role keys.
     pub fn issued_secrets(&self) -> Vec<String> {
         self.shared.lock().service.mint.secrets().to_vec()
     }

@@ -148,7 +148,7 @@ impl World {
                 }
             }
             // Nobody in the simulation has a browser.
-            Effect::Listen(..) | Effect::Conclude(..) => {}
+            Effect::Listen(..) | Effect::Conclude(..) | Effect::Notify(_) => {}
             // Nobody in the simulation asks for anything about the key.
             Effect::Manage(..) => {}
             Effect::ReadConfiguration => {
