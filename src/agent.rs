@@ -16,6 +16,7 @@ use crate::api::{Code, Problem};
 use crate::audit::{Audit, Programs};
 use crate::aws_config::Catalog;
 use crate::clock::{Clock, SystemClock};
+use crate::desktop::SystemDesktop;
 use crate::engine::{self, Configuration, Ended, Handle, Order, State, World};
 use crate::env::Env;
 use crate::exit::Exit;
@@ -93,12 +94,14 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         let read = read.inspect(|configuration| audit_of_reader.set_mode(configuration.settings.audit));
         read.map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))
     };
+    let desktop_env = env.clone();
     let ended = runtime.block_on(async move {
         let world = World {
-            upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>)),
+            upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>, env)),
             clock,
             store,
             read_configuration: Arc::new(read_configuration),
+            desktop: Box::new(SystemDesktop::new(&desktop_env, Box::new(|_| {}))),
             alarm: Alarm::of_system(),
             still_ours: Box::new(move || place.still_ours()),
         };

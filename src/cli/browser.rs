@@ -118,8 +118,13 @@ fn command_line(
 /// Whether a text may be printed as a link or opened: https, or http to this machine; the characters of a URL; no user
 /// name; a host of ordinary characters. That the host is the right one has been checked by the agent.
 pub(super) fn is_link(text: &str) -> bool {
+    is_address(text, LONGEST_LINK)
+}
+
+/// The same for a text that may be longer.
+pub(super) fn is_address(text: &str, longest: usize) -> bool {
     let in_a_url = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
-    if text.len() > LONGEST_LINK || !text.bytes().all(in_a_url) {
+    if text.len() > longest || !text.bytes().all(in_a_url) {
         return false;
     }
     let (rest, secure) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {

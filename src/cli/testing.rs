@@ -50,7 +50,7 @@ pub(super) struct World {
     /// Whether it is a person.
     pub(super) attended: Cell<bool>,
     pub(super) prompts: RefCell<Vec<String>>,
-    clock: TestClock,
+    pub(super) clock: TestClock,
 }
 
 /// What a command left behind.
@@ -66,7 +66,7 @@ impl Outcome {
     }
 }
 
-struct TestClock(Mutex<Duration>);
+pub(super) struct TestClock(Mutex<Duration>);
 
 impl Clock for TestClock {
     fn now(&self) -> Now {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::notices::Notice;
 use super::shelf::Shelved;
 use crate::api::{Problem, Request, Response};
 use crate::aws_config::Catalog;
@@ -70,6 +71,8 @@ pub enum Effect {
     Answer(WaiterId, Result<Response, Problem>),
     /// Until the next event that is not answered from the warm cache, this answers the same question.
     Shelve(Shelved),
+    /// Tell the user, if there is a desktop to do that on.
+    Notify(Notice),
     /// Read the configuration; it comes back as [`Event::ConfigurationRead`].
     ReadConfiguration,
 }
@@ -114,6 +117,8 @@ pub enum Purpose {
     SignIn(u64),
     /// Something the portal hands out.
     Portal(PortalKey),
+    /// The exchange of role credentials for a way into the console, for who waits for that.
+    Console(WaiterId),
     /// The end of the session at the portal.
     Logout,
     /// The end of a session whose tokens came when nobody wanted them any more; of the sign-in with this number, or of
@@ -180,6 +185,7 @@ pub(super) struct Turn<'a> {
     pub(super) agent: &'a Agent,
     pub(super) keep_warm: Duration,
     pub(super) stopping: bool,
+    pub(super) notifications: bool,
 }
 
 /// What the engine is told about the agent it is the heart of.

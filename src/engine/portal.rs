@@ -171,10 +171,10 @@ impl Session {
         for waiting in std::mem::take(&mut slot.waiters) {
             let patience = waiting.waiter.deadline.since(turn.now.mono);
             match self.slot_answer(key, waiting.min_validity, patience, turn) {
-                Some(answer) => turn.answer(waiting.waiter.id, answer),
+                Some(answer) => self.slot_answered(waiting.waiter.id, answer, turn),
                 None if patience.is_zero() => {
                     let answer = self.slot_out_of_patience(key, turn);
-                    turn.answer(waiting.waiter.id, answer);
+                    self.slot_answered(waiting.waiter.id, answer, turn);
                 }
                 None => {
                     if let Some(slot) = self.portal.slots.get_mut(key) {
@@ -228,8 +228,9 @@ impl Session {
             return None;
         }
         match self.means(key, patience, turn) {
-            Outlook::Never(problem) => or_valid(*problem),
             Outlook::Wait => None,
+            Outlook::SignIn(_) if has_none && !patience.is_zero() => None,
+            Outlook::SignIn(problem) | Outlook::Never(problem) => or_valid(*problem),
             Outlook::Ready => {
                 let lane = self.portal.known_lane_of(key)?;
                 let (own, shared) = (slot.pause_left(now), lane.pause_left(now));

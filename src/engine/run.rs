@@ -16,6 +16,7 @@ use super::{Configuration, Effect, Event, Flight, Question, Questions, State, Ti
 use crate::alarm::Alarm;
 use crate::api::{Problem, Response};
 use crate::clock::Clock;
+use crate::desktop::Desktop;
 use crate::ids::SessionName;
 use crate::store::{Manage, Protection, Record, RecordKind, Store};
 use crate::time::Now;
@@ -31,6 +32,8 @@ pub struct World<U> {
     pub store: Box<dyn Store>,
     /// Reads the configuration; blocks.
     pub read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
+    /// Where the user is told what they did not ask for.
+    pub desktop: Box<dyn Desktop>,
     /// The wake-up call.
     pub alarm: Alarm,
     /// Whether the agent still owns its place; asked at every wake-up.
@@ -66,7 +69,7 @@ pub async fn run<U: Upstream>(
     mut questions: Questions,
     mut orders: mpsc::Receiver<Order>,
 ) -> Ended {
-    let World { upstream, clock, store, read_configuration, mut alarm, mut still_ours } = world;
+    let World { upstream, clock, store, read_configuration, desktop, mut alarm, mut still_ours } = world;
     let mut hands = Hands {
         upstream,
         flights: JoinSet::new(),
@@ -75,6 +78,7 @@ pub async fn run<U: Upstream>(
         callbacks: Callbacks::new(),
         waiters: HashMap::new(),
         read_configuration,
+        desktop,
         asked: 0,
     };
     let mut deadline = std::pin::pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
@@ -142,6 +146,7 @@ struct Hands<U> {
     callbacks: Callbacks,
     waiters: HashMap<WaiterId, oneshot::Sender<Result<Response, Problem>>>,
     read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
+    desktop: Box<dyn Desktop>,
     asked: u64,
 }
 
@@ -171,6 +176,7 @@ impl<U: Upstream> Hands<U> {
                         drop(asker.send(answer));
                     }
                 }
+                Effect::Notify(notice) => notice.put_on(&*self.desktop),
                 Effect::Shelve(shelved) => shelf.put(shelved, now),
                 Effect::ReadConfiguration => {
                     let read = Arc::clone(&self.read_configuration);

@@ -202,6 +202,9 @@ impl Scene {
             registrations: vec![tokens.tokens.registration.clone()],
             longest_session: Duration::ZERO,
             program_sign_ins: Vec::new(),
+            quiet: None,
+            last_session: None,
+            end_announced: None,
         };
         let mut records = vec![Record::Client(client)];
         records.extend((before == Before::SignIn).then_some(Record::Tokens(tokens)));

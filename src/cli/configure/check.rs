@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::aws_config::SessionDefinition;
 use crate::clock::SystemClock;
+use crate::env::Env;
 use crate::exit::Exit;
 use crate::hardening;
 use crate::identity_center::{Bound, ErrorName, Flow, start_url};
@@ -29,17 +30,17 @@ pub(in super::super) struct Objection {
 }
 
 /// Asks AWS.
-pub(super) fn with_the_service(session: &SessionDefinition) -> Result<(), Failure> {
+pub(super) fn with_the_service(session: &SessionDefinition, env: &Env) -> Result<(), Failure> {
     // The answers have secrets in them, even if nobody wants these.
     drop(hardening::harden());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Signals)?;
-    runtime.block_on(ask(session)).map_err(|objection| Trouble::Objection(objection).into())
+    runtime.block_on(ask(session, env)).map_err(|objection| Trouble::Objection(objection).into())
 }
 
-async fn ask(session: &SessionDefinition) -> Result<(), Objection> {
+async fn ask(session: &SessionDefinition, env: &Env) -> Result<(), Objection> {
     // Where the address itself names a region, nobody needs to be asked.
     in_that_region(session, start_url::region_of(&session.start_url))?;
-    let https = Https::new(Arc::new(SystemClock));
+    let https = Https::new(Arc::new(SystemClock), env);
     let route =
         || Route { endpoints: session.endpoints.clone(), ca_bundle: session.ca_bundle.clone(), timeout: PATIENCE };
     let register = Call::RegisterClient {

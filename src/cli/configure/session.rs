@@ -61,7 +61,7 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
     let definition = definition(write(file.bytes())?, &name, &sources, &locations, context.env)?;
     if !options.no_check {
         context.progress(&format!("asking {}", definition.endpoints.oidc.host()));
-        let checked = check::with_the_service(&definition);
+        let checked = check::with_the_service(&definition, context.env);
         context.progress_done();
         checked?;
     }

@@ -2,7 +2,11 @@
 
 mod abandoned;
 mod browser;
+mod chains;
 mod config;
+mod console;
+mod notices;
+mod on_demand;
 mod outage;
 mod refresh;
 mod roles;
@@ -21,7 +25,7 @@ use std::time::Duration;
 
 use stage::*;
 
-use super::{Agent, Configuration, Effect, Event, Flight, Purpose, SignInId, State, Ticket, WaiterId};
+use super::{Agent, Configuration, Effect, Event, Flight, News, Notice, Purpose, SignInId, State, Ticket, WaiterId};
 use crate::api::{
     Code, FlowChoice, LoginRequest, LoginStatus, Problem, Request, Response, SessionQuery, SessionStatus, StartedBy,
     Status, TargetQuery, TokenKind,
@@ -62,6 +66,8 @@ struct Bench {
     /// The places that browsers come back to, and what they were told in the end.
     listening: Vec<(SignInId, Plan)>,
     concluded: Vec<(SignInId, Verdict)>,
+    /// What the user was told without having asked.
+    notices: Vec<Notice>,
     /// What was to be done about the key.
     managed: Vec<(WaiterId, Option<crate::store::Manage>)>,
     /// Everything in order, in short words.
@@ -145,6 +151,7 @@ impl Bench {
             managed: Vec::new(),
             listening: Vec::new(),
             concluded: Vec::new(),
+            notices: Vec::new(),
             log: Vec::new(),
             presented: Vec::new(),
             lives: Vec::new(),
@@ -222,6 +229,7 @@ impl Bench {
                     (self.wall, self.mono) = (wall, mono);
                 }
                 Effect::ReadConfiguration => self.reads += 1,
+                Effect::Notify(notice) => self.notices.push(notice),
                 Effect::Listen(id, plan) => self.listening.push((id, *plan)),
                 Effect::Conclude(id, verdict) => self.concluded.push((id, verdict)),
                 Effect::Manage(waiter, order) => self.managed.push((waiter, order)),
@@ -503,6 +511,10 @@ fn assert_at_home(route: &Route, call: &Call) {
         }
         Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
             registration.for_sending_to(oidc).is_ok() && refresh_token.for_sending_to(oidc).is_ok()
+        }
+        Call::GetSigninToken { at, credentials, .. } => {
+            let allowed = at.as_str() == "https://signin.aws.amazon.com" || at.host() == portal.host();
+            allowed && credentials.for_sending_to(at).is_ok()
         }
         Call::GetRoleCredentials { access_token, .. }
         | Call::ListAccounts { access_token }
