@@ -10,6 +10,8 @@ mod browser_sign_in;
 #[cfg(test)]
 mod canary;
 #[cfg(test)]
+mod console;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod device_sign_in;
@@ -25,6 +27,10 @@ mod gapless;
 mod keyring;
 #[cfg(test)]
 mod main_job;
+// The desktop of macOS has no bus of its own that a test could have.
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod notifications;
 #[cfg(test)]
 mod origin;
 #[cfg(test)]

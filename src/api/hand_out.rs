@@ -4,7 +4,7 @@
 //! answer, so that a further one that carries a secret cannot be forgotten.
 
 use super::response::{CredentialDocument, Response};
-use crate::ids::{AccountId, Grant, RoleName, TargetId};
+use crate::ids::{AccountId, RoleArn, RoleName, TargetId};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
 
@@ -17,6 +17,8 @@ pub struct HandOut<'a> {
     pub session: &'a str,
     /// For which role; none for a token.
     pub role: Option<(&'a AccountId, &'a RoleName)>,
+    /// The role in full where it was assumed with the credentials of another one.
+    pub assumed: Option<&'a RoleArn>,
     /// What AWS's own logs call it; none for a token.
     pub key_id: Option<&'a str>,
     /// When it is over, on the service's clock.
@@ -93,6 +95,7 @@ impl Response {
                 what: Handed::Token,
                 session: &token.session,
                 role: None,
+                assumed: None,
                 key_id: None,
                 expires_at: token.expires_at,
             }),
@@ -114,14 +117,21 @@ impl Response {
 }
 
 fn of_role<'a>(target: &'a TargetId, key_id: &'a str, expires_at: Timestamp) -> Option<HandOut<'a>> {
-    let Grant::Role { account, role } = &target.grant;
-    let (what, session) = (Handed::Credentials, target.session.as_str());
-    Some(HandOut { what, session, role: Some((account, role)), key_id: Some(key_id), expires_at })
+    let (grant, session) = (&target.grant, target.session.as_str());
+    Some(HandOut {
+        what: Handed::Credentials,
+        session,
+        role: Some((grant.account(), grant.role())),
+        assumed: grant.assumption().map(|assumption| &assumption.role),
+        key_id: Some(key_id),
+        expires_at,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Grant;
     use crate::secret::Secret;
 
     #[test]

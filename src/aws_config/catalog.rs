@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 
+use super::chains;
 use super::ini::{self, Complaint};
 use super::network::{Network, Surroundings};
 use super::profiles::{self, Lead};
@@ -212,7 +213,8 @@ impl Catalog {
         }
         let region = |lead: &Lead<'_>| lead.section.get("region")?.text.parse().ok();
         let regions = leads.iter().filter_map(|lead| Some((lead.name.clone(), region(lead)?))).collect();
-        let profiles = profiles::resolve(leads, &drafts, dissenters, &files);
+        let world = chains::World { surroundings: &surroundings, names: &other_profiles };
+        let profiles = profiles::resolve(leads, &drafts, dissenters, &world);
         warnings.extend(settings_for_nothing(settings, &sessions));
         Self { sessions, profiles, other_profiles, regions, warnings }
     }

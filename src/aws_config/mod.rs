@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod agreement_tests;
 mod catalog;
+mod chains;
 mod ini;
 #[cfg(test)]
 mod linear_tests;
@@ -16,6 +17,7 @@ mod sections;
 mod select;
 mod sessions;
 mod shim;
+mod sts;
 pub(crate) mod work;
 pub mod writing;
 

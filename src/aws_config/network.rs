@@ -15,7 +15,7 @@ use super::work;
 use crate::env::Env;
 use crate::identity_center::partition::{self, Service};
 use crate::identity_center::{Endpoint, Endpoints, InvalidEndpoint};
-use crate::ids::{ProfileName, SessionName};
+use crate::ids::{ProfileName, Region, SessionName};
 use crate::untrusted::shown;
 
 /// How a session is reached.
@@ -122,38 +122,53 @@ impl Surroundings<'_> {
 
     /// How the session would be reached if this profile were its only one.
     fn view(&self, section: Option<&Section<'_>>, draft: &Draft) -> Result<View, Problem> {
+        Ok(View {
+            oidc: self.choice(Service::Oidc, &draft.region, section)?,
+            portal: self.choice(Service::Portal, &draft.region, section)?,
+            signin: self.choice(Service::Signin, &draft.region, section)?,
+            ca_bundle: self.ca_bundle(section)?,
+        })
+    }
+
+    /// Where a service would be if this profile were the only one.
+    pub(super) fn choice(
+        &self,
+        service: Service,
+        region: &Region,
+        section: Option<&Section<'_>>,
+    ) -> Result<Choice, Problem> {
         let ignore = self.switch(section, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls")?;
         let fips = self.switch(section, "AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint")?;
         let dual_stack = self.switch(section, "AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint")?;
-        let choose = |service: Service| -> Result<Choice, Problem> {
-            let custom = if ignore.is_some() { None } else { self.custom(service, section)? };
-            work::did(custom.map_or(0, |(text, _)| text.len().min(LONGEST_URL)));
-            Ok(match custom {
-                Some((text, by)) if text.len() > LONGEST_URL => {
-                    Choice { endpoint: Err(InvalidEndpoint::NotAUrl), by, fips_not_used: fips }
-                }
-                Some((text, by)) => Choice { endpoint: text.parse(), by, fips_not_used: fips },
-                None => Choice {
-                    endpoint: Ok(partition::resolve(service, &draft.region, fips.is_some(), dual_stack.is_some())),
-                    by: fips.or(dual_stack).map_or(Decider::Rules, Decider::switched),
-                    fips_not_used: None,
-                },
-            })
-        };
-        let ca_bundle = match (self.env.get_os("AWS_CA_BUNDLE"), section.and_then(|section| section.get("ca_bundle"))) {
-            (Some(path), _) => Some((PathBuf::from(path), Decider::Variable("AWS_CA_BUNDLE"))),
+        let custom = if ignore.is_some() { None } else { self.custom(service, section)? };
+        work::did(custom.map_or(0, |(text, _)| text.len().min(LONGEST_URL)));
+        Ok(match custom {
+            Some((text, by)) if text.len() > LONGEST_URL => {
+                Choice { endpoint: Err(InvalidEndpoint::NotAUrl), by, fips_not_used: fips }
+            }
+            Some((text, by)) => Choice { endpoint: text.parse(), by, fips_not_used: fips },
+            None => Choice {
+                endpoint: Ok(partition::resolve(service, region, fips.is_some(), dual_stack.is_some())),
+                by: fips.or(dual_stack).map_or(Decider::Rules, Decider::switched),
+                fips_not_used: None,
+            },
+        })
+    }
+
+    /// The CA bundle somebody configured.
+    pub(super) fn ca_bundle(&self, section: Option<&Section<'_>>) -> Result<Option<(PathBuf, Decider)>, Problem> {
+        match (self.env.get_os("AWS_CA_BUNDLE"), section.and_then(|section| section.get("ca_bundle"))) {
+            (Some(path), _) => Ok(Some((PathBuf::from(path), Decider::Variable("AWS_CA_BUNDLE")))),
             (None, Some(path)) => {
                 let by = Decider::Line(path.at, "ca_bundle");
                 if path.text.len() > LONGEST_PATH {
                     return Err(Problem { by: Some(by), message: "ca_bundle: longer than a path can be".to_owned() });
                 }
                 work::did(path.text.len());
-                Some((self.path(path.text), by))
+                Ok(Some((self.path(path.text), by)))
             }
-            (None, None) => None,
-        };
-        let [oidc, portal, signin] = [Service::Oidc, Service::Portal, Service::Signin].map(choose);
-        Ok(View { oidc: oidc?, portal: portal?, signin: signin?, ca_bundle })
+            (None, None) => Ok(None),
+        }
     }
 
     /// The endpoint somebody configured.
@@ -250,7 +265,7 @@ impl Surroundings<'_> {
     }
 
     /// The problem at the line it is about, or where it shows if no line is to blame.
-    fn reject(&self, problem: Problem, otherwise: At) -> Rejected {
+    pub(super) fn reject(&self, problem: Problem, otherwise: At) -> Rejected {
         let at = problem.by.and_then(Decider::line).unwrap_or(otherwise);
         Rejected { place: self.files.place(at), message: problem.message }
     }
@@ -274,7 +289,7 @@ impl Verdict {
 
 /// What decided something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Decider {
+pub(super) enum Decider {
     /// AWS's rules, from the region alone.
     Rules,
     /// AWS's rules, with FIPS or dual-stack switched on by a line or a variable.
@@ -297,14 +312,14 @@ impl Decider {
         matches!(self, Self::Variable(_) | Self::Line(..))
     }
 
-    const fn line(self) -> Option<At> {
+    pub(super) const fn line(self) -> Option<At> {
         match self {
             Self::Line(at, _) | Self::Switched(Some(at), _) => Some(at),
             _ => None,
         }
     }
 
-    const fn key(self) -> &'static str {
+    pub(super) const fn key(self) -> &'static str {
         match self {
             Self::Rules => "the region",
             Self::Switched(_, key) | Self::Variable(key) | Self::Line(_, key) => key,
@@ -314,15 +329,15 @@ impl Decider {
 
 /// A value that makes no sense.
 #[derive(Debug)]
-struct Problem {
+pub(super) struct Problem {
     by: Option<Decider>,
     message: String,
 }
 
 #[derive(Debug, Clone)]
-struct Choice {
-    endpoint: Result<Endpoint, InvalidEndpoint>,
-    by: Decider,
+pub(super) struct Choice {
+    pub(super) endpoint: Result<Endpoint, InvalidEndpoint>,
+    pub(super) by: Decider,
     /// What asked for FIPS, where a custom endpoint is used instead.
     fips_not_used: Option<Decider>,
 }

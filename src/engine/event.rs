@@ -6,7 +6,7 @@ use super::shelf::Shelved;
 use crate::api::{Problem, Request, Response};
 use crate::aws_config::Catalog;
 use crate::callback::{Arrival, ListenError, Listening, Plan, Verdict};
-use crate::ids::{AccountId, Grant, SessionName};
+use crate::ids::{AccountId, Assumption, Grant, SessionName};
 use crate::schedule::Dice;
 use crate::settings::Settings;
 use crate::store::{Inventory, Loaded, Manage, ManageError, Protection, Record, RecordKind, StoreError};
@@ -132,6 +132,17 @@ pub enum PortalKey {
     Accounts,
     /// The list of an account's roles.
     Roles(AccountId),
+}
+
+impl PortalKey {
+    /// How the role is assumed, if that is what is asked for: STS hands it out and not the portal.
+    #[must_use]
+    pub fn assumption(&self) -> Option<&Assumption> {
+        match self {
+            Self::Credentials(grant) => grant.assumption(),
+            Self::Accounts | Self::Roles(_) => None,
+        }
+    }
 }
 
 /// A write under way, and what it is for.

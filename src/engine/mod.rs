@@ -5,7 +5,9 @@
 //! is answered once; what is valid is served while everything else fails, and what is expired is never served.
 
 mod abandoned;
+mod assume;
 mod attempt;
+mod brought;
 mod browser_flow;
 mod callbacks;
 mod console;
@@ -13,11 +15,13 @@ mod device_flow;
 mod event;
 mod expiry;
 mod handle;
+mod lane;
 mod outage;
 mod portal;
 mod refresh;
 mod refreshing;
 mod reloading;
+mod request;
 mod run;
 mod select;
 mod session;

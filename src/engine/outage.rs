@@ -1,7 +1,8 @@
 //! A service that cannot be reached: how long nothing is tried, whoever wants it.
 //!
-//! Owns the pause after nothing left the machine. A session has one for each of its two hosts: everything that goes to
-//! sso-oidc (the refresh, every step of a sign-in) shares one, everything that goes to the portal the other. Refuses to
+//! Owns the pause after nothing left the machine. A session has one for each of its hosts: everything that goes to
+//! sso-oidc (the refresh, every step of a sign-in) shares one, everything that goes to the portal another, and so does
+//! everything that goes to one STS. Refuses to
 //! know what is called. Invariant: while a host cannot be reached there is one attempt in each pause, no matter how
 //! many callers ask for how many things; the first thing that leaves the machine ends it for all.
 
@@ -99,11 +100,12 @@ impl Session {
         let outage = match purpose {
             // Somebody else's host.
             Purpose::SignIn(_) if matches!(step, Some(Step::Resolving { .. })) => return,
-            Purpose::SignIn(_) if matches!(step, Some(Step::EndingTheOld)) => &mut self.portal.outage,
+            Purpose::SignIn(_) if matches!(step, Some(Step::EndingTheOld)) => &mut self.portal.lane.outage,
             Purpose::Refresh | Purpose::SignIn(_) => &mut self.oidc,
             // Another host than both.
             Purpose::Console(_) => return,
-            Purpose::Portal(_) | Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.outage,
+            Purpose::Portal(key) => &mut self.portal.lane_of(key).outage,
+            Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.lane.outage,
         };
         outage.observe(reply, turn.now, turn.dice);
     }
@@ -112,7 +114,7 @@ impl Session {
     pub(super) fn sign_in_pause(&self, now: Now) -> Duration {
         let pause = self.oidc.pause_left(true, now);
         match self.sign_in.attempt.as_ref().map(|attempt| &attempt.step) {
-            Some(Step::Waiting { new_session: true }) => pause.max(self.portal.outage.pause_left(true, now)),
+            Some(Step::Waiting { new_session: true }) => pause.max(self.portal.lane.outage.pause_left(true, now)),
             _ => pause,
         }
     }

@@ -202,7 +202,7 @@ impl Session {
         let ends_the_old = new_session
             && self.call_portal(purpose, era, CALL_TIMEOUT, turn, |access_token| Call::Logout { access_token });
         if ends_the_old {
-            self.portal.outage.trying(turn.now, turn.dice);
+            self.portal.lane.outage.trying(turn.now, turn.dice);
             if let Some(attempt) = &mut self.sign_in.attempt {
                 attempt.flying = true;
             }

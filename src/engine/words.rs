@@ -8,7 +8,7 @@ use crate::api::{Code, Problem};
 use crate::aws_config::{SelectError, SessionDefinition};
 use crate::identity_center::start_url::Misled;
 use crate::identity_center::{ErrorName, Origin, ServiceError};
-use crate::ids::{Region, SessionName};
+use crate::ids::{Assumption, Region, SessionName};
 use crate::store::{Awaited, ManageError, Refused, TokenRecord};
 use crate::time::Timestamp;
 use crate::untrusted::shown;
@@ -216,6 +216,17 @@ pub(super) fn no_such_role(name: &SessionName, what: &str, error: &ServiceError)
         .session(name)
         .caused_by(error)
         .hint(format!("see: sso-agent roles {}", typed(name)))
+}
+
+/// STS's definite no to a role.
+pub(super) fn may_not_assume(name: &SessionName, assumption: &Assumption, error: &ServiceError) -> Problem {
+    let Assumption { source, role, external_id, .. } = assumption;
+    let detail = format!("{} may not assume {role}", super::request::role(source));
+    let hint = match external_id {
+        Some(_) => "check who that role trusts, and whether external_id is the one that it asks for",
+        None => "check who that role trusts, and whether it asks for an external_id",
+    };
+    Problem::new(Code::AccessDenied, detail).session(name).caused_by(error).hint(hint)
 }
 
 /// The words for a definite no to a refresh.

@@ -152,6 +152,23 @@ pub fn region_of_host(host: &str) -> Option<Region> {
         .find_map(|(_, region)| region.parse().ok())
 }
 
+/// The region that a partition's global services are in; that of the commercial one for a partition nobody knows.
+#[must_use]
+#[expect(clippy::missing_panics_doc, reason = "these are regions")]
+pub fn implicit_global_region(partition: &str) -> Region {
+    let region = match partition {
+        "aws-cn" => "cn-northwest-1",
+        "aws-us-gov" => "us-gov-west-1",
+        "aws-iso" => "us-iso-east-1",
+        "aws-iso-b" => "us-isob-east-1",
+        "aws-iso-e" => "eu-isoe-west-1",
+        "aws-iso-f" => "us-isof-south-1",
+        "aws-eusc" => "eusc-de-east-1",
+        _ => "us-east-1",
+    };
+    region.parse().expect("these are regions")
+}
+
 /// A part of AWS with domain names of its own.
 struct Partition {
     id: &'static str,
@@ -355,6 +372,13 @@ mod tests {
             checked += 1;
         }
         assert_eq!(checked, 380);
+    }
+
+    #[test]
+    fn the_global_region_of_a_partition_is_one_of_its_regions() {
+        for partition in PARTITIONS {
+            assert_eq!(partition_id(&implicit_global_region(partition.id)), partition.id);
+        }
     }
 
     #[test]

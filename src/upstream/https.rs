@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use zeroize::Zeroizing;
 
 use super::body::Unusable;
-use super::errors::{judge, service_time};
+use super::errors::{Dialect, judge, service_time};
 use super::http::{Clients, Outgoing, Pair};
 use super::portal::Page;
 use super::{
-    Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal, resolve, signin,
+    Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal, resolve, signin, sts,
 };
 use crate::clock::Clock;
 use crate::identity_center::Endpoint;
@@ -90,6 +90,12 @@ impl Https {
                 received.read(|body| portal::logged_out(body).map(|()| Answer::LoggedOut))
             }
             Call::ResolveStartUrl { start_url } => line.resolve(start_url).await,
+            Call::AssumeRole { credentials, assumption, signed_at } => {
+                let request = sts::assume_role(credentials, assumption, *signed_at)?;
+                let clients = line.clients(&Endpoint::from(&assumption.sts.address)).await?;
+                let received = line.send_with(&clients, request, Dialect::Xml).await?;
+                received.read(|body| sts::assumed(body).map(Answer::RoleCredentials))
+            }
         }
     }
 }
@@ -171,7 +177,7 @@ struct Line<'a> {
 impl Line<'_> {
     async fn send(self, endpoint: &Endpoint, request: Outgoing) -> Result<Received<Zeroizing<Vec<u8>>>, Ended> {
         let clients = self.clients(endpoint).await?;
-        self.send_with(&clients, request).await
+        self.send_with(&clients, request, Dialect::Json).await
     }
 
     async fn clients(self, endpoint: &Endpoint) -> Result<Pair, Ended> {
@@ -181,7 +187,12 @@ impl Line<'_> {
         Ok(timeout_at(self.deadline, trusting).await.map_err(|_| late())??)
     }
 
-    async fn send_with(self, clients: &Pair, request: Outgoing) -> Result<Received<Zeroizing<Vec<u8>>>, Ended> {
+    async fn send_with(
+        self,
+        clients: &Pair,
+        request: Outgoing,
+        dialect: Dialect,
+    ) -> Result<Received<Zeroizing<Vec<u8>>>, Ended> {
         let started = self.https.clock.now();
         let response = clients.exchange(request, self.deadline, &*self.https.clock).await.map_err(|failure| Ended {
             failure,
@@ -189,7 +200,7 @@ impl Line<'_> {
             service_time: None,
         })?;
         let clock_of_service = service_time(&response);
-        let verdict = judge(response);
+        let verdict = judge(response, dialect);
         match verdict.body {
             Ok(content) => Ok(Received { content, started, service_time: clock_of_service }),
             Err(failure) => {
@@ -224,7 +235,7 @@ impl Line<'_> {
     ) -> Result<Received<Vec<T>>, Ended> {
         let first_request = request(None)?;
         let clients = self.clients(&self.route.endpoints.portal).await?;
-        let mut list = self.send_with(&clients, first_request).await?.read(&parse)?;
+        let mut list = self.send_with(&clients, first_request, Dialect::Json).await?.read(&parse)?;
         let mut seen = HashSet::new();
         let mut pauses = std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE)));
         while let Some(next) = list.content.next.take() {
@@ -233,7 +244,7 @@ impl Line<'_> {
                 return Err(Ended { failure, started: Some(list.started), service_time: None });
             }
             let page = loop {
-                match self.send_with(&clients, request(Some(&next))?).await {
+                match self.send_with(&clients, request(Some(&next))?, Dialect::Json).await {
                     Ok(received) => break received.read(&parse)?,
                     Err(ended) => {
                         let pause = pauses.next().unwrap_or(LONGEST_PAUSE);

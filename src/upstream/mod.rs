@@ -17,6 +17,7 @@ mod portal;
 mod resolve;
 mod roots;
 mod signin;
+mod sts;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ pub use https::Https;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::callback::AuthorizationCode;
@@ -32,7 +34,7 @@ use crate::identity_center::{
     Account, Bound, ClientRegistration, DeviceAuthorization, Endpoint, Endpoints, Flow, Role, RoleCredentials,
     ServiceError, TokenResponse, WrongOrigin, start_url,
 };
-use crate::ids::{AccountId, RoleName};
+use crate::ids::{AccountId, Assumption, RoleName};
 use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 
@@ -129,6 +131,15 @@ pub enum Call {
         /// The configured start URL.
         start_url: String,
     },
+    /// STS `AssumeRole`, sent to the address in the assumption.
+    AssumeRole {
+        /// What it is signed with; bound to that address.
+        credentials: Bound<RoleCredentials>,
+        /// Which role, and how.
+        assumption: Arc<Assumption>,
+        /// What the service's clock says: a signature of another time is refused.
+        signed_at: Timestamp,
+    },
 }
 
 impl Call {
@@ -147,6 +158,7 @@ impl Call {
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
             Self::ResolveStartUrl { .. } => "resolving the start URL",
+            Self::AssumeRole { .. } => "AssumeRole",
         }
     }
 }
@@ -160,7 +172,7 @@ pub enum Answer {
     DeviceAuthorization(DeviceAuthorization),
     /// Of `CreateToken`.
     Token(TokenResponse),
-    /// Of `GetRoleCredentials`.
+    /// Of `GetRoleCredentials` and `AssumeRole`.
     RoleCredentials(RoleCredentials),
     /// Of `getSigninToken`.
     SigninToken(Secret),

@@ -256,9 +256,7 @@ fn tell(
     if options.json {
         let profiles: Vec<_> = profiles
             .iter()
-            .map(|(name, Grant::Role { account, role })| {
-                json!({ "profile": name, "account_id": account, "role_name": role })
-            })
+            .map(|(name, grant)| json!({ "profile": name, "account_id": grant.account(), "role_name": grant.role() }))
             .collect();
         context.print_json(&json!({
             "file": path.to_string_lossy(),

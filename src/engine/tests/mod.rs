@@ -513,6 +513,9 @@ fn assert_at_home(route: &Route, call: &Call) {
         | Call::ListAccounts { access_token }
         | Call::ListAccountRoles { access_token, .. }
         | Call::Logout { access_token } => access_token.for_sending_to(portal).is_ok(),
+        Call::AssumeRole { credentials, assumption, .. } => {
+            credentials.for_sending_to(&(&assumption.sts.address).into()).is_ok()
+        }
     };
     assert!(at_home, "{} would go elsewhere", call.operation());
 }

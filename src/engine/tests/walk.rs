@@ -190,7 +190,9 @@ impl Walk {
                 self.bench.lives.push((access_token, open.at.wall.after(HOUR), open.at.mono_from_start() + HOUR));
                 fresh(self.issued)
             }
-            (Call::GetRoleCredentials { .. }, lifetime) => {
+            (Call::AssumeRole { .. }, 4) => refused(ErrorName::AccessDenied),
+            (Call::AssumeRole { .. }, 5) => refused(ErrorName::ExpiredToken),
+            (Call::GetRoleCredentials { .. } | Call::AssumeRole { .. }, lifetime) => {
                 self.issued += 1;
                 let id = format!("KEY{}", self.issued);
                 let left = Duration::from_secs(u64::from(lifetime) * 400);

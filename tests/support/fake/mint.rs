@@ -81,6 +81,12 @@ impl Mint {
         self.remember(format!("{text}=="))
     }
 
+    /// A sign-in token of the console.
+    pub fn signin_token(&mut self) -> String {
+        let text = self.text("FAKEsigninToken", 700, URL_SAFE);
+        self.remember(text)
+    }
+
     fn remember(&mut self, secret: String) -> String {
         self.secrets.push(secret.clone());
         secret

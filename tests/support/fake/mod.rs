@@ -338,6 +338,7 @@ mod portal;
 mod refusal;
 mod sessions;
 mod shared;
+mod signin;
 mod silent;
 mod state;
 mod tls;

@@ -12,6 +12,7 @@ use super::config::FakeConfig;
 use super::mint::Mint;
 use super::refusal::{Exception, Refusal};
 use super::sessions::{Issuer, Sessions, Tokens};
+use super::signin::SigninTokens;
 
 /// Everything the service knows.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct Service {
     registrations: HashMap<String, Registration>,
     devices: Vec<DeviceAuthorization>,
     pub(super) authorizations: Authorizations,
+    pub(super) signin_tokens: SigninTokens,
     pub(super) sessions: Sessions,
     portal_window: (u64, u32),
 }
@@ -108,6 +110,7 @@ impl Service {
             registrations: HashMap::new(),
             devices: Vec::new(),
             authorizations: Authorizations::default(),
+            signin_tokens: SigninTokens::default(),
             sessions: Sessions::default(),
             portal_window: (0, 0),
         }

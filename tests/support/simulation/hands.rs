@@ -12,6 +12,7 @@ use sso_agent::upstream::{Call, Failure, NotSent, Reply, Route, ServiceTime, Unc
 
 use super::books::Skew;
 use super::disk::Job;
+use super::facts::set_number;
 use super::files::{oidc, portal, role_number, session_number};
 use super::moment::{At, DAY, HOUR, NEVER, SECOND, service_time, span};
 use super::service::Arrival;
@@ -366,6 +367,11 @@ fn arrival(flight: &Flight, route: &Route, call: &Call) -> Option<Arrival> {
         }
         // Nobody in the simulation goes to the console.
         Call::GetSigninToken { .. } => return None,
+        Call::AssumeRole { credentials, assumption, .. } => {
+            let address = (&assumption.sts.address).into();
+            let set = set_number(&credentials.for_sending_to(&address).ok()?.access_key_id);
+            Arrival::Assume { set, role }
+        }
         Call::Logout { access_token } => {
             let token = numbers(access_token.for_sending_to(portal).ok()?);
             Arrival::Logout { family: token[0], serial: token[1] }
