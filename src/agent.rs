@@ -4,7 +4,7 @@
 //! the first secret is read after the process has been hardened; nothing is served before everything is loaded.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -16,6 +16,7 @@ use crate::api::{Code, Problem};
 use crate::audit::{Audit, Programs};
 use crate::aws_config::Catalog;
 use crate::clock::{Clock, SystemClock};
+use crate::desktop::SystemDesktop;
 use crate::engine::{self, Configuration, Ended, Handle, Order, State, World};
 use crate::env::Env;
 use crate::exit::Exit;
@@ -27,6 +28,7 @@ use crate::server::{self, Limits};
 use crate::service::Manager;
 use crate::signals::{self, Signal, Signals};
 use crate::source::{Locations, Source, SourceError};
+use crate::sso_cache::DiskCache;
 use crate::store::{self, LockError, OpenError, StateLock};
 use crate::upstream::Https;
 
@@ -93,12 +95,17 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         let read = read.inspect(|configuration| audit_of_reader.set_mode(configuration.settings.audit));
         read.map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))
     };
+    let desktop_env = env.clone();
+    let cache = DiskCache::below(paths::home(env).ok().as_deref());
     let ended = runtime.block_on(async move {
         let world = World {
-            upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>)),
+            upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>, env)),
             clock,
             store,
             read_configuration: Arc::new(read_configuration),
+            desktop: Box::new(SystemDesktop::new(&desktop_env, Box::new(|_| {}))),
+            cache_directory: cache.directory().map(Path::to_owned),
+            cache: Box::new(cache),
             alarm: Alarm::of_system(),
             still_ours: Box::new(move || place.still_ours()),
         };

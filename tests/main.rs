@@ -10,6 +10,10 @@ mod browser_sign_in;
 #[cfg(test)]
 mod canary;
 #[cfg(test)]
+mod chaining;
+#[cfg(test)]
+mod configure;
+#[cfg(test)]
 mod console;
 #[cfg(test)]
 mod crash;
@@ -21,6 +25,8 @@ mod documents;
 mod fake_identity_center;
 #[cfg(test)]
 mod gapless;
+#[cfg(test)]
+mod identities;
 // The keyring of macOS has no bus of its own that a test could have.
 #[cfg(test)]
 #[cfg(not(target_os = "macos"))]
@@ -32,11 +38,16 @@ mod main_job;
 #[cfg(not(target_os = "macos"))]
 mod notifications;
 #[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod on_demand;
+#[cfg(test)]
 mod origin;
 #[cfg(test)]
 mod real_clients;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod sso_cache;
 #[cfg(test)]
 mod stampede;
 #[cfg(test)]

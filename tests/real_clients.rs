@@ -3,7 +3,7 @@
 //! Each signs a real request, to a stand-in for STS on loopback that notes which key signed it. `tests/all` installs
 //! the clients; without them these tests fail, because a promise that was not tried is not kept.
 
-mod sts;
+pub(crate) mod sts;
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};

@@ -15,6 +15,7 @@ use crate::client::Reply;
 use crate::exit::Exit;
 use crate::ids::SessionName;
 use crate::paths::shell_word;
+use crate::settings::SignInMode;
 use crate::time::{Timestamp, parse_duration};
 use crate::untrusted::shown;
 
@@ -204,6 +205,7 @@ impl Page<'_> {
         let mut text = table.render(self.colour);
         for session in &status.sessions {
             self.trouble(session, &status.storage, &mut text);
+            self.published(session, &mut text);
         }
         text
     }
@@ -216,6 +218,12 @@ impl Page<'_> {
         }
         if let Some(end) = session.renewable_until.filter(|end| end.since(self.now) < SOON) {
             notes.push(format!("renewable until {} only", words::clock_time(end, self.now, self.zone)));
+        }
+        if session.sign_in == SignInMode::OnDemand.as_str() {
+            let until = session.sign_in_quiet_until.map(|until| words::clock_time(until, self.now, self.zone));
+            notes.push(
+                until.map_or("sign-in on demand".to_owned(), |until| format!("sign-in not offered before {until}")),
+            );
         }
         if !session.saved {
             notes.push("not saved".to_owned());
@@ -259,6 +267,25 @@ impl Page<'_> {
         }
         if let Some(hint) = hint {
             let _ = writeln!(text, "{name}: {} {hint}", Paint::Bold.apply("hint:", self.colour));
+        }
+    }
+
+    /// What other programs find, and that anybody who reads this user's files finds it too.
+    fn published(&self, session: &SessionStatus, text: &mut String) {
+        let Some(publish) = &session.publish else { return };
+        let name = shown(&session.session);
+        let path = publish.path.as_deref().unwrap_or("~/.aws/sso/cache");
+        let what = match (publish.mode.as_str(), publish.at) {
+            ("full", Some(_)) => "the access token and the refresh token are",
+            ("token", Some(_)) => "the access token is",
+            _ => "",
+        };
+        if !what.is_empty() {
+            let _ = writeln!(text, "{name}: {what} published as plain text in {}", shown(path));
+        }
+        if let Some(error) = &publish.error {
+            let mark = Paint::Red.apply(&format!("{name}:"), self.colour);
+            let _ = writeln!(text, "{mark} not published as it should be: {}", shown(error));
         }
     }
 

@@ -34,6 +34,8 @@ pub(super) struct Attempt {
     pub(super) starters: Vec<Starter>,
     /// A client the service no longer knew was registered again once.
     pub(super) registered_again: bool,
+    /// For its sake the session that was there has been ended.
+    pub(super) ended_the_old: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -232,6 +234,9 @@ impl Session {
                 return;
             }
         }
+        if let Some(attempt) = &mut self.sign_in.attempt {
+            attempt.ended_the_old = true;
+        }
         self.register_or_authorize(turn);
     }
 
@@ -272,7 +277,8 @@ impl Session {
     }
 
     pub(super) fn sign_in_is_saving(&self) -> bool {
-        self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)))
+        self.publishing.adoption.is_some()
+            || self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)))
     }
 }
 

@@ -9,8 +9,11 @@ use super::abandoned::Abandoned;
 use super::console::Visits;
 use super::event::{Effect, Flight, Purpose, Ticket, Turn, Waiter, Write};
 use super::expiry::{Expiry, Skew};
+use super::notices::Notices;
+use super::on_demand::OnDemand;
 use super::outage::Outage;
 use super::portal::Portal;
+use super::publish::Publishing;
 use super::refreshing::Refreshing;
 use super::sign_in::SignIn;
 use super::words;
@@ -40,6 +43,8 @@ pub(super) struct Session {
     pub(super) era: u64,
     pub(super) refreshing: Refreshing,
     pub(super) sign_in: SignIn,
+    pub(super) on_demand: OnDemand,
+    pub(super) notices: Notices,
     pub(super) abandoned: Vec<Abandoned>,
     pub(super) portal: Portal,
     pub(super) visits: Visits,
@@ -52,6 +57,7 @@ pub(super) struct Session {
     pub(super) save_again: Option<Mono>,
     /// Tokens that were let go may still be on disk: their record is being deleted, or could not be.
     pub(super) undeleted: bool,
+    pub(super) publishing: Publishing,
     /// A sign-in is stored and cannot be read, for this reason.
     pub(super) sealed: Option<Box<Problem>>,
 }
@@ -99,6 +105,8 @@ pub(super) enum Outlook {
     Ready,
     /// It will be there, or the reason why not.
     Wait,
+    /// Only with a sign-in, which is under way or will be; until then this is the problem.
+    SignIn(Box<Problem>),
     Never(Box<Problem>),
 }
 
@@ -115,6 +123,8 @@ impl Session {
             era: 0,
             refreshing: Refreshing::default(),
             sign_in: SignIn::default(),
+            on_demand: OnDemand::default(),
+            notices: Notices::default(),
             abandoned: Vec::new(),
             portal: Portal::default(),
             visits: Visits::default(),
@@ -124,6 +134,7 @@ impl Session {
             last_error: None,
             save_again: None,
             undeleted: false,
+            publishing: Publishing::default(),
             sealed: None,
         }
     }
@@ -187,8 +198,8 @@ impl Session {
         }
     }
 
-    /// Whether a token with `min_validity` left can be had. `patience` is how long the asker would wait.
-    pub(super) fn outlook(&self, min_validity: Duration, patience: Duration, turn: &Turn<'_>) -> Outlook {
+    /// [`Session::outlook`] without regard to what a sign-in may bring.
+    pub(super) fn outlook_of_tokens(&self, min_validity: Duration, patience: Duration, turn: &Turn<'_>) -> Outlook {
         let (holding, _) = match self.held_here() {
             Ok(held) => held,
             Err(problem) => return Outlook::Never(problem),
@@ -263,6 +274,10 @@ impl Session {
                 registrations: Vec::new(),
                 longest_session: Duration::ZERO,
                 program_sign_ins: Vec::new(),
+                quiet: None,
+                last_session: None,
+                end_announced: None,
+                published: crate::sso_cache::Published::default(),
             });
         }
         if let Some(client) = &mut self.client {
@@ -294,7 +309,8 @@ impl Session {
             Wants::Token(min_validity) => match self.outlook(*min_validity, patience, turn) {
                 Outlook::Ready => Some(self.token_response(turn.now)),
                 Outlook::Wait => None,
-                Outlook::Never(problem) => Some(Err(*problem)),
+                Outlook::SignIn(_) if !patience.is_zero() => None,
+                Outlook::SignIn(problem) | Outlook::Never(problem) => Some(Err(*problem)),
             },
             Wants::Refresh(number) => self
                 .refreshing
@@ -409,14 +425,24 @@ impl Session {
         let portal = self.portal_wait(keep_warm, stopping, now);
         let sign_in = self.sign_in.wait(self.sign_in_pause(now), stopping, now);
         let visits = self.visits.wait(now);
-        [refresh, expiry, save, portal, sign_in, visits].into_iter().flatten().chain(waiters).chain(sign_outs).min()
+        let announcement = self.announcement_wait(now);
+        let publishing = self.publishing.wait(stopping, now);
+        [refresh, expiry, save, portal, sign_in, visits, announcement, publishing]
+            .into_iter()
+            .flatten()
+            .chain(waiters)
+            .chain(sign_outs)
+            .min()
+    }
+
+    pub(super) fn someone_waits_for_a_token(&self) -> bool {
+        self.token_waiters.iter().any(|waiting| matches!(waiting.wants, Wants::Token(_)))
     }
 
     /// Whether somebody waits for a token that is not there, so that a refresh may come before its time.
     pub(super) fn someone_needs_a_token(&self, now: Now) -> bool {
         let remaining = self.remaining(now);
-        self.token_waiters.iter().any(|waiting| matches!(waiting.wants, Wants::Token(_)))
-            || (remaining.is_zero() && self.portal.someone_waits())
+        self.someone_waits_for_a_token() || (remaining.is_zero() && self.portal.someone_waits())
     }
 }
 

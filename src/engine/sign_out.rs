@@ -19,6 +19,7 @@ impl Session {
             self.holding = Some((**holding).clone());
         }
         self.sign_in_ends_with_the_session(turn);
+        self.signed_out_on_purpose(turn);
         let era = self.era + 1;
         let asked =
             self.call_portal(Purpose::Logout, era, LOGOUT_TIMEOUT, turn, |access_token| Call::Logout { access_token });
@@ -37,10 +38,14 @@ impl Session {
         }
         self.era += 1;
         self.refreshing.abandon();
+        if self.publishing.adoption.take().is_some() {
+            self.answer_adopters(&Err(words::signed_out(&self.name, false)), turn);
+        }
         self.holding = None;
         self.sealed = None;
         self.last_error = None;
         self.portal.new_era();
+        self.withdraw(turn);
         self.delete_tokens(turn);
     }
 
@@ -123,13 +128,17 @@ impl Session {
         self.settle_token_waiters(turn);
         self.settle_portal(turn);
         self.settle_visits(turn);
+        self.sign_in_on_demand(turn);
         // After the questions of this turn, so that what they need is known.
         self.settle_refresh(turn);
+        self.announce(turn);
+        self.settle_publishing(turn);
     }
 
     /// The agent stops: nobody waits longer than this.
     pub(super) fn bound_patience(&mut self, deadline: Mono) {
         let waiters = self.token_waiters.iter_mut().map(|waiting| &mut waiting.waiter);
+        let waiters = waiters.chain(&mut self.publishing.adopters);
         for waiter in waiters.chain(self.sign_out.iter_mut().map(|sign_out| &mut sign_out.waiter)) {
             waiter.deadline = waiter.deadline.min(deadline);
         }

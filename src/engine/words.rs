@@ -49,6 +49,18 @@ pub(super) fn signed_out(name: &SessionName, pending: bool) -> Problem {
     }
 }
 
+/// A sign-in that a request has started waits for the user.
+pub(super) fn sign_in_awaited(name: &SessionName) -> Problem {
+    let detail = format!("a sign-in to session {} is waiting for you", shown(name.as_str()));
+    Problem::new(Code::SignInRequired, detail).session(name).hint(login_hint(name))
+}
+
+/// A sign-in was not wanted lately.
+pub(super) fn quiet(problem: Problem, until: Timestamp, now: Timestamp, zone: &TimeZone) -> Problem {
+    let until = clock_time(until, now, zone);
+    problem.caused_by(format!("the last sign-in was not wanted, no other is started by itself before {until}"))
+}
+
 /// The start URL leads nowhere that a sign-in could begin.
 pub(super) fn misled(definition: &SessionDefinition, misled: &Misled) -> Problem {
     let detail = format!("the start URL {} is no access portal", shown(&definition.start_url));
@@ -65,6 +77,16 @@ pub(super) fn other_region(definition: &SessionDefinition, region: &Region) -> P
         definition.region
     );
     Problem::new(Code::InvalidConfig, detail).hint(format!("set sso_region = {region} at {}", definition.place))
+}
+
+/// Another program removed the published sign-in, and the portal agrees.
+pub(super) fn signed_out_elsewhere(name: &SessionName, file: Option<&str>) -> Problem {
+    let detail = format!(
+        "session {} was signed out by another program: {} was removed, and the portal does not accept the token",
+        shown(name.as_str()),
+        shown(file.unwrap_or("its file in the AWS CLI's cache"))
+    );
+    Problem::new(Code::SignInRequired, detail).session(name).hint(login_hint(name))
 }
 
 /// A sign-in is stored and its key is not there.
@@ -187,9 +209,15 @@ pub(super) fn unselected(error: SelectError) -> Problem {
 pub(super) fn failed(name: &SessionName, doing: &str, failure: &Failure, retry_after: Option<Duration>) -> Problem {
     let (code, hint) = match failure {
         Failure::NotSent(NotSent::WrongOrigin(_) | NotSent::Roots(_)) => (Code::InvalidConfig, None),
-        Failure::NotSent(NotSent::Tls(_)) => {
-            (Code::Unavailable, Some("if a company CA signs the connection, set AWS_CA_BUNDLE for the agent"))
-        }
+        Failure::NotSent(NotSent::Proxy(proxy)) if proxy.is_setting() => (Code::InvalidConfig, Some(proxy.hint())),
+        Failure::NotSent(NotSent::Proxy(proxy)) => (Code::Unavailable, Some(proxy.hint())),
+        Failure::NotSent(NotSent::Tls(_)) => (
+            Code::Unavailable,
+            Some(
+                "if that is your company's proxy, set AWS_CA_BUNDLE for the agent, or ca_bundle in the AWS \
+                 configuration, to the file with its certificate",
+            ),
+        ),
         Failure::NotSent(_) => (Code::Unavailable, Some("check the network")),
         Failure::NotProcessed { throttled: true, .. } => (Code::Throttled, None),
         Failure::NotProcessed { status: 300..400, .. } | Failure::Unknown(Unclear::UnusableBody(_)) => {

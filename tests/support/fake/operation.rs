@@ -31,6 +31,8 @@ pub enum Operation {
     GetSigninToken,
     /// `/federation`, as a browser visits it.
     ConsoleLogin,
+    /// `POST /` of STS.
+    AssumeRole,
     /// Anything else, for instance `POST /token` with a grant that is none.
     Unknown,
 }
@@ -54,6 +56,7 @@ impl Operation {
             "/federation" => Self::GetSigninToken,
             "/logout" => Self::Logout,
             "/device" => Self::DevicePage,
+            "/" if body.starts_with(b"Action=AssumeRole&") => Self::AssumeRole,
             "/authorize" => Self::Authorize,
             _ => Self::Unknown,
         }

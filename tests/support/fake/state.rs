@@ -13,6 +13,7 @@ use super::mint::Mint;
 use super::refusal::{Exception, Refusal};
 use super::sessions::{Issuer, Sessions, Tokens};
 use super::signin::SigninTokens;
+use super::sts::Signer;
 
 /// Everything the service knows.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Service {
     pub(super) signin_tokens: SigninTokens,
     pub(super) sessions: Sessions,
     portal_window: (u64, u32),
+    /// Who may sign, by access key id.
+    pub(super) signers: HashMap<String, Signer>,
 }
 
 /// What a client may do.
@@ -113,6 +116,7 @@ impl Service {
             signin_tokens: SigninTokens::default(),
             sessions: Sessions::default(),
             portal_window: (0, 0),
+            signers: HashMap::new(),
         }
     }
 

@@ -148,7 +148,8 @@ impl World {
                 }
             }
             // Nobody in the simulation has a browser.
-            Effect::Listen(..) | Effect::Conclude(..) => {}
+            Effect::Listen(..) | Effect::Conclude(..) | Effect::Notify(_) => {}
+            Effect::Cache(..) | Effect::WatchCache(_) => {}
             // Nobody in the simulation asks for anything about the key.
             Effect::Manage(..) => {}
             Effect::ReadConfiguration => {
@@ -314,7 +315,7 @@ impl World {
 fn patience_of(request: &Request) -> At {
     match request {
         Request::Credentials { timeout, .. } => timeout.map_or(25 * SECOND, span),
-        Request::Token { .. } | Request::Reload | Request::Logout { .. } => 25 * SECOND,
+        Request::Token { .. } | Request::Adopt { .. } | Request::Reload | Request::Logout { .. } => 25 * SECOND,
         Request::Status { wait, .. } | Request::LoginState { wait, .. } => span(*wait),
         Request::Console { .. } => 40 * SECOND,
         Request::Login { .. } => 45 * SECOND,
@@ -360,18 +361,20 @@ fn arrival(flight: &Flight, route: &Route, call: &Call) -> Option<Arrival> {
             let token = numbers(access_token.for_sending_to(portal).ok()?);
             Arrival::Role { family: token[0], serial: token[1], role }
         }
-        Call::ListAccounts { access_token } | Call::ListAccountRoles { access_token, .. } => {
+        Call::ListAccounts { access_token }
+        | Call::ProbeAccounts { access_token }
+        | Call::ListAccountRoles { access_token, .. } => {
             let token = numbers(access_token.for_sending_to(portal).ok()?);
             let accounts = matches!(call, Call::ListAccounts { .. });
             Arrival::List { family: token[0], serial: token[1], accounts }
         }
-        // Nobody in the simulation goes to the console.
-        Call::GetSigninToken { .. } => return None,
         Call::AssumeRole { credentials, assumption, .. } => {
             let address = (&assumption.sts.address).into();
             let set = set_number(&credentials.for_sending_to(&address).ok()?.access_key_id);
             Arrival::Assume { set, role }
         }
+        // Nobody in the simulation goes to the console.
+        Call::GetSigninToken { .. } => return None,
         Call::Logout { access_token } => {
             let token = numbers(access_token.for_sending_to(portal).ok()?);
             Arrival::Logout { family: token[0], serial: token[1] }
