@@ -14,6 +14,8 @@ mod chaining;
 #[cfg(test)]
 mod configure;
 #[cfg(test)]
+mod console;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod device_sign_in;

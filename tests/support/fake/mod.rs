@@ -345,6 +345,7 @@ mod portal;
 mod refusal;
 mod sessions;
 mod shared;
+mod signin;
 mod silent;
 mod state;
 mod sts;
