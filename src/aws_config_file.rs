@@ -449,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_only_file_stays_and_a_read_only_directory_too() {
+    fn a_read_only_file_stays_as_it_is() {
         let scratch = Scratch::new();
         let path = scratch.path().join("config");
         fs::write(&path, "old").unwrap();

@@ -10,6 +10,10 @@ mod browser_sign_in;
 #[cfg(test)]
 mod canary;
 #[cfg(test)]
+mod chaining;
+#[cfg(test)]
+mod configure;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod device_sign_in;

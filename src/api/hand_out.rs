@@ -32,6 +32,8 @@ pub enum Handed {
     Credentials,
     /// The access token.
     Token,
+    /// A way into the console as a role.
+    Console,
 }
 
 impl Handed {
@@ -41,6 +43,7 @@ impl Handed {
         match self {
             Self::Credentials => "credentials",
             Self::Token => "token",
+            Self::Console => "console",
         }
     }
 }
@@ -96,6 +99,9 @@ impl Response {
                 key_id: None,
                 expires_at: token.expires_at,
             }),
+            Self::Console(access, target, key_id) => {
+                of_role(target, key_id, access.expires_at).map(|told| HandOut { what: Handed::Console, ..told })
+            }
             Self::Status(_)
             | Self::Login { .. }
             | Self::Session(_)
@@ -141,12 +147,20 @@ mod tests {
         let grant = Grant::Role { account: "111122223333".parse().unwrap(), role: "ReadOnly".parse().unwrap() };
         let target = TargetId { session: "corp".parse().unwrap(), grant };
         let encoded = Response::encoded(&document, target.clone()).unwrap();
-        let plain = Response::Credentials(document, target);
+        let plain = Response::Credentials(document, target.clone());
         assert_eq!(plain.encode().unwrap(), encoded.encode().unwrap());
         let told = encoded.hand_out().unwrap();
         assert_eq!(Some(told), plain.hand_out());
         assert_eq!((told.what.as_str(), told.session, told.key_id), ("credentials", "corp", Some("ASIAEXAMPLE")));
-        let text = format!("{told:?} {encoded:?}");
+        let access = super::super::ConsoleAccess {
+            url: Secret::new("s3cr3t".into()),
+            expires_at: Timestamp::from_secs(1_700_000_000),
+            browser: None,
+        };
+        let console = Response::Console(access, target, "ASIAEXAMPLE".into());
+        let entered = console.hand_out().unwrap();
+        assert_eq!((entered.what.as_str(), entered.role, entered.key_id), ("console", told.role, told.key_id));
+        let text = format!("{told:?} {encoded:?} {entered:?} {console:?}");
         assert!(text.contains("ReadOnly") && !text.contains("s3cr3t") && !text.contains("t0k3n"), "{text}");
     }
 }

@@ -21,6 +21,8 @@ pub enum Response {
     EncodedCredentials(Arc<EncodedCredentials>),
     /// `GET /v1/token`.
     Token(Token),
+    /// `POST /v1/console`: what is handed out, for what, and by which access key id.
+    Console(ConsoleAccess, TargetId, String),
     /// `GET /v1/status`.
     Status(Box<Status>),
     /// `POST …/login` (202 while it is pending, else 200) and `GET …/login` (200).
@@ -78,6 +80,10 @@ impl Response {
             Self::Token(body) => {
                 let texts = body.session.len() + body.start_url.len() + body.region.len() + body.token_type.len();
                 encode_in_place(body, body.access_token.expose().len() + texts)
+            }
+            Self::Console(body, ..) => {
+                let words = body.browser.iter().flatten().map(|word| word.len() + 3).sum::<usize>();
+                encode_in_place(body, body.url.expose().len() + words)
             }
             Self::Status(body) => serde_json::to_vec(body),
             Self::Login { status, .. } => serde_json::to_vec(status),
@@ -137,6 +143,17 @@ pub struct Token {
     pub session: String,
     pub start_url: String,
     pub region: String,
+}
+
+/// `POST /v1/console`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleAccess {
+    /// Who opens it is signed in to the console.
+    pub url: Secret,
+    /// Until when it can be opened, on the service's clock.
+    pub expires_at: Timestamp,
+    /// The session's own browser: the program and its arguments, `{url}` where the address goes.
+    pub browser: Option<Vec<String>>,
 }
 
 /// `GET /v1/status`. No secrets.

@@ -15,7 +15,7 @@ use crate::untrusted::shown;
 pub struct Line {
     /// When it was handed out; for repeats, the last time.
     pub time: Timestamp,
-    /// `credentials` or `token`.
+    /// `credentials`, `token` or `console`.
     pub what: String,
     /// The session.
     pub session: String,

@@ -24,6 +24,8 @@ pub(super) struct Network {
     pub(super) endpoints: Endpoints,
     pub(super) endpoints_from: String,
     pub(super) ca_bundle: Option<PathBuf>,
+    /// Where the console's sign-in service is, where that was configured.
+    pub(super) signin: Option<Endpoint>,
 }
 
 /// What was found out about one session.
@@ -68,7 +70,7 @@ impl Surroundings<'_> {
             _ => neutral.clone(),
         };
         let mut chosen = fallback;
-        for item in [Item::Oidc, Item::Portal, Item::CaBundle] {
+        for item in [Item::Oidc, Item::Portal, Item::Signin, Item::CaBundle] {
             let view_of = |index: usize| -> &View { views[index].1.as_ref().unwrap_or(&neutral) };
             let other = (1..views.len()).find(|index| !item.same(view_of(0), view_of(*index)));
             if let (false, None) = (views.is_empty(), other) {
@@ -89,7 +91,7 @@ impl Surroundings<'_> {
     }
 
     fn network(&self, view: View, draft: &Draft) -> Result<Network, Rejected> {
-        let mut endpoints = [view.oidc.clone(), view.portal.clone()].into_iter().map(|choice| {
+        let mut endpoints = [&view.oidc, &view.portal, &view.signin].into_iter().cloned().map(|choice| {
             choice.endpoint.map_err(|error| {
                 let problem = Problem { by: Some(choice.by), message: format!("{}: {error}", choice.by.key()) };
                 self.reject(problem, draft.at)
@@ -98,6 +100,7 @@ impl Surroundings<'_> {
         let (Some(oidc), Some(portal)) = (endpoints.next().transpose()?, endpoints.next().transpose()?) else {
             return Err(self.reject(Problem { by: None, message: "no endpoint".to_owned() }, draft.at));
         };
+        let signin = endpoints.next().transpose()?.filter(|_| view.signin.by.is_somebody());
         let endpoints_from = if view.oidc.by == view.portal.by {
             self.show(view.oidc.by)
         } else {
@@ -107,6 +110,7 @@ impl Surroundings<'_> {
             endpoints: Endpoints { oidc, portal },
             endpoints_from,
             ca_bundle: view.ca_bundle.map(|(path, _)| path),
+            signin,
         })
     }
 
@@ -121,6 +125,7 @@ impl Surroundings<'_> {
         Ok(View {
             oidc: self.choice(Service::Oidc, &draft.region, section)?,
             portal: self.choice(Service::Portal, &draft.region, section)?,
+            signin: self.choice(Service::Signin, &draft.region, section)?,
             ca_bundle: self.ca_bundle(section)?,
         })
     }
@@ -302,6 +307,11 @@ impl Decider {
         }
     }
 
+    /// Whether it is not AWS's rules.
+    const fn is_somebody(self) -> bool {
+        matches!(self, Self::Variable(_) | Self::Line(..))
+    }
+
     pub(super) const fn line(self) -> Option<At> {
         match self {
             Self::Line(at, _) | Self::Switched(Some(at), _) => Some(at),
@@ -336,6 +346,7 @@ pub(super) struct Choice {
 struct View {
     oidc: Choice,
     portal: Choice,
+    signin: Choice,
     ca_bundle: Option<(PathBuf, Decider)>,
 }
 
@@ -344,6 +355,7 @@ struct View {
 enum Item {
     Oidc,
     Portal,
+    Signin,
     CaBundle,
 }
 
@@ -358,6 +370,7 @@ impl Item {
         match self {
             Self::Oidc => same(&one.oidc, &other.oidc),
             Self::Portal => same(&one.portal, &other.portal),
+            Self::Signin => same(&one.signin, &other.signin),
             Self::CaBundle => {
                 one.ca_bundle.as_ref().map(|(path, _)| path) == other.ca_bundle.as_ref().map(|(path, _)| path)
             }
@@ -368,6 +381,7 @@ impl Item {
         match self {
             Self::Oidc => to.oidc = from.oidc.clone(),
             Self::Portal => to.portal = from.portal.clone(),
+            Self::Signin => to.signin = from.signin.clone(),
             Self::CaBundle => to.ca_bundle.clone_from(&from.ca_bundle),
         }
     }
@@ -376,6 +390,7 @@ impl Item {
         match self {
             Self::Oidc => "the sso-oidc endpoint",
             Self::Portal => "the sso endpoint",
+            Self::Signin => "the signin endpoint",
             Self::CaBundle => "the CA bundle",
         }
     }
@@ -384,6 +399,7 @@ impl Item {
         let choice = match self {
             Self::Oidc => &view.oidc,
             Self::Portal => &view.portal,
+            Self::Signin => &view.signin,
             Self::CaBundle => {
                 return match &view.ca_bundle {
                     Some((path, by)) => (shown(&path.to_string_lossy()).to_string(), *by),

@@ -195,6 +195,12 @@ impl Context<'_> {
         self.write_out(text.as_ref()).map_err(Failure::Output)
     }
 
+    /// Prints a secret that was asked for, as a line.
+    pub(super) fn print_secret_line(&mut self, secret: &Secret) -> Result<(), Failure> {
+        self.print(secret.expose())?;
+        self.print("\n")
+    }
+
     /// Prints an answer as it came, as a line.
     pub(super) fn print_body(&mut self, reply: &Reply) -> Result<(), Failure> {
         self.print_json_text(reply.body.expose())

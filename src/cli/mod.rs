@@ -7,12 +7,15 @@
 mod accounts;
 mod audit;
 mod browser;
+pub(crate) mod button;
 mod choice;
 #[cfg(test)]
 mod command_tests;
 mod configure;
+mod console;
 mod context;
 mod credentials;
+mod doorway;
 mod failure;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
@@ -85,6 +88,7 @@ enum Asking {
     Status(status::Options),
     Credentials(credentials::Options),
     Token(token::Options),
+    Console(console::Options),
     Accounts(accounts::Options),
     Roles(roles::Options),
     Refresh(refresh::Options),
@@ -128,6 +132,8 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
     // The first byte of an answer is early enough: until then the agent may see who we are. But a passphrase is typed.
     match asking {
         Asking::Credentials(_) | Asking::Token(_) => client = client.before_answer(|| drop(hardening::harden())),
+        // Not what the browser would inherit.
+        Asking::Console(_) => client = client.before_answer(hardening::keep_others_out),
         Asking::Storage(_) => drop(hardening::harden()),
         _ => {}
     }
@@ -160,6 +166,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Status(options) => status::run(options, context),
         Asking::Credentials(options) => credentials::run(options, context),
         Asking::Token(options) => token::run(options, context),
+        Asking::Console(options) => console::run(options, context),
         Asking::Accounts(options) => accounts::run(options, context),
         Asking::Roles(options) => roles::run(options, context),
         Asking::Refresh(options) => refresh::run(options, context),
@@ -229,6 +236,7 @@ mod tests {
                 "status",
                 "credentials",
                 "token",
+                "console",
                 "accounts",
                 "roles",
                 "refresh",
@@ -269,6 +277,8 @@ mod tests {
             "storage migrate --to none",
             "storage migrate --to passphrase secret",
             "storage unlock secret",
+            "console --print --no-browser",
+            "console --json",
             "adopt",
             "configure",
             "configure profiles --sso --credential-process",
@@ -286,6 +296,8 @@ mod tests {
             "status corp --check --min-validity 1h --socket /run/x",
             "--socket /run/x login corp --flow device --no-browser --json --timeout 5m --force --new-session",
             "token --kind id --min-validity 90",
+            "console --profile p --destination s3 --print --json",
+            "console --account 111122223333 --role R --no-browser",
             "logout --all",
             "storage migrate --to systemd-credential --json",
             "storage status --json --socket /run/x",

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::api::{Code, Problem, Request};
-use crate::client::{ClientError, Reply};
+use crate::client::{Absence, ClientError, Reply};
 use crate::clock::Clock;
 use crate::env::Env;
 use crate::exit::Exit;
@@ -30,6 +30,8 @@ pub(super) enum Answer {
     Body(Value),
     Raw(&'static str),
     Problem(Problem),
+    /// There is no agent.
+    NoAgent,
     /// Ctrl-C is pressed while the agent waits, then it answers.
     Interrupted(Value),
 }
@@ -48,7 +50,7 @@ pub(super) struct World {
     /// Whether it is a person.
     pub(super) attended: Cell<bool>,
     pub(super) prompts: RefCell<Vec<String>>,
-    clock: TestClock,
+    pub(super) clock: TestClock,
 }
 
 /// What a command left behind.
@@ -115,7 +117,17 @@ impl World {
     ) -> Result<(), Failure> {
         let words = std::iter::once("sso-agent").chain(line.split_whitespace());
         let arguments = Arguments::try_parse_from(words).unwrap();
-        let mut context = Context {
+        let Command::Asking(asking) = arguments.command else { panic!("run asks nobody") };
+        dispatch(&asking, &mut self.context(stdout, stderr))
+    }
+
+    /// Does something that a command does.
+    pub(super) fn with_context<T>(&self, run: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        run(&mut self.context(&mut std::io::sink(), &mut std::io::sink()))
+    }
+
+    fn context<'a>(&'a self, stdout: &'a mut dyn std::io::Write, stderr: &'a mut dyn std::io::Write) -> Context<'a> {
+        Context {
             env: &self.env,
             clock: &self.clock,
             zone: TimeZone::UTC,
@@ -128,9 +140,7 @@ impl World {
             stdout,
             stderr,
             version_told: false,
-        };
-        let Command::Asking(asking) = arguments.command else { panic!("run asks nobody") };
-        dispatch(&asking, &mut context)
+        }
     }
 }
 
@@ -145,6 +155,9 @@ impl Ask for World {
             Answer::Body(body) => body.to_string(),
             Answer::Raw(text) => text.to_owned(),
             Answer::Problem(problem) => return Err(ClientError::Problem(Box::new(problem))),
+            Answer::NoAgent => {
+                return Err(ClientError::NoAgent { socket: "/run/agent.sock".into(), absence: Absence::NoSocket });
+            }
             Answer::Interrupted(body) => {
                 self.interrupted.store(true, Ordering::SeqCst);
                 body.to_string()

@@ -117,6 +117,8 @@ pub enum Purpose {
     SignIn(u64),
     /// Something the portal hands out.
     Portal(PortalKey),
+    /// The exchange of role credentials for a way into the console, for who waits for that.
+    Console(WaiterId),
     /// The end of the session at the portal.
     Logout,
     /// The end of a session whose tokens came when nobody wanted them any more; of the sign-in with this number, or of

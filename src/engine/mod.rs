@@ -10,6 +10,7 @@ mod attempt;
 mod brought;
 mod browser_flow;
 mod callbacks;
+mod console;
 mod device_flow;
 mod event;
 mod expiry;

@@ -102,6 +102,8 @@ impl Session {
             Purpose::SignIn(_) if matches!(step, Some(Step::Resolving { .. })) => return,
             Purpose::SignIn(_) if matches!(step, Some(Step::EndingTheOld)) => &mut self.portal.lane.outage,
             Purpose::Refresh | Purpose::SignIn(_) => &mut self.oidc,
+            // Another host than both.
+            Purpose::Console(_) => return,
             Purpose::Portal(key) => &mut self.portal.lane_of(key).outage,
             Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.lane.outage,
         };

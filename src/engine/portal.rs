@@ -171,10 +171,10 @@ impl Session {
         for waiting in std::mem::take(&mut slot.waiters) {
             let patience = waiting.waiter.deadline.since(turn.now.mono);
             match self.slot_answer(key, waiting.min_validity, patience, turn) {
-                Some(answer) => turn.answer(waiting.waiter.id, answer),
+                Some(answer) => self.slot_answered(waiting.waiter.id, answer, turn),
                 None if patience.is_zero() => {
                     let answer = self.slot_out_of_patience(key, turn);
-                    turn.answer(waiting.waiter.id, answer);
+                    self.slot_answered(waiting.waiter.id, answer, turn);
                 }
                 None => {
                     if let Some(slot) = self.portal.slots.get_mut(key) {

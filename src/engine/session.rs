@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::abandoned::Abandoned;
+use super::console::Visits;
 use super::event::{Effect, Flight, Purpose, Ticket, Turn, Waiter, Write};
 use super::expiry::{Expiry, Skew};
 use super::notices::Notices;
@@ -45,6 +46,7 @@ pub(super) struct Session {
     pub(super) notices: Notices,
     pub(super) abandoned: Vec<Abandoned>,
     pub(super) portal: Portal,
+    pub(super) visits: Visits,
     /// Of the way to sso-oidc.
     pub(super) oidc: Outage,
     pub(super) token_waiters: Vec<TokenWaiter>,
@@ -123,6 +125,7 @@ impl Session {
             notices: Notices::default(),
             abandoned: Vec::new(),
             portal: Portal::default(),
+            visits: Visits::default(),
             oidc: Outage::default(),
             token_waiters: Vec::new(),
             sign_out: Vec::new(),
@@ -417,7 +420,8 @@ impl Session {
         let save = self.save_again.map(|at| at.since(now.mono));
         let portal = self.portal_wait(keep_warm, stopping, now);
         let sign_in = self.sign_in.wait(self.sign_in_pause(now), stopping, now);
-        [refresh, expiry, save, portal, sign_in, self.announcement_wait(now)]
+        let visits = self.visits.wait(now);
+        [refresh, expiry, save, portal, sign_in, visits, self.announcement_wait(now)]
             .into_iter()
             .flatten()
             .chain(waiters)

@@ -265,7 +265,8 @@ impl Session {
         }
         let verdict = match problem.code {
             Code::SignInCancelled => Verdict::Closed,
-            _ => Verdict::Failed(problem.to_string()),
+            // Without the causes: the page has no word that is not ours (A§7).
+            _ => Verdict::Failed(problem.detail.clone()),
         };
         self.tell_the_browser(&attempt, verdict, turn);
         let status = LoginStatus {

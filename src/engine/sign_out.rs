@@ -123,6 +123,7 @@ impl Session {
         self.settle_saves(turn);
         self.settle_token_waiters(turn);
         self.settle_portal(turn);
+        self.settle_visits(turn);
         self.sign_in_on_demand(turn);
         // After the questions of this turn, so that what they need is known.
         self.settle_refresh(turn);
@@ -136,6 +137,7 @@ impl Session {
             waiter.deadline = waiter.deadline.min(deadline);
         }
         self.portal.bound_patience(deadline);
+        self.visits.bound_patience(deadline);
         self.sign_in.bound_patience(deadline);
     }
 }

@@ -199,9 +199,15 @@ pub(super) fn unselected(error: SelectError) -> Problem {
 pub(super) fn failed(name: &SessionName, doing: &str, failure: &Failure, retry_after: Option<Duration>) -> Problem {
     let (code, hint) = match failure {
         Failure::NotSent(NotSent::WrongOrigin(_) | NotSent::Roots(_)) => (Code::InvalidConfig, None),
-        Failure::NotSent(NotSent::Tls(_)) => {
-            (Code::Unavailable, Some("if a company CA signs the connection, set AWS_CA_BUNDLE for the agent"))
-        }
+        Failure::NotSent(NotSent::Proxy(proxy)) if proxy.is_setting() => (Code::InvalidConfig, Some(proxy.hint())),
+        Failure::NotSent(NotSent::Proxy(proxy)) => (Code::Unavailable, Some(proxy.hint())),
+        Failure::NotSent(NotSent::Tls(_)) => (
+            Code::Unavailable,
+            Some(
+                "if that is your company's proxy, set AWS_CA_BUNDLE for the agent, or ca_bundle in the AWS \
+                 configuration, to the file with its certificate",
+            ),
+        ),
         Failure::NotSent(_) => (Code::Unavailable, Some("check the network")),
         Failure::NotProcessed { throttled: true, .. } => (Code::Throttled, None),
         Failure::NotProcessed { status: 300..400, .. } | Failure::Unknown(Unclear::UnusableBody(_)) => {

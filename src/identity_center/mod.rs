@@ -4,6 +4,7 @@
 //! secret belongs to. Refuses to know about sockets, clocks and files. Invariant: whatever comes from the
 //! service has passed through a type here before anything else sees it.
 
+pub mod console;
 pub mod device;
 pub mod endpoint;
 pub mod error;

@@ -17,6 +17,8 @@ pub enum Service {
     Portal,
     /// Assumes the roles of profiles that have a `role_arn`.
     Sts,
+    /// Exchanges role credentials for a way into the console.
+    Signin,
     /// Cognito user pools.
     CognitoIdp,
     /// Cognito identity pools.
@@ -31,6 +33,7 @@ impl Service {
             Self::Oidc => "sso-oidc",
             Self::Portal => "sso",
             Self::Sts => "sts",
+            Self::Signin => "signin",
             Self::CognitoIdp => "cognito-idp",
             Self::CognitoIdentity => "cognito-identity",
         }
@@ -43,6 +46,7 @@ impl Service {
             Self::Oidc => "AWS_ENDPOINT_URL_SSO_OIDC",
             Self::Portal => "AWS_ENDPOINT_URL_SSO",
             Self::Sts => "AWS_ENDPOINT_URL_STS",
+            Self::Signin => "AWS_ENDPOINT_URL_SIGNIN",
             Self::CognitoIdp => "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER",
             Self::CognitoIdentity => "AWS_ENDPOINT_URL_COGNITO_IDENTITY",
         }
@@ -55,6 +59,7 @@ impl Service {
             Self::Oidc => "sso_oidc",
             Self::Portal => "sso",
             Self::Sts => "sts",
+            Self::Signin => "signin",
             Self::CognitoIdp => "cognito_identity_provider",
             Self::CognitoIdentity => "cognito_identity",
         }
@@ -65,6 +70,7 @@ impl Service {
             Self::Portal => "portal.sso",
             Self::Oidc => "oidc",
             Self::Sts => "sts",
+            Self::Signin => "signin",
             Self::CognitoIdp => "cognito-idp",
             Self::CognitoIdentity => "cognito-identity",
         }
@@ -85,6 +91,9 @@ impl Service {
 #[expect(clippy::missing_panics_doc, reason = "a region consists of characters that are legal in a host name")]
 pub fn resolve(service: Service, region: &Region, fips: bool, dual_stack: bool) -> Endpoint {
     let partition = Partition::of(region);
+    if service == Service::Signin {
+        return format!("https://{}", signin_host(region)).parse().expect("a region and a suffix make a host name");
+    }
     let is_commercial = partition.id == PARTITIONS[0].id;
     // The one service here that has hosts of no region.
     if service == Service::Sts && region.as_str() == PARTITIONS[0].global && !fips && !dual_stack {

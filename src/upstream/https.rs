@@ -17,8 +17,12 @@ use super::body::Unusable;
 use super::errors::{Dialect, judge, service_time};
 use super::http::{Clients, Outgoing, Pair};
 use super::portal::Page;
-use super::{Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal, resolve, sts};
+use super::proxy::Proxies;
+use super::{
+    Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal, resolve, signin, sts,
+};
 use crate::clock::Clock;
+use crate::env::Env;
 use crate::identity_center::Endpoint;
 use crate::time::Now;
 
@@ -29,10 +33,10 @@ pub struct Https {
 }
 
 impl Https {
-    /// Reads nothing and connects nowhere yet.
+    /// Takes the proxies of the environment; reads nothing and connects nowhere yet.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, clients: Clients::new() }
+    pub fn new(clock: Arc<dyn Clock>, env: &Env) -> Self {
+        Self { clock, clients: Clients::new(Proxies::of(env)) }
     }
 
     async fn answer(&self, route: &Route, call: &Call, deadline: Instant) -> Result<Received<Answer>, Ended> {
@@ -68,6 +72,10 @@ impl Https {
                 let request = portal::get_role_credentials(&endpoints.portal, access_token, account, role)?;
                 let received = line.send(&endpoints.portal, request).await?;
                 received.read(|body| portal::role_credentials(body).map(Answer::RoleCredentials))
+            }
+            Call::GetSigninToken { at, credentials, duration } => {
+                let request = signin::get_signin_token(at, credentials, *duration)?;
+                line.send(at, request).await?.read(|body| signin::signin_token(body).map(Answer::SigninToken))
             }
             Call::ListAccounts { access_token } => {
                 let request = |next: Option<&str>| portal::list_accounts(&endpoints.portal, access_token, next);

@@ -7,20 +7,27 @@
 
 mod body;
 mod connect;
+mod distrust;
 mod errors;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
 mod http;
 mod https;
+mod issuer;
+mod no_proxy;
 mod oidc;
 mod portal;
+mod proxy;
 mod resolve;
 mod roots;
+mod signin;
 mod sts;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 pub use https::Https;
+pub use proxy::{InvalidProxy, ProxyFailure, Trouble};
 
 use std::fmt;
 use std::future::Future;
@@ -30,8 +37,8 @@ use std::time::Duration;
 
 use crate::callback::AuthorizationCode;
 use crate::identity_center::{
-    Account, Bound, ClientRegistration, DeviceAuthorization, Endpoints, Flow, Role, RoleCredentials, ServiceError,
-    TokenResponse, WrongOrigin, start_url,
+    Account, Bound, ClientRegistration, DeviceAuthorization, Endpoint, Endpoints, Flow, Role, RoleCredentials,
+    ServiceError, TokenResponse, WrongOrigin, start_url,
 };
 use crate::ids::{AccountId, Assumption, RoleName};
 use crate::secret::Secret;
@@ -99,6 +106,15 @@ pub enum Call {
         /// `role_name`.
         role: RoleName,
     },
+    /// `getSigninToken` of the sign-in service, for the console.
+    GetSigninToken {
+        /// Where that service is.
+        at: Endpoint,
+        /// The role's.
+        credentials: Bound<RoleCredentials>,
+        /// `SessionDuration`, which the service refuses for roles that were assumed by another role.
+        duration: Option<Duration>,
+    },
     /// Portal `ListAccounts`, all pages.
     ListAccounts {
         /// The bearer token.
@@ -143,6 +159,7 @@ impl Call {
             Self::CreateTokenFromAuthorizationCode { .. } => "CreateToken (authorization code)",
             Self::CreateTokenFromRefreshToken { .. } => "CreateToken (refresh token)",
             Self::GetRoleCredentials { .. } => "GetRoleCredentials",
+            Self::GetSigninToken { .. } => "getSigninToken",
             Self::ListAccounts { .. } => "ListAccounts",
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
@@ -163,6 +180,8 @@ pub enum Answer {
     Token(TokenResponse),
     /// Of `GetRoleCredentials` and `AssumeRole`.
     RoleCredentials(RoleCredentials),
+    /// Of `getSigninToken`.
+    SigninToken(Secret),
     /// Of `ListAccounts`. Accounts whose id is not one are left out.
     Accounts(Vec<Account>),
     /// Of `ListAccountRoles`. Roles whose name is not one are left out.
@@ -242,6 +261,8 @@ pub enum NotSent {
     Tls(String),
     /// The connection was not there within the connect timeout.
     ConnectTimeout,
+    /// The proxy did not lead to the service.
+    Proxy(ProxyFailure),
     /// The CA bundle cannot be used, or the platform has no roots.
     Roots(String),
     /// The request cannot be put into HTTP at all.
@@ -289,6 +310,7 @@ impl fmt::Display for NotSent {
             Self::Connect(cause) => write!(formatter, "cannot connect: {cause}"),
             Self::Tls(cause) => write!(formatter, "no trusted connection: {cause}"),
             Self::ConnectTimeout => formatter.write_str("cannot connect: timed out"),
+            Self::Proxy(failure) => write!(formatter, "{failure}"),
             Self::Roots(cause) => write!(formatter, "no certificate authorities to trust: {cause}"),
             Self::Malformed(cause) => write!(formatter, "the request cannot be sent: {cause}"),
         }

@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::NotSent;
+use super::distrust::Explaining;
 use crate::identity_center::Endpoint;
 use crate::untrusted::shown;
 
@@ -61,12 +63,23 @@ impl Roots {
             Self::Platform => platform()?,
             Self::Bundle(path) => bundle(path)?,
         };
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let (provider, store) = (Arc::new(ring::default_provider()), Arc::new(store));
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| NotSent::Tls(error.to_string()))?
-            .with_root_certificates(store)
-            .with_no_client_auth();
-        Ok(config)
+            .map_err(|error| NotSent::Tls(error.to_string()))?;
+        if store.is_empty() {
+            return Ok(config.with_root_certificates(store).with_no_client_auth());
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(store, provider)
+            .build()
+            .map_err(|error| NotSent::Roots(error.to_string()))?;
+        let bundle = match self {
+            Self::Bundle(path) => Some(path.clone()),
+            Self::Unneeded | Self::Platform => None,
+        };
+        // Called dangerous because others might accept what the usual verifier does not.
+        let explaining = Arc::new(Explaining::new(verifier, bundle));
+        Ok(config.dangerous().with_custom_certificate_verifier(explaining).with_no_client_auth())
     }
 }
 

@@ -119,7 +119,7 @@ fn who_denies_is_told_so_and_so_is_the_program() {
     let mut browser = Visitor::default();
     let question = browser.open(&login.link());
     let text = browser.press(&question, "deny").unwrap().text();
-    assert!(text.contains("Sign-in failed: the sign-in was denied"), "{text}");
+    assert!(text.contains("Sign-in failed The sign-in was denied."), "{text}");
     assert!(!text.contains("signed in to"), "{text}");
     let (code, last, finished) = login.end();
     assert_eq!((code, &last["code"]), (Some(3), &json!("sign_in_denied")), "{finished:?}");
@@ -137,12 +137,13 @@ fn what_the_service_says_of_an_error_is_text_wherever_it_is_shown() {
         let login = Login::begin(&sandbox, &[]);
         let page = Visitor::default().open(&login.link());
         assert!(page.text().contains("Sign-in failed"), "{}", page.html);
-        for forbidden in ["<script", "<img", "\u{1b}", "\u{7}", "\u{202e}"] {
+        for forbidden in ["alert", "profile", "52;c", "<script", "<img", "\u{1b}", "\u{7}", "\u{202e}"] {
             assert!(!page.html.contains(forbidden), "{}", page.html);
         }
         let (code, last, finished) = login.end();
         assert!(matches!(code, Some(3 | 6)), "{finished:?}");
         let said = format!("{}{}", last["message"].as_str().unwrap(), finished.stderr);
+        assert!(said.contains("<script>alert(1)</script>\u{fffd}]52;c"), "where it cannot do harm: {said}");
         assert!(!said.contains('\u{1b}') && !said.contains('\u{202e}') && !said.contains("\n[profile"), "{said:?}");
         assert!(!sandbox.log().contains("\u{1b}]52"));
     }

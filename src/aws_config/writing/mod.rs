@@ -15,3 +15,5 @@ pub use entry::{ProfileEntry, Setting, Unwritable, is_plain_path, new_session_na
 pub use error::EditError;
 pub use region::{Standing, replace_profiles, standing, taken_names};
 pub use session::{SessionText, default_region, session_text, set_session};
+#[cfg(test)]
+mod tests;

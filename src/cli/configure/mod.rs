@@ -11,6 +11,8 @@ mod listing;
 mod naming;
 mod profiles;
 mod session;
+#[cfg(test)]
+mod tests;
 mod trouble;
 
 use std::path::Path;

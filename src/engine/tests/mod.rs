@@ -2,7 +2,9 @@
 
 mod abandoned;
 mod browser;
+mod chains;
 mod config;
+mod console;
 mod notices;
 mod on_demand;
 mod outage;
@@ -509,6 +511,10 @@ fn assert_at_home(route: &Route, call: &Call) {
         }
         Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
             registration.for_sending_to(oidc).is_ok() && refresh_token.for_sending_to(oidc).is_ok()
+        }
+        Call::GetSigninToken { at, credentials, .. } => {
+            let allowed = at.as_str() == "https://signin.aws.amazon.com" || at.host() == portal.host();
+            allowed && credentials.for_sending_to(at).is_ok()
         }
         Call::GetRoleCredentials { access_token, .. }
         | Call::ListAccounts { access_token }

@@ -39,6 +39,7 @@ pub(super) fn definition() -> SessionDefinition {
         endpoints: Endpoints { oidc: oidc(), portal: portal() },
         endpoints_from: "the region".to_owned(),
         ca_bundle: None,
+        signin: None,
         place: place(),
     }
 }
@@ -177,6 +178,11 @@ pub(super) fn device() -> Result<Answer, Failure> {
         expires_in: Duration::from_secs(600),
         interval: Duration::from_secs(1),
     }))
+}
+
+pub(super) fn console(role: &str, destination: Option<&str>) -> Request {
+    let Request::Credentials { target, .. } = credentials(role, None, None) else { panic!("a target") };
+    Request::Console { target, destination: destination.map(str::to_owned) }
 }
 
 pub(super) fn credentials(role: &str, min_validity: Option<Duration>, timeout: Option<Duration>) -> Request {

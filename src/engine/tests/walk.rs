@@ -133,6 +133,7 @@ impl Walk {
         let timeout = seconds(u64::from(detail) % 300);
         let (request, patience) = match kind % 16 {
             0 | 1 => (Request::Token { session, min_validity: validity, kind: TokenKind::Access }, seconds(25)),
+            6 if detail.is_multiple_of(3) => (console(role, None), seconds(40)),
             2..=6 => (credentials(role, Some(validity).filter(|_| detail.is_multiple_of(2)), Some(timeout)), timeout),
             7 => (Request::Refresh { session, force: false }, seconds(75)),
             8 => {
@@ -168,6 +169,8 @@ impl Walk {
             (Call::CreateTokenFromDeviceCode { .. }, 4..8) => refused(ErrorName::AuthorizationPending),
             (Call::CreateTokenFromDeviceCode { .. }, 8) => refused(ErrorName::SlowDown),
             (Call::GetRoleCredentials { .. } | Call::ListAccounts { .. } | Call::Logout { .. }, 4) => unauthorized(),
+            (Call::GetSigninToken { .. }, 4..7) => refused(ErrorName::Unnamed),
+            (Call::GetSigninToken { .. }, _) => Ok(Answer::SigninToken(secret("signin"))),
             (Call::GetRoleCredentials { .. }, 5) => refused(ErrorName::Forbidden),
             (Call::RegisterClient { .. }, _) => Ok(Answer::Registered(ClientRegistration {
                 issued_at: self.bench.now().wall,

@@ -52,6 +52,24 @@ impl FakeAccount {
     }
 }
 
+/// A role that may be assumed with any credentials of the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeRole {
+    /// Its ARN.
+    pub arn: String,
+    /// What it asks for.
+    pub external_id: Option<String>,
+    /// How long its credentials live where nobody says how long.
+    pub lifetime: Duration,
+}
+
+impl FakeRole {
+    /// A role that asks for nothing.
+    pub fn new(arn: &str) -> Self {
+        Self { arn: arn.to_owned(), external_id: None, lifetime: HOUR }
+    }
+}
+
 /// The whole set-up. The default is the service as the captures show it.
 #[derive(Debug, Clone)]
 pub struct FakeConfig {
@@ -75,6 +93,8 @@ pub struct FakeConfig {
     pub start_urls: Vec<String>,
     /// What the user may use.
     pub accounts: Vec<FakeAccount>,
+    /// What may be assumed with that.
+    pub roles: Vec<FakeRole>,
     /// The longest page of accounts or roles, whatever the caller asks for.
     pub page_size: usize,
     /// How many portal calls a second are answered before 429; `None` is no limit.
@@ -114,6 +134,7 @@ impl Default for FakeConfig {
                 FakeAccount::new("111122223333", "Production", &["Administrator", "ReadOnly"]),
                 FakeAccount::new("444455556666", "Sandbox", &["Developer"]),
             ],
+            roles: Vec::new(),
             page_size: 100,
             portal_calls_per_second: None,
             auto_approve: false,

@@ -18,7 +18,7 @@ use std::time::Duration;
 use ring::rand::{SecureRandom, SystemRandom};
 
 pub use clock::{ServiceTime, stopwatch};
-pub use config::{FakeAccount, FakeConfig, RefreshTokens, Transport};
+pub use config::{FakeAccount, FakeConfig, FakeRole, RefreshTokens, Transport};
 pub use fault::{Fault, Times, When};
 pub use journal::{CallRecord, Outcome};
 pub use operation::Operation;
@@ -274,7 +274,7 @@ impl FakeIdentityCenter {
         self.shared.lock().service.registrations()
     }
 
-    /// Every secret issued so far: client secrets, device codes, tokens, role keys.
+    /// Every secret so far: client secrets, device codes, authorization codes with `state` and verifier, tokens, role keys.
     pub fn issued_secrets(&self) -> Vec<String> {
         self.shared.lock().service.mint.secrets().to_vec()
     }
@@ -340,5 +340,6 @@ mod sessions;
 mod shared;
 mod silent;
 mod state;
+mod sts;
 mod tls;
 mod wire;

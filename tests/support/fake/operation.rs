@@ -27,6 +27,8 @@ pub enum Operation {
     DevicePage,
     /// `/authorize`, which a browser visits: the page, and the answer to it.
     Authorize,
+    /// `POST /` of STS.
+    AssumeRole,
     /// Anything else, for instance `POST /token` with a grant that is none.
     Unknown,
 }
@@ -48,6 +50,7 @@ impl Operation {
             "/assignment/roles" => Self::ListAccountRoles,
             "/logout" => Self::Logout,
             "/device" => Self::DevicePage,
+            "/" if body.starts_with(b"Action=AssumeRole&") => Self::AssumeRole,
             "/authorize" => Self::Authorize,
             _ => Self::Unknown,
         }

@@ -12,6 +12,7 @@ use super::config::FakeConfig;
 use super::mint::Mint;
 use super::refusal::{Exception, Refusal};
 use super::sessions::{Issuer, Sessions, Tokens};
+use super::sts::Signer;
 
 /// Everything the service knows.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Service {
     pub(super) authorizations: Authorizations,
     pub(super) sessions: Sessions,
     portal_window: (u64, u32),
+    /// Who may sign, by access key id.
+    pub(super) signers: HashMap<String, Signer>,
 }
 
 /// What a client may do.
@@ -110,6 +113,7 @@ impl Service {
             authorizations: Authorizations::default(),
             sessions: Sessions::default(),
             portal_window: (0, 0),
+            signers: HashMap::new(),
         }
     }
 

@@ -190,6 +190,7 @@ fn definition(number: usize, elsewhere: bool) -> SessionDefinition {
         endpoints: Endpoints { oidc: oidc(elsewhere).clone(), portal: portal(elsewhere).clone() },
         endpoints_from: "the region".to_owned(),
         ca_bundle: None,
+        signin: None,
         place: place(),
     }
 }

@@ -316,6 +316,7 @@ fn patience_of(request: &Request) -> At {
         Request::Credentials { timeout, .. } => timeout.map_or(25 * SECOND, span),
         Request::Token { .. } | Request::Reload | Request::Logout { .. } => 25 * SECOND,
         Request::Status { wait, .. } | Request::LoginState { wait, .. } => span(*wait),
+        Request::Console { .. } => 40 * SECOND,
         Request::Login { .. } => 45 * SECOND,
         Request::Refresh { .. } => 75 * SECOND,
         Request::Accounts { .. } | Request::Roles { .. } => 60 * SECOND,
@@ -369,6 +370,8 @@ fn arrival(flight: &Flight, route: &Route, call: &Call) -> Option<Arrival> {
             let set = set_number(&credentials.for_sending_to(&address).ok()?.access_key_id);
             Arrival::Assume { set, role }
         }
+        // Nobody in the simulation goes to the console.
+        Call::GetSigninToken { .. } => return None,
         Call::Logout { access_token } => {
             let token = numbers(access_token.for_sending_to(portal).ok()?);
             Arrival::Logout { family: token[0], serial: token[1] }
