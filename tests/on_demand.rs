@@ -1,5 +1,6 @@
 //! Sign-ins that a program's request starts, where the user has turned that on: one, shown once, and then silence.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -46,6 +47,30 @@ fn fifty_programs_wait_for_one_sign_in_that_is_shown_once() {
     screen.wait_until_closed(shown.id);
     assert_eq!((starts(&service), screen.shown().len()), (1, 1));
     assert_eq!(service.count(Operation::GetRoleCredentials), 1);
+}
+
+#[test]
+fn the_button_opens_the_page_with_the_sessions_browser_and_only_when_it_is_pressed() {
+    let browser = "[session.corp]\nsign_in = \"on-demand\"\nflow = \"device\"\nbrowser = \"BROWSER -x {url}\"\n";
+    let (service, _bus, screen, sandbox) = house("");
+    let opened = sandbox.root().join("opened");
+    // A pipe: whoever reads it waits until there is something.
+    let made = Finished::of(sandbox.command("mkfifo").arg(&opened));
+    assert_eq!(made.code, Some(0), "{made:?}");
+    let script = sandbox.write("bin/browser", &format!("#!/bin/sh\necho \"$@\" > {}\n", opened.display()));
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let settings = browser.replace("BROWSER", script.to_str().unwrap());
+    sandbox.write("home/.config/sso-agent/config.toml", &settings);
+    let _agent = sandbox.start_agent();
+    let shim = sandbox.spawn_shim(&["--profile", "dev"]);
+    let shown = screen.wait_for(1).remove(0);
+    let code = service.wait_for_user_code(PATIENCE).unwrap();
+    screen.press(shown.id, "default");
+    screen.press(shown.id, "open");
+    let arguments = std::fs::read_to_string(&opened).unwrap();
+    assert!(arguments.starts_with(&format!("-x {}", service.url())) && arguments.contains(&code), "{arguments}");
+    assert!(service.approve(&code));
+    assert_eq!(Finished::awaited(shim).json()["Version"], 1);
 }
 
 #[test]
@@ -109,7 +134,7 @@ fn without_the_setting_a_program_starts_nothing_and_nothing_is_shown() {
     for _ in 0..3 {
         sandbox.shim(&["--profile", "dev"]).failed_with(3);
     }
-    for path in ["/v1/token", "/v1/accounts", "/v1/roles?account=111122223333"] {
+    for path in ["/v1/token", "/v1/sessions/corp/accounts", "/v1/sessions/corp/roles?account=111122223333"] {
         assert_eq!(agent.request("GET", path, "").1["code"], "sign_in_required", "{path}");
     }
     assert!(agent.stop().success());

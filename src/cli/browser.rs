@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::fs::{Access, access};
 
@@ -84,6 +84,16 @@ impl Opening {
     pub(super) fn failure(&mut self) -> Option<String> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         self.child = None;
+        self.judge(status)
+    }
+
+    /// The same, once it has ended.
+    pub(super) fn wait(mut self) -> Option<String> {
+        let status = self.child.take()?.wait().ok()?;
+        self.judge(status)
+    }
+
+    fn judge(&self, status: ExitStatus) -> Option<String> {
         (!status.success()).then(|| format!("{} ended with {status}", shown(&self.program.to_string_lossy())))
     }
 }

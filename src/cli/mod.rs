@@ -8,6 +8,7 @@ mod accounts;
 mod adopt;
 mod audit;
 mod browser;
+pub(crate) mod button;
 mod choice;
 #[cfg(test)]
 mod command_tests;

@@ -9,7 +9,7 @@ use sso_agent::aws_config::{Catalog, Place, Profile, Rejected, SessionDefinition
 use sso_agent::engine::Configuration;
 use sso_agent::identity_center::{Endpoint, Endpoints};
 use sso_agent::ids::{Assumption, Grant, ProfileName, SessionName, StsPlace, TargetId};
-use sso_agent::settings::{SessionSettings, Settings};
+use sso_agent::settings::{SessionSettings, Settings, SignInMode};
 
 use super::chance::Chance;
 use super::service::CHAINED_ROLE;
@@ -105,11 +105,17 @@ impl Files {
                 };
                 catalog.profiles.insert(profile.name.clone(), Ok(profile));
             }
-            let margin = SessionSettings { refresh_margin: entry.margin, ..SessionSettings::default() };
-            settings.sessions.insert(name, margin);
+            let sign_in = if is_on_demand(number) { SignInMode::OnDemand } else { SignInMode::Manual };
+            let entry = SessionSettings { refresh_margin: entry.margin, sign_in, ..SessionSettings::default() };
+            settings.sessions.insert(name, entry);
         }
         Configuration { catalog, settings }
     }
+}
+
+/// Whether a request starts the sign-in of this session.
+pub const fn is_on_demand(session: usize) -> bool {
+    session % 2 == 1
 }
 
 /// The name of the session with this number.

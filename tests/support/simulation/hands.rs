@@ -148,7 +148,8 @@ impl World {
                 }
             }
             // Nobody in the simulation has a browser.
-            Effect::Listen(..) | Effect::Conclude(..) | Effect::Notify(_) => {}
+            Effect::Listen(..) | Effect::Conclude(..) => {}
+            Effect::Notify(notice) => self.user_sees(&notice),
             Effect::Cache(..) | Effect::WatchCache(_) => {}
             // Nobody in the simulation asks for anything about the key.
             Effect::Manage(..) => {}
