@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -121,6 +122,10 @@ name!(
         && !text.ends_with('-')
 );
 
+mod assume;
+
+pub use assume::{AssumedFor, Assumption, ExternalId, RoleArn, RoleSessionName, StsAddress, StsPlace};
+
 /// What role credentials are for. To the engine this is an opaque key; what it names depends on the
 /// kind of session, and only `upstream` and the doors look inside.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,12 +147,44 @@ pub enum Grant {
         /// The role.
         role: RoleName,
     },
+    /// A role that is assumed with the credentials of another grant of the session.
+    Assumed(Arc<Assumption>),
+}
+
+impl Grant {
+    /// The account whose resources are used.
+    #[must_use]
+    pub fn account(&self) -> &AccountId {
+        match self {
+            Self::Role { account, .. } => account,
+            Self::Assumed(assumption) => assumption.role.account(),
+        }
+    }
+
+    /// The role's name.
+    #[must_use]
+    pub fn role(&self) -> &RoleName {
+        match self {
+            Self::Role { role, .. } => role,
+            Self::Assumed(assumption) => assumption.role.role(),
+        }
+    }
+
+    /// How it is assumed, if it is.
+    #[must_use]
+    pub fn assumption(&self) -> Option<&Assumption> {
+        match self {
+            Self::Role { .. } => None,
+            Self::Assumed(assumption) => Some(assumption),
+        }
+    }
 }
 
 impl fmt::Display for TargetId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.grant {
             Grant::Role { account, role } => write!(formatter, "{} {account} {role}", self.session),
+            Grant::Assumed(assumption) => write!(formatter, "{} {}", self.session, assumption.role),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The fake Identity Center is a tool of its own and is tested as such: over real connections, with the requests
 //! that real clients were seen to send.
 
+mod browser;
 mod caller;
 mod captures;
 mod faults;

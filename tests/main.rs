@@ -6,6 +6,8 @@ mod architecture;
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod browser_sign_in;
+#[cfg(test)]
 mod canary;
 #[cfg(test)]
 mod crash;
@@ -23,6 +25,10 @@ mod gapless;
 mod keyring;
 #[cfg(test)]
 mod main_job;
+// The desktop of macOS has no bus of its own that a test could have.
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod notifications;
 #[cfg(test)]
 mod origin;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! answer, so that a further one that carries a secret cannot be forgotten.
 
 use super::response::{CredentialDocument, Response};
-use crate::ids::{AccountId, Grant, RoleName, TargetId};
+use crate::ids::{AccountId, RoleArn, RoleName, TargetId};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
 
@@ -17,6 +17,8 @@ pub struct HandOut<'a> {
     pub session: &'a str,
     /// For which role; none for a token.
     pub role: Option<(&'a AccountId, &'a RoleName)>,
+    /// The role in full where it was assumed with the credentials of another one.
+    pub assumed: Option<&'a RoleArn>,
     /// What AWS's own logs call it; none for a token.
     pub key_id: Option<&'a str>,
     /// When it is over, on the service's clock.
@@ -30,6 +32,8 @@ pub enum Handed {
     Credentials,
     /// The access token.
     Token,
+    /// A way into the console as a role.
+    Console,
 }
 
 impl Handed {
@@ -39,6 +43,7 @@ impl Handed {
         match self {
             Self::Credentials => "credentials",
             Self::Token => "token",
+            Self::Console => "console",
         }
     }
 }
@@ -90,9 +95,13 @@ impl Response {
                 what: Handed::Token,
                 session: &token.session,
                 role: None,
+                assumed: None,
                 key_id: None,
                 expires_at: token.expires_at,
             }),
+            Self::Console(access, target, key_id) => {
+                of_role(target, key_id, access.expires_at).map(|told| HandOut { what: Handed::Console, ..told })
+            }
             Self::Status(_)
             | Self::Login { .. }
             | Self::Session(_)
@@ -109,14 +118,21 @@ impl Response {
 }
 
 fn of_role<'a>(target: &'a TargetId, key_id: &'a str, expires_at: Timestamp) -> Option<HandOut<'a>> {
-    let Grant::Role { account, role } = &target.grant;
-    let (what, session) = (Handed::Credentials, target.session.as_str());
-    Some(HandOut { what, session, role: Some((account, role)), key_id: Some(key_id), expires_at })
+    let (grant, session) = (&target.grant, target.session.as_str());
+    Some(HandOut {
+        what: Handed::Credentials,
+        session,
+        role: Some((grant.account(), grant.role())),
+        assumed: grant.assumption().map(|assumption| &assumption.role),
+        key_id: Some(key_id),
+        expires_at,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Grant;
     use crate::secret::Secret;
 
     #[test]
@@ -132,12 +148,20 @@ mod tests {
         let grant = Grant::Role { account: "111122223333".parse().unwrap(), role: "ReadOnly".parse().unwrap() };
         let target = TargetId { session: "corp".parse().unwrap(), grant };
         let encoded = Response::encoded(&document, target.clone()).unwrap();
-        let plain = Response::Credentials(document, target);
+        let plain = Response::Credentials(document, target.clone());
         assert_eq!(plain.encode().unwrap(), encoded.encode().unwrap());
         let told = encoded.hand_out().unwrap();
         assert_eq!(Some(told), plain.hand_out());
         assert_eq!((told.what.as_str(), told.session, told.key_id), ("credentials", "corp", Some("ASIAEXAMPLE")));
-        let text = format!("{told:?} {encoded:?}");
+        let access = super::super::ConsoleAccess {
+            url: Secret::new("s3cr3t".into()),
+            expires_at: Timestamp::from_secs(1_700_000_000),
+            browser: None,
+        };
+        let console = Response::Console(access, target, "ASIAEXAMPLE".into());
+        let entered = console.hand_out().unwrap();
+        assert_eq!((entered.what.as_str(), entered.role, entered.key_id), ("console", told.role, told.key_id));
+        let text = format!("{told:?} {encoded:?} {entered:?} {console:?}");
         assert!(text.contains("ReadOnly") && !text.contains("s3cr3t") && !text.contains("t0k3n"), "{text}");
     }
 }

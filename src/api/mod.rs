@@ -5,6 +5,7 @@
 //! clients ignore unknown response members, the server refuses unknown request members.
 
 pub mod hand_out;
+mod login;
 mod parameters;
 pub mod problem;
 pub mod request;
@@ -16,7 +17,7 @@ pub use request::{
     FlowChoice, LoginRequest, Method, RawRequest, Request, SessionQuery, StartedBy, TargetQuery, TokenKind,
 };
 pub use response::{
-    AccountEntry, Accounts, Adopted, AuditStatus, CredentialDocument, Health, LastError, LoggedOut, LoginState,
-    LoginStatus, PublishStatus, RegistrationStatus, Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus,
-    Status, StorageReport, StorageStatus, TargetStatus, Token, WarningEntry,
+    AccountEntry, Accounts, Adopted, AuditStatus, ConsoleAccess, CredentialDocument, FlowChosenBy, Health, LastError,
+    LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus, Reloaded, Response, RoleEntry, Roles,
+    SessionState, SessionStatus, Status, StorageReport, StorageStatus, TargetStatus, Token, WarningEntry,
 };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::login::{FlowChoice, LoginRequest, StartedBy};
 use super::parameters::{Parameters, Query, decode, encode, invalid};
 use super::problem::Problem;
 use crate::ids::{AccountId, ProfileName, RoleName, SessionName};
@@ -39,6 +40,13 @@ pub enum Request {
         wait: Duration,
         /// The revision the caller has seen.
         after: Option<u64>,
+    },
+    /// A way into the AWS console.
+    Console {
+        /// As which role.
+        target: TargetQuery,
+        /// A page of the console, or a service; the first page where there is none.
+        destination: Option<String>,
     },
     /// Start or join a sign-in.
     Login {
@@ -147,46 +155,6 @@ pub enum TokenKind {
     Id,
 }
 
-/// How to sign in.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LoginRequest {
-    /// The flow, or `auto`.
-    pub flow: FlowChoice,
-    /// Sign out at the portal first, so that the session's clock starts again.
-    pub new_session: bool,
-    /// Sign in even if the session is signed in.
-    pub force: bool,
-    /// Whether a browser on the caller's machine is likely; absent means device code.
-    pub browser_likely: bool,
-    /// Who asks: a person at our command line joins and replaces by other rules than a program.
-    pub started_by: StartedBy,
-}
-
-/// The flow that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FlowChoice {
-    /// The session's setting, else what suits the caller.
-    #[default]
-    Auto,
-    /// Authorization code with PKCE.
-    Browser,
-    /// Device code.
-    Device,
-}
-
-/// Who started a sign-in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StartedBy {
-    /// A person, with `sso-agent login`.
-    Cli,
-    /// Anything else.
-    #[default]
-    Program,
-}
-
 /// The HTTP methods the API uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are HTTP's")]
@@ -229,15 +197,7 @@ impl Request {
         let mut body = SecretBytes::default();
         let (method, path, query) = match self {
             Self::Credentials { target, min_validity, timeout } => {
-                let mut query = Query::default();
-                match target {
-                    TargetQuery::Profile(profile) => query.add("profile", profile.as_str()),
-                    TargetQuery::Role { session, account, role } => {
-                        query.add_some("session", session.as_ref().map(SessionName::as_str));
-                        query.add("account", account.as_str());
-                        query.add("role", role.as_str());
-                    }
-                }
+                let mut query = query_of(target);
                 query.add_seconds("min_validity", *min_validity);
                 query.add_seconds("timeout", *timeout);
                 (Method::Get, "/v1/credentials".to_owned(), query)
@@ -252,6 +212,10 @@ impl Request {
                 query.add_seconds("min_validity", Some(*min_validity).filter(|wanted| !wanted.is_zero()));
                 query.add_some("kind", (*kind == TokenKind::Id).then_some("id"));
                 (Method::Get, "/v1/token".to_owned(), query)
+            }
+            Self::Console { target, destination } => {
+                body = json(&ConsoleBody { destination: destination.clone() });
+                (Method::Post, "/v1/console".to_owned(), query_of(target))
             }
             Self::Status { wait, after } => {
                 let mut query = Query::default();
@@ -340,6 +304,10 @@ impl Request {
                     Some(other) => return Err(invalid(format!("kind: expected access or id, got {}", shown(other)))),
                 },
             },
+            ("POST", Route::Console) => Self::Console {
+                target: target_query(&mut query)?,
+                destination: from_json::<ConsoleBody>(body)?.destination,
+            },
             ("GET", Route::Status) => Self::Status {
                 wait: query.seconds("wait", MOST_PATIENCE)?.unwrap_or_default(),
                 after: query.number("after")?,
@@ -373,7 +341,11 @@ impl Request {
         query.finish()?;
         let takes_a_body = matches!(
             request,
-            Self::Login { .. } | Self::Refresh { .. } | Self::UnlockStorage { .. } | Self::MigrateStorage { .. }
+            Self::Login { .. }
+                | Self::Refresh { .. }
+                | Self::Console { .. }
+                | Self::UnlockStorage { .. }
+                | Self::MigrateStorage { .. }
         );
         if !body.is_empty() && !takes_a_body {
             return Err(invalid(format!("{} takes no body", shown(path))));
@@ -385,6 +357,7 @@ impl Request {
 enum Route {
     Credentials,
     Token,
+    Console,
     Status,
     Health,
     Reload,
@@ -404,6 +377,7 @@ impl Route {
         Ok(match word {
             "credentials" => Self::Credentials,
             "token" => Self::Token,
+            "console" => Self::Console,
             "status" => Self::Status,
             "health" => Self::Health,
             "reload" => Self::Reload,
@@ -429,6 +403,12 @@ impl Route {
 #[serde(deny_unknown_fields, default)]
 struct RefreshBody {
     force: bool,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ConsoleBody {
+    destination: Option<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -469,6 +449,19 @@ fn session_query(named: Option<&str>, profile: Option<Cow<'_, str>>) -> Result<S
         (Some(name), None) => legal("session", name).map(SessionQuery::Named),
         (Some(_), Some(_)) => Err(invalid("profile is for the session `-` only")),
     }
+}
+
+fn query_of(target: &TargetQuery) -> Query {
+    let mut query = Query::default();
+    match target {
+        TargetQuery::Profile(profile) => query.add("profile", profile.as_str()),
+        TargetQuery::Role { session, account, role } => {
+            query.add_some("session", session.as_ref().map(SessionName::as_str));
+            query.add("account", account.as_str());
+            query.add("role", role.as_str());
+        }
+    }
+    query
 }
 
 fn target_query(query: &mut Parameters<'_>) -> Result<TargetQuery, Problem> {
@@ -525,6 +518,8 @@ mod tests {
         };
         let profile = TargetQuery::Profile("dev/eu%".parse().unwrap());
         for request in [
+            Request::Console { target: role.clone(), destination: None },
+            Request::Console { target: profile.clone(), destination: Some("s3".to_owned()) },
             Request::Credentials { target: role, min_validity: Some(Duration::from_secs(900)), timeout: None },
             Request::Credentials { target: profile, min_validity: None, timeout: Some(Duration::from_secs(5)) },
             Request::Token { session: session(), min_validity: Duration::ZERO, kind: TokenKind::Access },
@@ -593,6 +588,9 @@ mod tests {
             ("GET", "/v1/credentials?profile=a&min_validity=-1", "", 400),
             ("GET", "/v1/credentials?profile=a&colour=red", "", 400),
             ("GET", "/v1/token?kind=refresh", "", 400),
+            ("GET", "/v1/console?profile=a", "", 405),
+            ("POST", "/v1/console", "", 400),
+            ("POST", "/v1/console?profile=a", r#"{"url":"x"}"#, 400),
             ("GET", "/v1/status", "{}", 400),
             ("GET", "/v1/%ff", "", 400),
             ("POST", "/v1/sessions/s/login", "{", 400),

@@ -21,6 +21,8 @@ pub enum Response {
     EncodedCredentials(Arc<EncodedCredentials>),
     /// `GET /v1/token`.
     Token(Token),
+    /// `POST /v1/console`: what is handed out, for what, and by which access key id.
+    Console(ConsoleAccess, TargetId, String),
     /// `GET /v1/status`.
     Status(Box<Status>),
     /// `POST …/login` (202 while it is pending, else 200) and `GET …/login` (200).
@@ -81,6 +83,10 @@ impl Response {
                 let texts = body.session.len() + body.start_url.len() + body.region.len() + body.token_type.len();
                 encode_in_place(body, body.access_token.expose().len() + texts)
             }
+            Self::Console(body, ..) => {
+                let words = body.browser.iter().flatten().map(|word| word.len() + 3).sum::<usize>();
+                encode_in_place(body, body.url.expose().len() + words)
+            }
             Self::Status(body) => serde_json::to_vec(body),
             Self::Login { status, .. } => serde_json::to_vec(status),
             Self::Session(body) => serde_json::to_vec(body),
@@ -140,6 +146,17 @@ pub struct Token {
     pub session: String,
     pub start_url: String,
     pub region: String,
+}
+
+/// `POST /v1/console`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleAccess {
+    /// Who opens it is signed in to the console.
+    pub url: Secret,
+    /// Until when it can be opened, on the service's clock.
+    pub expires_at: Timestamp,
+    /// The session's own browser: the program and its arguments, `{url}` where the address goes.
+    pub browser: Option<Vec<String>>,
 }
 
 /// `GET /v1/status`. No secrets.
@@ -359,8 +376,31 @@ pub struct LoginStatus {
     pub joined: bool,
     /// Names this sign-in, so that its starter cancels no other one.
     pub attempt: Option<u64>,
+    /// What decided the flow.
+    #[serde(default)]
+    pub flow_chosen_by: Option<FlowChosenBy>,
+    /// What shows a page to this session's user: a command's words, `{url}` where the address goes; null is the
+    /// platform's own way.
+    #[serde(default)]
+    pub browser: Option<Vec<String>>,
     pub code: Option<Code>,
     pub message: Option<String>,
+}
+
+/// What decided how a sign-in is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FlowChosenBy {
+    /// Who asked for the sign-in.
+    Request,
+    /// `flow` of the session in `config.toml`.
+    Settings,
+    /// What suits the caller's machine.
+    Environment,
+    /// Something this version does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// `DELETE /v1/sessions/{s}`.

@@ -15,7 +15,7 @@ use crate::untrusted::shown;
 pub struct Line {
     /// When it was handed out; for repeats, the last time.
     pub time: Timestamp,
-    /// `credentials` or `token`.
+    /// `credentials`, `token` or `console`.
     pub what: String,
     /// The session.
     pub session: String,
@@ -23,6 +23,9 @@ pub struct Line {
     pub account: Option<String>,
     /// The role, of role credentials.
     pub role: Option<String>,
+    /// The role in full, where it was assumed with the credentials of another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
     /// The access key id, of role credentials.
     pub key_id: Option<String>,
     /// When what was handed out is over.
@@ -55,6 +58,7 @@ impl Line {
             session: written(hand_out.session),
             account: hand_out.role.map(|(account, _)| account.to_string()),
             role: hand_out.role.map(|(_, role)| role.to_string()),
+            role_arn: hand_out.assumed.map(|role| written(role.as_str())),
             key_id: hand_out.key_id.map(written),
             expires_at: hand_out.expires_at,
             peer: who.peer.clone(),
@@ -65,7 +69,7 @@ impl Line {
 
     /// Whether it is the line of this hand-out.
     pub(super) fn says(&self, hand_out: &HandOut<'_>) -> bool {
-        let HandOut { what, session, role, key_id, expires_at } = hand_out;
+        let HandOut { what, session, role, key_id, expires_at, assumed: _ } = hand_out;
         self.what == what.as_str()
             && self.expires_at == *expires_at
             && self.key_id.as_deref() == *key_id

@@ -48,6 +48,7 @@ impl Bench {
             what: Handed::Credentials,
             session,
             role: Some((&self.account, &self.role)),
+            assumed: None,
             key_id: Some(key_id),
             expires_at: Timestamp::from_secs(1_700_003_600),
         };

@@ -9,13 +9,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 
+use super::chains;
 use super::ini::{self, Complaint};
 use super::network::{Network, Surroundings};
 use super::profiles::{self, Lead};
 use super::sections::{self, File, Files, Sections};
 use super::sessions;
 use crate::env::Env;
-use crate::identity_center::{Endpoints, Origin};
+use crate::identity_center::{Endpoint, Endpoints, Origin};
 use crate::ids::{ProfileName, Region, SessionName, TargetId};
 use crate::nearest::nearest;
 use crate::settings::Settings;
@@ -86,6 +87,8 @@ pub struct SessionDefinition {
     pub endpoints_from: String,
     /// A PEM bundle that replaces the platform's roots.
     pub ca_bundle: Option<PathBuf>,
+    /// Where the console's sign-in service is, if not where AWS's rules say.
+    pub signin: Option<Endpoint>,
     /// Where it is written.
     pub place: Place,
 }
@@ -144,6 +147,8 @@ pub struct Catalog {
     pub profiles: BTreeMap<ProfileName, Result<Profile, Rejected>>,
     /// The names of all profiles, also of those that do not concern us, sorted.
     pub other_profiles: Vec<ProfileName>,
+    /// The `region` of each profile that has one and leads to a session.
+    pub regions: BTreeMap<ProfileName, Region>,
     /// What was left out.
     pub warnings: Vec<Warning>,
 }
@@ -191,7 +196,7 @@ impl Catalog {
                     let verdict = surroundings.decide(name, draft, voters);
                     warnings.extend(verdict.warnings);
                     dissenters.extend(verdict.dissenters);
-                    verdict.network.map(|Network { endpoints, endpoints_from, ca_bundle }| SessionDefinition {
+                    verdict.network.map(|Network { endpoints, endpoints_from, ca_bundle, signin }| SessionDefinition {
                         name: name.clone(),
                         start_url: draft.start_url.clone(),
                         region: draft.region.clone(),
@@ -199,15 +204,19 @@ impl Catalog {
                         endpoints,
                         endpoints_from,
                         ca_bundle,
+                        signin,
                         place: files.place(draft.at),
                     })
                 }
             };
             sessions.insert(name.clone(), session);
         }
-        let profiles = profiles::resolve(leads, &drafts, dissenters, &files);
+        let region = |lead: &Lead<'_>| lead.section.get("region")?.text.parse().ok();
+        let regions = leads.iter().filter_map(|lead| Some((lead.name.clone(), region(lead)?))).collect();
+        let world = chains::World { surroundings: &surroundings, names: &other_profiles };
+        let profiles = profiles::resolve(leads, &drafts, dissenters, &world);
         warnings.extend(settings_for_nothing(settings, &sessions));
-        Self { sessions, profiles, other_profiles, warnings }
+        Self { sessions, profiles, other_profiles, regions, warnings }
     }
 
     /// What differs between this catalog and a newer one. Lines that only moved are no difference.

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod agreement_tests;
 mod catalog;
+mod chains;
 mod ini;
 #[cfg(test)]
 mod linear_tests;
@@ -16,7 +17,9 @@ mod sections;
 mod select;
 mod sessions;
 mod shim;
+mod sts;
 pub(crate) mod work;
+pub mod writing;
 
 pub use catalog::{Catalog, Diff, Place, Profile, Rejected, SessionDefinition, SourceFile, Sources, Warning};
 pub use select::SelectError;

@@ -15,7 +15,7 @@ use super::work;
 use crate::env::Env;
 use crate::identity_center::partition::{self, Service};
 use crate::identity_center::{Endpoint, Endpoints, InvalidEndpoint};
-use crate::ids::{ProfileName, SessionName};
+use crate::ids::{ProfileName, Region, SessionName};
 use crate::untrusted::shown;
 
 /// How a session is reached.
@@ -24,6 +24,8 @@ pub(super) struct Network {
     pub(super) endpoints: Endpoints,
     pub(super) endpoints_from: String,
     pub(super) ca_bundle: Option<PathBuf>,
+    /// Where the console's sign-in service is, where that was configured.
+    pub(super) signin: Option<Endpoint>,
 }
 
 /// What was found out about one session.
@@ -68,7 +70,7 @@ impl Surroundings<'_> {
             _ => neutral.clone(),
         };
         let mut chosen = fallback;
-        for item in [Item::Oidc, Item::Portal, Item::CaBundle] {
+        for item in [Item::Oidc, Item::Portal, Item::Signin, Item::CaBundle] {
             let view_of = |index: usize| -> &View { views[index].1.as_ref().unwrap_or(&neutral) };
             let other = (1..views.len()).find(|index| !item.same(view_of(0), view_of(*index)));
             if let (false, None) = (views.is_empty(), other) {
@@ -89,7 +91,7 @@ impl Surroundings<'_> {
     }
 
     fn network(&self, view: View, draft: &Draft) -> Result<Network, Rejected> {
-        let mut endpoints = [view.oidc.clone(), view.portal.clone()].into_iter().map(|choice| {
+        let mut endpoints = [&view.oidc, &view.portal, &view.signin].into_iter().cloned().map(|choice| {
             choice.endpoint.map_err(|error| {
                 let problem = Problem { by: Some(choice.by), message: format!("{}: {error}", choice.by.key()) };
                 self.reject(problem, draft.at)
@@ -98,6 +100,7 @@ impl Surroundings<'_> {
         let (Some(oidc), Some(portal)) = (endpoints.next().transpose()?, endpoints.next().transpose()?) else {
             return Err(self.reject(Problem { by: None, message: "no endpoint".to_owned() }, draft.at));
         };
+        let signin = endpoints.next().transpose()?.filter(|_| view.signin.by.is_somebody());
         let endpoints_from = if view.oidc.by == view.portal.by {
             self.show(view.oidc.by)
         } else {
@@ -107,6 +110,7 @@ impl Surroundings<'_> {
             endpoints: Endpoints { oidc, portal },
             endpoints_from,
             ca_bundle: view.ca_bundle.map(|(path, _)| path),
+            signin,
         })
     }
 
@@ -118,37 +122,53 @@ impl Surroundings<'_> {
 
     /// How the session would be reached if this profile were its only one.
     fn view(&self, section: Option<&Section<'_>>, draft: &Draft) -> Result<View, Problem> {
+        Ok(View {
+            oidc: self.choice(Service::Oidc, &draft.region, section)?,
+            portal: self.choice(Service::Portal, &draft.region, section)?,
+            signin: self.choice(Service::Signin, &draft.region, section)?,
+            ca_bundle: self.ca_bundle(section)?,
+        })
+    }
+
+    /// Where a service would be if this profile were the only one.
+    pub(super) fn choice(
+        &self,
+        service: Service,
+        region: &Region,
+        section: Option<&Section<'_>>,
+    ) -> Result<Choice, Problem> {
         let ignore = self.switch(section, "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "ignore_configured_endpoint_urls")?;
         let fips = self.switch(section, "AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint")?;
         let dual_stack = self.switch(section, "AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint")?;
-        let choose = |service: Service| -> Result<Choice, Problem> {
-            let custom = if ignore.is_some() { None } else { self.custom(service, section)? };
-            work::did(custom.map_or(0, |(text, _)| text.len().min(LONGEST_URL)));
-            Ok(match custom {
-                Some((text, by)) if text.len() > LONGEST_URL => {
-                    Choice { endpoint: Err(InvalidEndpoint::NotAUrl), by, fips_not_used: fips }
-                }
-                Some((text, by)) => Choice { endpoint: text.parse(), by, fips_not_used: fips },
-                None => Choice {
-                    endpoint: Ok(partition::resolve(service, &draft.region, fips.is_some(), dual_stack.is_some())),
-                    by: fips.or(dual_stack).map_or(Decider::Rules, Decider::switched),
-                    fips_not_used: None,
-                },
-            })
-        };
-        let ca_bundle = match (self.env.get_os("AWS_CA_BUNDLE"), section.and_then(|section| section.get("ca_bundle"))) {
-            (Some(path), _) => Some((PathBuf::from(path), Decider::Variable("AWS_CA_BUNDLE"))),
+        let custom = if ignore.is_some() { None } else { self.custom(service, section)? };
+        work::did(custom.map_or(0, |(text, _)| text.len().min(LONGEST_URL)));
+        Ok(match custom {
+            Some((text, by)) if text.len() > LONGEST_URL => {
+                Choice { endpoint: Err(InvalidEndpoint::NotAUrl), by, fips_not_used: fips }
+            }
+            Some((text, by)) => Choice { endpoint: text.parse(), by, fips_not_used: fips },
+            None => Choice {
+                endpoint: Ok(partition::resolve(service, region, fips.is_some(), dual_stack.is_some())),
+                by: fips.or(dual_stack).map_or(Decider::Rules, Decider::switched),
+                fips_not_used: None,
+            },
+        })
+    }
+
+    /// The CA bundle somebody configured.
+    pub(super) fn ca_bundle(&self, section: Option<&Section<'_>>) -> Result<Option<(PathBuf, Decider)>, Problem> {
+        match (self.env.get_os("AWS_CA_BUNDLE"), section.and_then(|section| section.get("ca_bundle"))) {
+            (Some(path), _) => Ok(Some((PathBuf::from(path), Decider::Variable("AWS_CA_BUNDLE")))),
             (None, Some(path)) => {
                 let by = Decider::Line(path.at, "ca_bundle");
                 if path.text.len() > LONGEST_PATH {
                     return Err(Problem { by: Some(by), message: "ca_bundle: longer than a path can be".to_owned() });
                 }
                 work::did(path.text.len());
-                Some((self.path(path.text), by))
+                Ok(Some((self.path(path.text), by)))
             }
-            (None, None) => None,
-        };
-        Ok(View { oidc: choose(Service::Oidc)?, portal: choose(Service::Portal)?, ca_bundle })
+            (None, None) => Ok(None),
+        }
     }
 
     /// The endpoint somebody configured.
@@ -157,11 +177,7 @@ impl Surroundings<'_> {
         service: Service,
         section: Option<&'s Section<'_>>,
     ) -> Result<Option<(&'s str, Decider)>, Problem> {
-        let (variable, key) = match service {
-            Service::Oidc => ("AWS_ENDPOINT_URL_SSO_OIDC", "sso_oidc"),
-            Service::Portal => ("AWS_ENDPOINT_URL_SSO", "sso"),
-        };
-        for variable in [variable, "AWS_ENDPOINT_URL"] {
+        for variable in [service.endpoint_variable(), "AWS_ENDPOINT_URL"] {
             if let Some(value) = self.env.get_os(variable) {
                 // What is not even text is no URL either.
                 return Ok(Some((value.to_str().unwrap_or_default(), Decider::Variable(variable))));
@@ -174,7 +190,7 @@ impl Surroundings<'_> {
                 by: Some(by),
                 message: format!("there is no [services {}]", shown(named.text)),
             })?;
-            if let Some(url) = services.block(key).and_then(|block| block.child("endpoint_url")) {
+            if let Some(url) = services.block(service.config_key()).and_then(|block| block.child("endpoint_url")) {
                 return Ok(Some((url.text, Decider::Line(url.at, "endpoint_url"))));
             }
         }
@@ -249,7 +265,7 @@ impl Surroundings<'_> {
     }
 
     /// The problem at the line it is about, or where it shows if no line is to blame.
-    fn reject(&self, problem: Problem, otherwise: At) -> Rejected {
+    pub(super) fn reject(&self, problem: Problem, otherwise: At) -> Rejected {
         let at = problem.by.and_then(Decider::line).unwrap_or(otherwise);
         Rejected { place: self.files.place(at), message: problem.message }
     }
@@ -273,7 +289,7 @@ impl Verdict {
 
 /// What decided something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Decider {
+pub(super) enum Decider {
     /// AWS's rules, from the region alone.
     Rules,
     /// AWS's rules, with FIPS or dual-stack switched on by a line or a variable.
@@ -291,14 +307,19 @@ impl Decider {
         }
     }
 
-    const fn line(self) -> Option<At> {
+    /// Whether it is not AWS's rules.
+    const fn is_somebody(self) -> bool {
+        matches!(self, Self::Variable(_) | Self::Line(..))
+    }
+
+    pub(super) const fn line(self) -> Option<At> {
         match self {
             Self::Line(at, _) | Self::Switched(Some(at), _) => Some(at),
             _ => None,
         }
     }
 
-    const fn key(self) -> &'static str {
+    pub(super) const fn key(self) -> &'static str {
         match self {
             Self::Rules => "the region",
             Self::Switched(_, key) | Self::Variable(key) | Self::Line(_, key) => key,
@@ -308,15 +329,15 @@ impl Decider {
 
 /// A value that makes no sense.
 #[derive(Debug)]
-struct Problem {
+pub(super) struct Problem {
     by: Option<Decider>,
     message: String,
 }
 
 #[derive(Debug, Clone)]
-struct Choice {
-    endpoint: Result<Endpoint, InvalidEndpoint>,
-    by: Decider,
+pub(super) struct Choice {
+    pub(super) endpoint: Result<Endpoint, InvalidEndpoint>,
+    pub(super) by: Decider,
     /// What asked for FIPS, where a custom endpoint is used instead.
     fips_not_used: Option<Decider>,
 }
@@ -325,6 +346,7 @@ struct Choice {
 struct View {
     oidc: Choice,
     portal: Choice,
+    signin: Choice,
     ca_bundle: Option<(PathBuf, Decider)>,
 }
 
@@ -333,6 +355,7 @@ struct View {
 enum Item {
     Oidc,
     Portal,
+    Signin,
     CaBundle,
 }
 
@@ -347,6 +370,7 @@ impl Item {
         match self {
             Self::Oidc => same(&one.oidc, &other.oidc),
             Self::Portal => same(&one.portal, &other.portal),
+            Self::Signin => same(&one.signin, &other.signin),
             Self::CaBundle => {
                 one.ca_bundle.as_ref().map(|(path, _)| path) == other.ca_bundle.as_ref().map(|(path, _)| path)
             }
@@ -357,6 +381,7 @@ impl Item {
         match self {
             Self::Oidc => to.oidc = from.oidc.clone(),
             Self::Portal => to.portal = from.portal.clone(),
+            Self::Signin => to.signin = from.signin.clone(),
             Self::CaBundle => to.ca_bundle.clone_from(&from.ca_bundle),
         }
     }
@@ -365,6 +390,7 @@ impl Item {
         match self {
             Self::Oidc => "the sso-oidc endpoint",
             Self::Portal => "the sso endpoint",
+            Self::Signin => "the signin endpoint",
             Self::CaBundle => "the CA bundle",
         }
     }
@@ -373,6 +399,7 @@ impl Item {
         let choice = match self {
             Self::Oidc => &view.oidc,
             Self::Portal => &view.portal,
+            Self::Signin => &view.signin,
             Self::CaBundle => {
                 return match &view.ca_bundle {
                     Some((path, by)) => (shown(&path.to_string_lossy()).to_string(), *by),

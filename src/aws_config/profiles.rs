@@ -1,11 +1,12 @@
 //! Where a profile leads: its own `sso_*` keys, or a `credential_process` that runs our shim.
 //!
-//! Owns: the meaning of a profile's keys. Refuses to know about endpoints. Invariant: a profile that concerns us is
+//! Owns: the meaning of a profile's keys. Refuses to know about endpoints, and how profiles lead to other profiles. Invariant: a profile that concerns us is
 //! either understood completely or rejected with a place and the remedy; one that does not is left alone.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::catalog::{Place, Profile, Rejected, Warning};
+use super::chains::{self, Chaining, Kind, Link, Profiles};
 use super::sections::{Files, Section, Sections, Value};
 use super::sessions::{self, Drafts};
 use super::{shim, work};
@@ -29,6 +30,14 @@ pub(super) struct Lead<'a> {
 enum Meaning {
     Keys(Result<Option<TargetId>, Rejected>),
     Shim(Result<TargetQuery, Rejected>),
+    /// A role that is assumed with the credentials of another profile, or with what its own other keys mean.
+    Role(Option<Box<Meaning>>),
+}
+
+/// What a profile means, as far as it says so itself.
+enum Settled {
+    Profile(Result<Profile, Rejected>),
+    Link(Kind),
 }
 
 /// Finds the profiles that concern us; legacy ones add their sessions to the drafts.
@@ -58,25 +67,65 @@ pub(super) fn resolve(
     leads: Vec<Lead<'_>>,
     drafts: &Drafts,
     dissenters: Vec<(ProfileName, Rejected)>,
-    files: &Files,
-) -> BTreeMap<ProfileName, Result<Profile, Rejected>> {
-    let mut profiles = BTreeMap::new();
-    let mut hops = Vec::new();
+    world: &chains::World<'_>,
+) -> Profiles {
+    let files = world.surroundings.files;
+    let mut profiles = Profiles::new();
+    let mut links = HashMap::new();
     for Lead { name, section, session, meaning } in leads {
+        match meaning.settle(&name, section, session, drafts, files) {
+            Settled::Profile(profile) => drop(profiles.insert(name, profile)),
+            Settled::Link(kind) => drop(links.insert(name, Link { section, kind })),
+        }
+    }
+    for (name, rejected) in dissenters {
+        // What a profile itself got wrong comes first.
+        let own = match links.get_mut(&name).map(|link| &mut link.kind) {
+            Some(Kind::Role(own)) => own.as_deref_mut(),
+            _ => profiles.get_mut(&name),
+        };
+        if let Some(profile @ Ok(_)) = own {
+            *profile = Err(rejected);
+        }
+    }
+    chains::follow(&links, &mut profiles, world);
+    profiles
+}
+
+impl Meaning {
+    fn settle(
+        self,
+        name: &ProfileName,
+        section: &Section<'_>,
+        session: Option<SessionName>,
+        drafts: &Drafts,
+        files: &Files,
+    ) -> Settled {
         let place = files.place(section.at);
-        let profile = match (meaning, session) {
-            (Meaning::Keys(target), Some(session)) => {
+        Settled::Profile(match (self, session) {
+            (Self::Role(None), _) => return Settled::Link(Kind::Role(None)),
+            (Self::Role(Some(own)), session) => {
+                let own = match own.settle(name, section, session, drafts, files) {
+                    Settled::Profile(own) => own,
+                    Settled::Link(_) => {
+                        let message = "credential_process: it leads to another profile: write that one's name as \
+                                       source_profile";
+                        Err(Rejected { place: process_place(section, files), message: message.to_owned() })
+                    }
+                };
+                return Settled::Link(Kind::Role(Some(Box::new(own))));
+            }
+            (Self::Keys(target), Some(session)) => {
                 target.map(|target| Profile { name: name.clone(), target, session, through_shim: false, place })
             }
-            (Meaning::Keys(target), None) => Err(match target {
+            (Self::Keys(target), None) => Err(match target {
                 Err(rejected) => rejected,
                 Ok(_) => Rejected { place, message: "it leads to no session".to_owned() },
             }),
-            (Meaning::Shim(Ok(TargetQuery::Profile(to))), _) => {
-                hops.push((name, to, process_place(section, files)));
-                continue;
+            (Self::Shim(Ok(TargetQuery::Profile(to))), _) => {
+                return Settled::Link(Kind::Shim(to, process_place(section, files)));
             }
-            (Meaning::Shim(Ok(TargetQuery::Role { session, account, role })), _) => {
+            (Self::Shim(Ok(TargetQuery::Role { session, account, role })), _) => {
                 let grant = Grant::Role { account, role };
                 let place_of_call = process_place(section, files);
                 shim_session(session, drafts)
@@ -86,30 +135,39 @@ pub(super) fn resolve(
                     })
                     .map_err(|message| Rejected { place: place_of_call, message })
             }
-            (Meaning::Shim(Err(rejected)), _) => Err(rejected),
-        };
-        profiles.insert(name, profile);
-    }
-    for (name, rejected) in dissenters {
-        // What a profile itself got wrong comes first.
-        if let Some(profile @ Ok(_)) = profiles.get_mut(&name) {
-            *profile = Err(rejected);
-        }
-    }
-    // One hop, to a profile that has been understood without any: so there are no loops.
-    let followed: Vec<_> = hops
-        .into_iter()
-        .map(|(name, to, place)| {
-            let profile = follow(&name, &to, place, &profiles);
-            (name, profile)
+            (Self::Shim(Err(rejected)), _) => Err(rejected),
         })
-        .collect();
-    profiles.extend(followed);
-    profiles
+    }
 }
 
 impl<'a> Lead<'a> {
+    /// What comes first in a profile is `role_arn`: so every SDK reads it.
     fn read(
+        name: ProfileName,
+        section: &'a Section<'a>,
+        sections: &Sections<'_>,
+        drafts: &mut Drafts,
+        files: &Files,
+        warnings: &mut Vec<Warning>,
+    ) -> Option<Self> {
+        match Chaining::of(name.as_str(), section) {
+            Chaining::None => Self::of_own_keys(name, section, sections, drafts, files, warnings),
+            Chaining::NotOurs => None,
+            Chaining::FromProfile => Some(Self { name, section, session: None, meaning: Meaning::Role(None) }),
+            Chaining::FromItself => {
+                let own = Self::of_own_keys(name, section, sections, drafts, files, warnings)?;
+                Some(Self { meaning: Meaning::Role(Some(Box::new(own.meaning))), ..own })
+            }
+            Chaining::FromNowhere => {
+                let own = Self::of_own_keys(name, section, sections, drafts, files, warnings)?;
+                let message = "role_arn without source_profile: add a line such as `source_profile = NAME`";
+                let place = files.place(section.get("role_arn").map_or(section.at, |role| role.at));
+                Some(Self { meaning: Meaning::Keys(Err(Rejected { place, message: message.to_owned() })), ..own })
+            }
+        }
+    }
+
+    fn of_own_keys(
         name: ProfileName,
         section: &'a Section<'a>,
         sections: &Sections<'_>,
@@ -222,29 +280,6 @@ fn shim_session(named: Option<SessionName>, drafts: &Drafts) -> Result<SessionNa
     }
     let known = drafts.keys().map(SessionName::as_str);
     Err(format!("credential_process: there is no session {}{}", shown(name.as_str()), did_you_mean(&name, known)))
-}
-
-fn follow(
-    name: &ProfileName,
-    to: &ProfileName,
-    place: Place,
-    profiles: &BTreeMap<ProfileName, Result<Profile, Rejected>>,
-) -> Result<Profile, Rejected> {
-    let message = match profiles.get(to) {
-        Some(Ok(Profile { target: Some(target), session, .. })) => {
-            return Ok(Profile {
-                name: name.clone(),
-                target: Some(target.clone()),
-                session: session.clone(),
-                through_shim: true,
-                place,
-            });
-        }
-        Some(Ok(_)) => format!("profile {} names no account and role", shown(to.as_str())),
-        Some(Err(rejected)) => format!("profile {} cannot be used: {rejected}", shown(to.as_str())),
-        None => format!("{} is no profile with sso_session, sso_account_id and sso_role_name", shown(to.as_str())),
-    };
-    Err(Rejected { place, message: format!("credential_process: {message}") })
 }
 
 /// Where the `credential_process` is written.

@@ -277,7 +277,7 @@ enum Spelling {
 }
 
 /// What a header of the config file names.
-enum Header<'a> {
+pub(super) enum Header<'a> {
     Default,
     Profile(&'a str),
     SsoSession(&'a str),
@@ -287,7 +287,7 @@ enum Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    fn parse(header: &'a str) -> Self {
+    pub(super) fn parse(header: &'a str) -> Self {
         if header == "default" {
             return Self::Default;
         }

@@ -10,6 +10,7 @@ use http::Uri;
 use super::catalog::Rejected;
 use super::sections::{At, Files, Section, Sections, Value};
 use crate::identity_center::endpoint::is_loopback_host;
+use crate::identity_center::partition::meant_region;
 use crate::ids::{Region, SessionName};
 use crate::untrusted::shown;
 
@@ -108,13 +109,16 @@ fn draft(what: &str, section: &Section<'_>, files: &Files) -> Result<Draft, Reje
     Ok(Draft {
         at: section.at,
         start_url: start_url.text.to_owned(),
-        region: region
-            .text
-            .parse()
-            .map_err(|error| reject(region.at, format!("sso_region of {what} is {error}, such as eu-west-1")))?,
+        region: region.text.parse().map_err(|error| {
+            reject(region.at, format!("sso_region of {what} is {error}, such as eu-west-1{}", meant(region.text)))
+        })?,
         region_at: region.at,
         scopes: section.get("sso_registration_scopes").map_or_else(default_scopes, |value| scopes(value.text)),
     })
+}
+
+fn meant(region: &str) -> String {
+    meant_region(region).map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default()
 }
 
 fn check_start_url(text: &str) -> Result<(), &'static str> {
@@ -186,6 +190,8 @@ mod tests {
         assert_eq!(error, "/config:1: [sso-session s] has no sso_region: add a line such as `sso_region = eu-west-1`");
         let error = session("sso_region = eu-west-1").unwrap_err();
         assert!(error.starts_with("/config:1: [sso-session s] has no sso_start_url"), "{error}");
+        let error = session(&format!("{URL}sso_region = EU West 1")).unwrap_err();
+        assert!(error.ends_with("(did you mean eu-west-1?)"), "{error}");
         let error = session(&format!("{URL}sso_region = EU West")).unwrap_err();
         assert!(error.starts_with("/config:3: sso_region of [sso-session s] is not a valid region"), "{error}");
     }

@@ -1,7 +1,8 @@
 //! Opening the user's browser, and what may be opened.
 //!
-//! Owns: the rule for links, the guess whether there is a browser, and the start of the program that opens one. Refuses
-//! to use a shell. Invariant: only a link that passes [`is_link`] becomes an argument, and it is one whole argument.
+//! Owns: the rule for links, whose command opens one, and the start of it. Refuses to use a shell, and to know when a
+//! page should be opened. Invariant: only a link that passes [`is_link`] becomes an argument, and it is one whole
+//! argument.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -9,41 +10,36 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{Access, access};
 
 use crate::env::Env;
+use crate::settings::PLACE;
+use crate::untrusted::shown;
 
-/// What the machine tells beside its environment variables.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Surroundings {
-    /// Whether this is a container.
-    pub(super) container: bool,
-    /// Whether this is macOS, where a display needs no variable.
-    pub(super) macos: bool,
-}
-
-impl Surroundings {
-    /// Looks at this machine.
-    pub(super) fn of_machine() -> Self {
-        let container = ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists());
-        Self { container, macos: cfg!(target_os = "macos") }
-    }
-}
+use super::surroundings::Surroundings;
 
 /// Somebody who opens links.
 pub(super) trait Browser {
-    /// Shows the page to the user. Returns before they have seen it.
-    fn open(&self, link: &str) -> Result<(), OpenError>;
+    /// Shows the page to the user, with this command if there is one. Returns before they have seen it.
+    fn open(&self, link: &str, command: Option<&[String]>) -> Result<Opening, OpenError>;
 }
 
-/// The platform's own way: `open`, `wslview` or `xdg-open`.
+/// The command of the session, else the platform's own way: `open`, `xdg-open`, and on WSL `wslview` or what
+/// Windows itself opens links with.
 pub(super) struct SystemBrowser<'a> {
-    /// Where the program is looked for, and what tells the platform.
+    /// Where the program is looked for.
     pub(super) env: &'a Env,
-    /// What the machine is.
+    /// What tells the platform.
     pub(super) surroundings: Surroundings,
+}
+
+/// A page on its way to the user.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    program: PathBuf,
+    child: Option<Child>,
 }
 
 /// Why no page was opened.
@@ -53,37 +49,77 @@ pub(super) enum OpenError {
     NotALink,
     /// The program that opens links is not installed.
     NoOpener(&'static str),
+    /// The session's command names a program that is not there.
+    NoProgram(String),
     /// It did not start.
     Start(PathBuf, io::Error),
 }
 
 impl Browser for SystemBrowser<'_> {
-    fn open(&self, link: &str) -> Result<(), OpenError> {
+    fn open(&self, link: &str, command: Option<&[String]>) -> Result<Opening, OpenError> {
         if !is_link(link) {
             return Err(OpenError::NotALink);
         }
-        let name = opener(self.env, self.surroundings);
         let path = self.env.get_os("PATH").unwrap_or_default();
-        let program = find(name, path, &|path| access(path, Access::EXEC_OK).is_ok() && path.is_file())
-            .ok_or(OpenError::NoOpener(name))?;
+        let (program, arguments) =
+            command_line(command, self.surroundings, link, &|name| find(name, path, &is_executable))?;
         // A process group of its own: Ctrl-C in our terminal is not meant for the browser. Nobody waits for it; it
         // belongs to init as soon as this command ends.
-        Command::new(&program)
-            .arg(link)
+        let started = Command::new(&program)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)
-            .spawn()
-            .map(drop)
-            .map_err(|error| OpenError::Start(program, error))
+            .spawn();
+        match started {
+            Ok(child) => Ok(Opening { program, child: Some(child) }),
+            Err(error) => Err(OpenError::Start(program, error)),
+        }
     }
 }
 
-/// Whether a text may be printed as a link or opened: https, or http to this machine; printable ASCII; no user name; a
-/// host of ordinary characters. That the host is the right one has been checked by the agent.
+impl Opening {
+    /// Says once that the program ended with an error, if it has by now. Does not wait for it.
+    pub(super) fn failure(&mut self) -> Option<String> {
+        let status = self.child.as_mut()?.try_wait().ok().flatten()?;
+        self.child = None;
+        (!status.success()).then(|| format!("{} ended with {status}", shown(&self.program.to_string_lossy())))
+    }
+}
+
+/// The program and its arguments, found by `find`.
+fn command_line(
+    command: Option<&[String]>,
+    surroundings: Surroundings,
+    link: &str,
+    find: &dyn Fn(&str) -> Option<PathBuf>,
+) -> Result<(PathBuf, Vec<String>), OpenError> {
+    if let Some([name, words @ ..]) = command {
+        let program = find(name).ok_or_else(|| OpenError::NoProgram(name.clone()))?;
+        let mut arguments: Vec<String> =
+            words.iter().map(|word| if word == PLACE { link.to_owned() } else { word.clone() }).collect();
+        if !words.iter().any(|word| word == PLACE) {
+            arguments.push(link.to_owned());
+        }
+        return Ok((program, arguments));
+    }
+    let ways: &[(&'static str, &[&str])] = match surroundings {
+        Surroundings::Mac => &[("open", &[])],
+        // Neither is a shell: cmd.exe and PowerShell would read commands in a link.
+        Surroundings::Wsl => &[("wslview", &[]), ("rundll32.exe", &["url.dll,FileProtocolHandler"])],
+        _ => &[("xdg-open", &[])],
+    };
+    let found = ways.iter().find_map(|(name, words)| Some((find(name)?, *words)));
+    let (program, words) = found.ok_or(OpenError::NoOpener(ways[0].0))?;
+    Ok((program, words.iter().copied().chain([link]).map(str::to_owned).collect()))
+}
+
+/// Whether a text may be printed as a link or opened: https, or http to this machine; the characters of a URL; no user
+/// name; a host of ordinary characters. That the host is the right one has been checked by the agent.
 pub(super) fn is_link(text: &str) -> bool {
-    if text.len() > LONGEST_LINK || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    let in_a_url = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
+    if text.len() > LONGEST_LINK || !text.bytes().all(in_a_url) {
         return false;
     }
     let (rest, secure) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
@@ -109,43 +145,21 @@ pub(super) fn is_link(text: &str) -> bool {
     legal_host && legal_port && (secure || is_loopback(host))
 }
 
-/// Whether opening a browser from here can reach the user's eyes.
-pub(super) fn can_open(env: &Env, surroundings: Surroundings) -> bool {
-    let remote = ["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| env.get_os(name).is_some());
-    let automated = env.get("CI").is_some_and(|value| value != "false" && value != "0");
-    let container = surroundings.container || env.get_os("container").is_some();
-    let display = surroundings.macos
-        || is_wsl(env)
-        || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| env.get_os(name).is_some());
-    display && !remote && !automated && !container
-}
-
-/// Whether a sign-in that comes back to a port of this machine is likely to work. On WSL the browser is on the other
-/// side, where our loopback may not be reachable.
-pub(super) fn is_likely(env: &Env, surroundings: Surroundings) -> bool {
-    can_open(env, surroundings) && !is_wsl(env)
-}
-
-fn is_wsl(env: &Env) -> bool {
-    ["WSL_DISTRO_NAME", "WSL_INTEROP"].iter().any(|name| env.get_os(name).is_some())
-}
-
-fn opener(env: &Env, surroundings: Surroundings) -> &'static str {
-    match (surroundings.macos, is_wsl(env)) {
-        (true, _) => "open",
-        (false, true) => "wslview",
-        (false, false) => "xdg-open",
-    }
-}
-
-/// The first executable of that name; entries of `PATH` that depend on the current directory do not count.
+/// The executable with that path, or the first of that name; neither may depend on the current directory.
 fn find(name: &str, path: &OsStr, is_executable: &dyn Fn(&Path) -> bool) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(PathBuf::from(name)).filter(|program| program.is_absolute() && is_executable(program));
+    }
     path.as_bytes()
         .split(|byte| *byte == b':')
         .map(|directory| Path::new(OsStr::from_bytes(directory)))
         .filter(|directory| directory.is_absolute())
         .map(|directory| directory.join(name))
         .find(|program| is_executable(program))
+}
+
+fn is_executable(path: &Path) -> bool {
+    access(path, Access::EXEC_OK).is_ok() && path.is_file()
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -157,6 +171,10 @@ impl fmt::Display for OpenError {
         match self {
             Self::NotALink => formatter.write_str("this is not a link that may be opened"),
             Self::NoOpener(name) => write!(formatter, "{name} is not installed"),
+            Self::NoProgram(name) => {
+                let name = shown(name);
+                write!(formatter, "{name}, the browser of this session in config.toml, is not installed here")
+            }
             Self::Start(program, error) => write!(formatter, "{} does not start: {error}", program.display()),
         }
     }
@@ -189,6 +207,8 @@ mod tests {
             "http://localhost@evil.example/",
             "https://user:pw@example.com/",
             "https://good.example\\@evil.example/",
+            "https://good.example/\"&calc",
+            "https://good.example/`id`",
             "https://[::1]evil.example/",
             "https://example.com:x/",
             "https://example.com/a b",
@@ -203,39 +223,63 @@ mod tests {
         assert!(!is_link(&format!("https://example.com/{}", "a".repeat(LONGEST_LINK))));
     }
 
-    #[test]
-    fn a_browser_is_not_likely_where_nobody_would_see_it() {
-        let here = Surroundings::default();
-        let likely = |variables: &[(&str, &str)]| is_likely(&Env::from_iter(variables.iter().copied()), here);
-        assert!(likely(&[("DISPLAY", ":0")]));
-        assert!(likely(&[("WAYLAND_DISPLAY", "wayland-0")]));
-        assert!(!likely(&[]));
-        for extra in [
-            ("SSH_CONNECTION", "a"),
-            ("SSH_TTY", "a"),
-            ("WSL_DISTRO_NAME", "a"),
-            ("CI", "true"),
-            ("container", "podman"),
-        ] {
-            assert!(!likely(&[("DISPLAY", ":0"), extra]), "{extra:?}");
-        }
-        let display = Env::from_iter([("DISPLAY", ":0")]);
-        assert!(!is_likely(&display, Surroundings { container: true, macos: false }));
-        let mac = Surroundings { container: false, macos: true };
-        assert!(is_likely(&Env::default(), mac));
-        let wsl = Env::from_iter([("WSL_INTEROP", "x")]);
-        assert!(can_open(&wsl, here) && !is_likely(&wsl, here));
+    const LINK: &str = "http://127.0.0.1:4711/x";
+
+    fn line(command: Option<&[&str]>, surroundings: Surroundings, there: &[&str]) -> Result<Vec<String>, String> {
+        let command: Option<Vec<String>> = command.map(|words| words.iter().map(|word| (*word).to_owned()).collect());
+        let find = |name: &str| there.contains(&name).then(|| Path::new("/bin").join(name));
+        let (program, arguments) =
+            command_line(command.as_deref(), surroundings, LINK, &find).map_err(|error| error.to_string())?;
+        Ok([program.to_str().unwrap().to_owned()].into_iter().chain(arguments).collect())
     }
 
     #[test]
-    fn the_opener_is_the_platforms_own_and_never_found_in_the_current_directory() {
-        let wsl = Env::from_iter([("WSL_DISTRO_NAME", "x")]);
-        assert_eq!(opener(&wsl, Surroundings::default()), "wslview");
-        assert_eq!(opener(&Env::default(), Surroundings::default()), "xdg-open");
-        assert_eq!(opener(&wsl, Surroundings { container: false, macos: true }), "open");
+    fn the_platforms_own_way_is_never_a_shell() {
+        let all = ["open", "xdg-open", "wslview", "rundll32.exe", "cmd.exe", "powershell.exe"];
+        assert_eq!(line(None, Surroundings::Mac, &all).unwrap(), ["/bin/open", LINK]);
+        assert_eq!(line(None, Surroundings::Display, &all).unwrap(), ["/bin/xdg-open", LINK]);
+        assert_eq!(line(None, Surroundings::Wsl, &all).unwrap(), ["/bin/wslview", LINK]);
+        let windows_own = ["/bin/rundll32.exe", "url.dll,FileProtocolHandler", LINK];
+        assert_eq!(line(None, Surroundings::Wsl, &all[3..]).unwrap(), windows_own);
+        assert_eq!(line(None, Surroundings::Wsl, &all[4..]).unwrap_err(), "wslview is not installed");
+        assert_eq!(line(None, Surroundings::Display, &[]).unwrap_err(), "xdg-open is not installed");
+    }
+
+    #[test]
+    fn the_sessions_command_gets_the_link_where_it_says_or_at_the_end() {
+        let there = ["firefox", "xdg-open"];
+        let opened = |words: &[&str]| line(Some(words), Surroundings::Display, &there);
+        assert_eq!(opened(&["firefox", "-P", "work"]).unwrap(), ["/bin/firefox", "-P", "work", LINK]);
+        assert_eq!(opened(&["firefox", "{url}", "--new"]).unwrap(), ["/bin/firefox", LINK, "--new"]);
+        assert_eq!(opened(&["firefox", "x{url}"]).unwrap(), ["/bin/firefox", "x{url}", LINK]);
+        let missing = opened(&["chrome\u{1b}[2J", "-P"]).unwrap_err();
+        assert!(missing.contains("config.toml") && !missing.contains('\u{1b}'), "{missing}");
+    }
+
+    #[test]
+    fn a_program_is_never_found_in_the_current_directory() {
         let everywhere = |_: &Path| true;
         assert_eq!(find("x", OsStr::new(".::bin:/usr/bin:/bin"), &everywhere), Some("/usr/bin/x".into()));
         assert_eq!(find("x", OsStr::new("/a:/b"), &|path| path.starts_with("/b")), Some("/b/x".into()));
         assert_eq!(find("x", OsStr::new(".:"), &everywhere), None);
+        assert_eq!(find("/opt/x", OsStr::new("/bin"), &everywhere), Some("/opt/x".into()));
+        assert_eq!(find("./x", OsStr::new("/bin"), &everywhere), None);
+        assert_eq!(find("bin/x", OsStr::new("/bin"), &everywhere), None);
+    }
+
+    #[test]
+    fn a_browser_that_ends_with_an_error_is_noticed_and_one_that_goes_on_is_not() {
+        let open = |program: &str| {
+            let (env, surroundings) = (Env::default(), Surroundings::Display);
+            SystemBrowser { env: &env, surroundings }.open(LINK, Some(&[program.to_owned()])).unwrap()
+        };
+        for (program, words) in [("/bin/false", Some("/bin/false ended with exit status: 1")), ("/bin/true", None)] {
+            let mut opening = open(program);
+            // Waited for here, so that nothing depends on time.
+            opening.child.as_mut().unwrap().wait().unwrap();
+            assert_eq!(opening.failure().as_deref(), words);
+            assert_eq!(opening.failure(), None, "it is said once");
+        }
+        assert_eq!(Opening::default().failure(), None);
     }
 }

@@ -5,7 +5,8 @@
 //! by a test.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -19,21 +20,66 @@ use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 use crate::untrusted::shown;
 
-use super::browser::{Browser, Surroundings};
+use super::browser::Browser;
 use super::failure::Failure;
+use super::paint::Paint;
 use super::passphrase::Keyboard;
+use super::surroundings::Surroundings;
 use super::{json, words};
 
 /// Somebody who answers requests: the agent, or a test's stand-in.
 pub(super) trait Ask {
     /// Asks and waits at most `patience` for the answer.
     fn send(&self, request: &Request, patience: Duration) -> Result<Reply, ClientError>;
+
+    /// Asks for all of these, several at a time where that is possible. Each answer is handed over with the place of
+    /// its request; `false` ends it.
+    fn send_all(&self, requests: &[Request], patience: Duration, take: &mut Take<'_>) {
+        for (index, request) in requests.iter().enumerate() {
+            if !take(index, self.send(request, patience)) {
+                return;
+            }
+        }
+    }
 }
+
+/// What takes the answers of many requests.
+pub(super) type Take<'t> = dyn FnMut(usize, Result<Reply, ClientError>) -> bool + 't;
 
 impl Ask for Client {
     fn send(&self, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
         Self::send(self, request, patience)
     }
+
+    fn send_all(&self, requests: &[Request], patience: Duration, take: &mut Take<'_>) {
+        let next = AtomicUsize::new(0);
+        let (answers, answered) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for _ in 0..AT_ONCE.min(requests.len()) {
+                let (answers, next) = (answers.clone(), &next);
+                scope.spawn(move || {
+                    while let Some((index, request)) = place(requests, next) {
+                        if answers.send((index, Self::send(self, request, patience))).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(answers);
+            // Dropped before the scope waits, so that nobody goes on asking for somebody who has heard enough.
+            let answered = answered;
+            for (index, answer) in &answered {
+                if !take(index, answer) {
+                    break;
+                }
+            }
+        });
+    }
+}
+
+fn place<'r>(requests: &'r [Request], next: &AtomicUsize) -> Option<(usize, &'r Request)> {
+    let index = next.fetch_add(1, Ordering::Relaxed);
+    requests.get(index).map(|request| (index, request))
 }
 
 /// What is known of the terminal.
@@ -100,6 +146,18 @@ impl Context<'_> {
         read(&self.ask(request, patience)?)
     }
 
+    /// Asks the agent for all of these, several at a time. Each answer goes to `take` with the place of its request;
+    /// `false` ends it.
+    pub(super) fn ask_all(
+        &mut self,
+        requests: &[Request],
+        patience: Duration,
+        take: &mut dyn FnMut(usize, Result<Reply, Failure>, &mut Self) -> bool,
+    ) {
+        let agent = self.agent;
+        agent.send_all(requests, patience, &mut |index, answer| take(index, answer.map_err(Failure::from), self));
+    }
+
     /// Both clocks, now.
     pub(super) fn now(&self) -> Now {
         self.clock.now()
@@ -158,6 +216,26 @@ impl Context<'_> {
         self.print("\n")
     }
 
+    /// Prints a difference between files: as it is for programs, so that it can be applied; for people without what
+    /// could steer a terminal.
+    pub(super) fn print_diff(&mut self, diff: &[u8]) -> Result<(), Failure> {
+        if !self.terminal.results {
+            return self.print(diff);
+        }
+        let mut text = String::new();
+        for line in String::from_utf8_lossy(diff).lines() {
+            let paint = match line.bytes().next() {
+                Some(b'+') => Paint::Green,
+                Some(b'-') => Paint::Red,
+                Some(b'@') => Paint::Bold,
+                _ => Paint::Plain,
+            };
+            text.push_str(&paint.apply(&shown(line).to_string(), self.terminal.colour_out));
+            text.push('\n');
+        }
+        self.print(text)
+    }
+
     /// `until 17:02 (7 h 12 min)`.
     pub(super) fn until(&self, time: Timestamp) -> String {
         let now = self.now().wall;
@@ -175,6 +253,8 @@ pub(super) fn read<T: DeserializeOwned>(reply: &Reply) -> Result<T, Failure> {
     Ok(serde_json::from_slice(reply.body.expose())?)
 }
 
+/// Lists that are asked for at a time: as many as the agent asks the portal for.
+const AT_ONCE: usize = 8;
 /// How long an answer that needs no network may take.
 pub(super) const BRIEFLY: Duration = Duration::from_secs(10);
 /// How long an answer that needs the network may take.

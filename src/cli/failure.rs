@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::paths::{PathError, shell_word};
 use crate::untrusted::shown;
 
+use super::configure::Trouble;
 use super::paint::Paint;
 use super::words;
 
@@ -62,6 +63,8 @@ pub(super) enum Failure {
     Passphrase(io::Error),
     /// What was to be printed cannot be written.
     Output(io::Error),
+    /// The AWS config is not written.
+    Configure(Trouble),
     /// All there is to say has been said.
     Silent(Exit),
 }
@@ -79,6 +82,7 @@ impl Failure {
             Self::Path(error) => error.exit(),
             Self::AuditLog(_) => Exit::Storage,
             Self::Agent(error) => error.exit(),
+            Self::Configure(trouble) => trouble.exit(),
             // Whoever reads our output has seen enough: that is no error of this program.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
             Self::Output(_) => Exit::Internal,
@@ -129,6 +133,7 @@ impl Failure {
             Self::Client(ClientError::Problem(problem)) => problem.caused_by.clone(),
             Self::Client(ClientError::Io { source, .. }) => vec![source.to_string()],
             Self::Agent(error) => sources(error),
+            Self::Configure(trouble) => trouble.causes(),
             Self::AuditLog(error) => vec![error.source.to_string()],
             Self::Answer(error) => vec![error.to_string()],
             Self::Output(error) | Self::Signals(error) | Self::Passphrase(error) => vec![error.to_string()],
@@ -146,6 +151,7 @@ impl Failure {
             Self::Client(ClientError::NoAgent { .. }) => vec!["start it with: sso-agent run".to_owned()],
             Self::Client(ClientError::TimedOut { .. }) => vec!["see: sso-agent status".to_owned()],
             Self::Agent(error) => error.hint().into_iter().collect(),
+            Self::Configure(trouble) => trouble.hint().into_iter().collect(),
             Self::UnknownSession { known, .. } if !known.is_empty() => {
                 vec![format!("sessions the agent knows: {}", known.join(", "))]
             }
@@ -186,6 +192,7 @@ impl fmt::Display for Failure {
             Self::UnknownSession { name, .. } => write!(formatter, "there is no session named {name}"),
             Self::SignIn { message, .. } => formatter.write_str(message),
             Self::Agent(error) => error.fmt(formatter),
+            Self::Configure(trouble) => trouble.fmt(formatter),
             Self::AuditLog(error) => error.fmt(formatter),
             Self::Signals(_) => formatter.write_str("signals cannot be handled"),
             Self::Passphrase(_) => formatter.write_str("the passphrase cannot be read"),

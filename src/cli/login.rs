@@ -8,14 +8,18 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use crate::api::{Code, FlowChoice, LoginRequest, LoginState, LoginStatus, Request, SessionQuery, StartedBy};
+use crate::api::{
+    Code, FlowChoice, FlowChosenBy, LoginRequest, LoginState, LoginStatus, Request, SessionQuery, StartedBy,
+};
 use crate::ids::SessionName;
+use crate::paths::shell_word;
 use crate::time::{Mono, Timestamp, parse_duration};
 use crate::untrusted::{Untrusted, shown};
 
-use super::browser::{can_open, is_likely, is_link};
+use super::browser::{Opening, is_link};
 use super::context::{BRIEFLY, Context, NETWORK, read};
 use super::failure::Failure;
+use super::surroundings::Surroundings;
 use super::{choice, qr, words};
 
 /// Sign in
@@ -122,7 +126,7 @@ fn sign_in(options: &Options, context: &mut Context<'_>) -> Result<LoginStatus, 
         },
         new_session: options.new_session,
         force: options.force,
-        browser_likely: is_likely(context.env, context.surroundings),
+        browser_likely: context.surroundings.suits_the_browser_flow(),
         started_by: StartedBy::Cli,
     };
     let request = Request::Login { session: session.clone(), login };
@@ -146,9 +150,9 @@ fn sign_in(options: &Options, context: &mut Context<'_>) -> Result<LoginStatus, 
         expires_at: begun.expires_at,
     };
     // Who has pressed Ctrl-C already needs no page opened.
-    let shown_to_user = if context.interrupted() { Ok(()) } else { present(options, &begun, context) };
+    let shown_to_user = if context.interrupted() { Ok(Opening::default()) } else { present(options, &begun, context) };
     let done = match shown_to_user {
-        Ok(()) => pending.wait(context),
+        Ok(opening) => pending.wait(opening, context),
         // A reader that has gone away is no error elsewhere; here nobody is signed in.
         Err(Failure::Output(error)) => {
             let reason = format!("the event cannot be written ({error})");
@@ -188,7 +192,7 @@ enum Stop {
 }
 
 impl Pending {
-    fn wait(&self, context: &mut Context<'_>) -> Result<LoginStatus, Stop> {
+    fn wait(&self, mut opening: Opening, context: &mut Context<'_>) -> Result<LoginStatus, Stop> {
         // Short enough to notice Ctrl-C, and for a person to see the time go by.
         let chunk = if context.terminal.attended { Duration::from_secs(1) } else { Duration::from_secs(5) };
         loop {
@@ -201,6 +205,10 @@ impl Pending {
                 let reason = format!("not approved within {}", words::duration(patience));
                 let code = if self.ours { Code::SignInCancelled } else { Code::Timeout };
                 return Err(Stop::GiveUp(self.stopped(code, &reason)));
+            }
+            if let Some(failure) = opening.failure() {
+                context.progress_done();
+                context.say(&format!("warning: the browser did not open: {failure}; open the link above yourself"));
             }
             let life = self.expires_at.map(|time| format!(", {} left", words::countdown(time.since(now.wall))));
             context.progress(&format!("waiting for your approval{}", life.unwrap_or_default()));
@@ -268,12 +276,11 @@ fn over(status: &LoginStatus) -> Failure {
 }
 
 /// Shows where to go and what to compare, and opens the page.
-fn present(options: &Options, status: &LoginStatus, context: &mut Context<'_>) -> Result<(), Failure> {
+fn present(options: &Options, status: &LoginStatus, context: &mut Context<'_>) -> Result<Opening, Failure> {
     let links = [&status.verification_uri, &status.verification_uri_complete, &status.authorization_url];
     if links.iter().any(|link| link.as_ref().is_some_and(|link| !is_link(link.raw()))) {
         return Err(Failure::Unsafe("a link that is not safe to show or open"));
     }
-    let flow = status.flow.as_deref().unwrap_or("device");
     if status.replaced {
         context.say("this replaces another sign-in that was pending");
     }
@@ -282,46 +289,68 @@ fn present(options: &Options, status: &LoginStatus, context: &mut Context<'_>) -
         let ago = ago.map(|ago| format!(", started {ago} ago")).unwrap_or_default();
         context.say(&format!("joined the sign-in that is already pending{ago}"));
     }
-    if options.json {
-        context.print_json(&match &status.authorization_url {
-            Some(authorization_url) => Event::Browser {
-                event: "verification",
-                session: &status.session,
-                flow,
-                authorization_url,
-                expires_at: status.expires_at,
-            },
-            None => Event::Device {
-                event: "verification",
-                session: &status.session,
-                flow,
-                verification_uri: status.verification_uri.as_ref(),
-                verification_uri_complete: status.verification_uri_complete.as_ref(),
-                user_code: status.user_code.as_ref(),
-                expires_at: status.expires_at,
-            },
-        })?;
-    }
     let complete = status.verification_uri_complete.as_ref().or(status.authorization_url.as_ref());
-    let Some(link) = complete.or(status.verification_uri.as_ref()) else {
-        return Err(Failure::Unsafe("a sign-in without a link"));
-    };
+    let link = complete.or(status.verification_uri.as_ref());
+    if options.json {
+        context.print_json(&verification(status))?;
+    }
+    let Some(link) = link else { return Err(Failure::Unsafe("a sign-in without a link")) };
     if !options.json {
         tell(status, link.raw(), context);
     }
+    let here = context.surroundings;
+    let opens = here.shows_pages() || (status.browser.is_some() && here.may_show_pages());
     // Whoever started a sign-in that we joined has its page open already.
-    if !options.no_browser && !status.joined && can_open(context.env, context.surroundings) {
-        match context.browser.open(link.raw()) {
-            Ok(()) if options.json => {}
-            Ok(()) => context.say("The page is opening in your browser."),
-            Err(error) => context.say(&format!("warning: no browser was opened: {error}")),
+    if options.no_browser || status.joined || !opens {
+        return Ok(Opening::default());
+    }
+    match context.browser.open(link.raw(), status.browser.as_deref()) {
+        Ok(opening) => {
+            if !options.json {
+                context.say("The page is opening in your browser.");
+            }
+            Ok(opening)
+        }
+        Err(error) => {
+            context.say(&format!("warning: no browser was opened: {error}; open the link above yourself"));
+            Ok(Opening::default())
         }
     }
-    Ok(())
+}
+
+fn verification(status: &LoginStatus) -> Event<'_> {
+    let flow = status.flow.as_deref().unwrap_or("device");
+    match &status.authorization_url {
+        Some(authorization_url) => Event::Browser {
+            event: "verification",
+            session: &status.session,
+            flow,
+            authorization_url,
+            expires_at: status.expires_at,
+        },
+        None => Event::Device {
+            event: "verification",
+            session: &status.session,
+            flow,
+            verification_uri: status.verification_uri.as_ref(),
+            verification_uri_complete: status.verification_uri_complete.as_ref(),
+            user_code: status.user_code.as_ref(),
+            expires_at: status.expires_at,
+        },
+    }
 }
 
 fn tell(status: &LoginStatus, link: &str, context: &mut Context<'_>) {
-    context.say(&format!("To sign in to {}, open:\n\n  {link}\n", shown(&status.session)));
+    if let Some(line) = which_flow_and_why(status, context.surroundings) {
+        context.say(&line);
+    }
+    let session = shown(&status.session);
+    if status.authorization_url.is_some() {
+        context.say(&format!("To sign in to {session}, open this in a browser on this machine:\n\n  {link}\n"));
+        context.say(&elsewhere(status, link, context.surroundings));
+        return;
+    }
+    context.say(&format!("To sign in to {session}, open:\n\n  {link}\n"));
     let Some(code) = &status.user_code else { return };
     context.say(&format!("Approve only if the page shows this code and you asked for this:\n\n  {}\n", code.shown()));
     if let Some(plain) = status.verification_uri.as_ref().filter(|plain| plain.raw() != link) {
@@ -331,6 +360,32 @@ fn tell(status: &LoginStatus, link: &str, context: &mut Context<'_>) {
         && let Some(picture) = qr::draw(link, context.terminal.columns)
     {
         context.say(&picture);
+    }
+}
+
+fn which_flow_and_why(status: &LoginStatus, here: Surroundings) -> Option<String> {
+    let flow = status.flow.as_deref().filter(|_| !status.joined)?;
+    let how = if flow == "browser" { "with the browser" } else { "by device code" };
+    let why = match status.flow_chosen_by? {
+        FlowChosenBy::Request => "as --flow says".to_owned(),
+        FlowChosenBy::Settings => format!("config.toml says flow = \"{}\" for this session", shown(flow)),
+        FlowChosenBy::Environment => here.words().to_owned(),
+        _ => return None,
+    };
+    Some(format!("Signing in {how}: {why}."))
+}
+
+/// The link of the browser flow leads to a port of this machine: what helps whoever sits in front of another one.
+fn elsewhere(status: &LoginStatus, link: &str, here: Surroundings) -> String {
+    let port = link.split('/').nth(2).and_then(|authority| authority.rsplit_once(':')).map_or("PORT", |(_, port)| port);
+    let device = format!("sso-agent login {} --flow device", shell_word(status.session.as_ref()));
+    if here == Surroundings::Ssh {
+        format!(
+            "For a browser on the machine in front of you, first run there: ssh -L {port}:127.0.0.1:{port} THIS-HOST\n\
+             Or sign in with a code instead: {device}\n"
+        )
+    } else {
+        format!("It leads nowhere in a browser on another machine. From there: {device}\n")
     }
 }
 

@@ -92,7 +92,8 @@ fn a_person_sees_the_link_the_code_and_the_warning() {
     assert_eq!(outcome.stdout, "");
     assert_eq!(
         outcome.stderr,
-        "To sign in to corp, open:\n\n  https://device.sso.eu-west-1.amazonaws.com/?user_code=ABCD-EFGH\n\n\
+        "Signing in by device code: this machine has no display.\n\
+         To sign in to corp, open:\n\n  https://device.sso.eu-west-1.amazonaws.com/?user_code=ABCD-EFGH\n\n\
          Approve only if the page shows this code and you asked for this:\n\n  ABCD-EFGH\n\n\
          On another device, open https://device.sso.eu-west-1.amazonaws.com/ and type the code.\n\n\
          signed in to corp, access token until 13:00 (59 min)\n"
@@ -138,6 +139,71 @@ fn the_browser_is_opened_once_where_somebody_sees_it() {
         world.env = Env::from_iter([("DISPLAY", ":0")]);
         world.run(line);
         assert_eq!(*world.opened.borrow(), vec![COMPLETE; opened], "{line} {joined}");
+    }
+}
+
+fn browser_flow(changes: serde_json::Value) -> Answer {
+    let mut body = login_state(
+        "pending",
+        json!({"flow": "browser", "authorization_url": "http://127.0.0.1:4711/abc",
+        "verification_uri": null, "verification_uri_complete": null, "user_code": null}),
+    );
+    let (Some(members), serde_json::Value::Object(changes)) = (body.as_object_mut(), changes) else {
+        panic!("objects")
+    };
+    members.extend(changes);
+    Answer::Body(body)
+}
+
+#[test]
+fn one_line_says_which_flow_it_is_and_why() {
+    let first_line = |answer: Answer, env: &[(&str, &str)]| {
+        let mut world = World::new([answer, signed_in()]);
+        world.env = Env::from_iter(env.iter().copied());
+        world.run("login").stderr.lines().next().unwrap().to_owned()
+    };
+    let ssh = [("SSH_CONNECTION", "192.0.2.1 1 192.0.2.2 22"), ("DISPLAY", ":0")];
+    assert_eq!(first_line(pending(json!({})), &ssh), "Signing in by device code: you are here over SSH.");
+    let display = [("DISPLAY", ":0")];
+    assert_eq!(
+        first_line(browser_flow(json!({})), &display),
+        "Signing in with the browser: this machine has a display."
+    );
+    let by = |who: &str| json!({"flow_chosen_by": who});
+    let settings = first_line(pending(by("settings")), &display);
+    assert_eq!(settings, "Signing in by device code: config.toml says flow = \"device\" for this session.");
+    assert_eq!(first_line(browser_flow(by("request")), &ssh), "Signing in with the browser: as --flow says.");
+    assert!(first_line(pending(by("the_stars")), &display).starts_with("To sign in to corp"));
+}
+
+#[test]
+fn the_local_link_says_where_it_works_and_what_helps_elsewhere() {
+    for (env, helps) in [
+        (("DISPLAY", ":0"), "another machine. From there: sso-agent login corp --flow device\n"),
+        (("SSH_TTY", "/dev/pts/1"), "first run there: ssh -L 4711:127.0.0.1:4711 THIS-HOST\n"),
+    ] {
+        let mut world = World::new([browser_flow(json!({})), signed_in()]);
+        world.env = Env::from_iter([env]);
+        (world.terminal.attended, world.terminal.live) = (true, true);
+        let stderr = world.run("login").stderr;
+        assert!(
+            stderr.contains("open this in a browser on this machine:\n\n  http://127.0.0.1:4711/abc\n"),
+            "{stderr}"
+        );
+        assert!(stderr.contains(helps), "{stderr}");
+        assert!(!stderr.contains('█'), "a phone cannot open it: {stderr}");
+    }
+}
+
+#[test]
+fn the_sessions_own_browser_is_used_also_where_the_platform_has_none() {
+    let command = json!({"browser": ["firefox", "-P", "work"]});
+    for (env, opened) in [(("DISPLAY", ":0"), 1), (("container", "podman"), 1), (("SSH_TTY", "x"), 0), (("CI", "1"), 0)]
+    {
+        let mut world = World::new([pending(command.clone()), signed_in()]);
+        world.env = Env::from_iter([env]);
+        world.run("login");
+        assert_eq!(*world.opened.borrow(), vec![format!("firefox -P work {COMPLETE}"); opened], "{env:?}");
     }
 }
 

@@ -11,6 +11,7 @@ mod browser;
 mod choice;
 #[cfg(test)]
 mod command_tests;
+mod configure;
 mod context;
 mod credentials;
 mod failure;
@@ -30,6 +31,7 @@ mod run;
 mod shell_tests;
 mod status;
 mod storage;
+mod surroundings;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -52,10 +54,11 @@ use crate::exit::Exit;
 use crate::hardening;
 use crate::paths::{self, SocketPath};
 
-use browser::{Surroundings, SystemBrowser};
+use browser::SystemBrowser;
 use context::{Context, Terminal};
 use failure::Failure;
 use passphrase::StandardInput;
+use surroundings::{Machine, Surroundings};
 
 /// Signs in to AWS IAM Identity Center once, and serves credentials that stay fresh
 #[derive(Debug, Parser)]
@@ -90,6 +93,7 @@ enum Asking {
     Reload(reload::Options),
     Audit(audit::Options),
     Storage(storage::Options),
+    Configure(configure::Options),
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -133,7 +137,7 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
     if matches!(asking, Asking::Login(_)) {
         catch_interrupts(&interrupted).map_err(Failure::Signals)?;
     }
-    let surroundings = Surroundings::of_machine();
+    let surroundings = Surroundings::of(env, Machine::look());
     let mut context = Context {
         env,
         clock,
@@ -165,6 +169,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Reload(options) => reload::run(options, context),
         Asking::Audit(options) => audit::run(options, context),
         Asking::Storage(options) => storage::run(options, context),
+        Asking::Configure(options) => configure::run(options, context),
     }
 }
 
@@ -233,6 +238,7 @@ mod tests {
                 "reload",
                 "audit",
                 "storage",
+                "configure",
             ]
         );
         let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();
@@ -267,6 +273,12 @@ mod tests {
             "storage migrate --to passphrase secret",
             "storage unlock secret",
             "adopt",
+            "configure",
+            "configure profiles --sso --credential-process",
+            "configure profiles --name-template {nobody}",
+            "configure profiles --filter prod",
+            "configure profiles --remove --sso",
+            "configure session corp --json --dry-run",
             "",
         ] {
             let words = std::iter::once("sso-agent").chain(wrong.split_whitespace());
@@ -283,6 +295,8 @@ mod tests {
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
             "audit --since 8h --session corp --json",
+            "configure session corp --start-url https://x.example/start --region eu-west-1 --scopes a,b --no-check --dry-run",
+            "configure profiles --session corp --filter account=prod* --filter role!=Admin --sso --region eu-west-1 --json",
         ] {
             let words = std::iter::once("sso-agent").chain(right.split_whitespace());
             assert!(Arguments::try_parse_from(words).is_ok(), "{right}");

@@ -28,6 +28,9 @@ pub(super) trait Keyboard {
 
     /// One line, without its end and without being shown; `None` if there is none.
     fn line(&self, prompt: &str) -> io::Result<Option<Secret>>;
+
+    /// One line that may be seen, without its end; `None` if there is none.
+    fn answer(&self, prompt: &str) -> io::Result<Option<String>>;
 }
 
 /// The passphrase that there is.
@@ -71,6 +74,13 @@ impl Keyboard for StandardInput {
 
     fn line(&self, prompt: &str) -> io::Result<Option<Secret>> {
         if self.is_attended() { at_the_terminal(prompt) } else { from_a_program() }
+    }
+
+    fn answer(&self, prompt: &str) -> io::Result<Option<String>> {
+        write!(io::stderr(), "{prompt}")?;
+        let mut line = String::new();
+        let count = io::stdin().read_line(&mut line)?;
+        Ok((count > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned()))
     }
 }
 

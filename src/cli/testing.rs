@@ -11,17 +11,18 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::api::{Code, Problem, Request};
-use crate::client::{ClientError, Reply};
+use crate::client::{Absence, ClientError, Reply};
 use crate::clock::Clock;
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::secret::{Secret, SecretBytes};
 use crate::time::{Mono, Now, Timestamp};
 
-use super::browser::{Browser, OpenError, Surroundings};
+use super::browser::{Browser, OpenError, Opening};
 use super::context::{Ask, Context, Terminal};
 use super::failure::Failure;
 use super::passphrase::Keyboard;
+use super::surroundings::{Machine, Surroundings};
 use super::{Arguments, Command, dispatch};
 
 /// What the stand-in agent does with one request.
@@ -29,6 +30,8 @@ pub(super) enum Answer {
     Body(Value),
     Raw(&'static str),
     Problem(Problem),
+    /// There is no agent.
+    NoAgent,
     /// Ctrl-C is pressed while the agent waits, then it answers.
     Interrupted(Value),
 }
@@ -47,7 +50,7 @@ pub(super) struct World {
     /// Whether it is a person.
     pub(super) attended: Cell<bool>,
     pub(super) prompts: RefCell<Vec<String>>,
-    clock: TestClock,
+    pub(super) clock: TestClock,
 }
 
 /// What a command left behind.
@@ -114,12 +117,22 @@ impl World {
     ) -> Result<(), Failure> {
         let words = std::iter::once("sso-agent").chain(line.split_whitespace());
         let arguments = Arguments::try_parse_from(words).unwrap();
-        let mut context = Context {
+        let Command::Asking(asking) = arguments.command else { panic!("run asks nobody") };
+        dispatch(&asking, &mut self.context(stdout, stderr))
+    }
+
+    /// Does something that a command does.
+    pub(super) fn with_context<T>(&self, run: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        run(&mut self.context(&mut std::io::sink(), &mut std::io::sink()))
+    }
+
+    fn context<'a>(&'a self, stdout: &'a mut dyn std::io::Write, stderr: &'a mut dyn std::io::Write) -> Context<'a> {
+        Context {
             env: &self.env,
             clock: &self.clock,
             zone: TimeZone::UTC,
             terminal: self.terminal,
-            surroundings: Surroundings::default(),
+            surroundings: Surroundings::of(&self.env, Machine::default()),
             agent: self,
             browser: self,
             keyboard: self,
@@ -127,9 +140,7 @@ impl World {
             stdout,
             stderr,
             version_told: false,
-        };
-        let Command::Asking(asking) = arguments.command else { panic!("run asks nobody") };
-        dispatch(&asking, &mut context)
+        }
     }
 }
 
@@ -144,6 +155,9 @@ impl Ask for World {
             Answer::Body(body) => body.to_string(),
             Answer::Raw(text) => text.to_owned(),
             Answer::Problem(problem) => return Err(ClientError::Problem(Box::new(problem))),
+            Answer::NoAgent => {
+                return Err(ClientError::NoAgent { socket: "/run/agent.sock".into(), absence: Absence::NoSocket });
+            }
             Answer::Interrupted(body) => {
                 self.interrupted.store(true, Ordering::SeqCst);
                 body.to_string()
@@ -155,9 +169,10 @@ impl Ask for World {
 }
 
 impl Browser for World {
-    fn open(&self, link: &str) -> Result<(), OpenError> {
-        self.opened.borrow_mut().push(link.to_owned());
-        Ok(())
+    fn open(&self, link: &str, command: Option<&[String]>) -> Result<Opening, OpenError> {
+        let words = command.unwrap_or_default().iter().cloned().chain([link.to_owned()]).collect::<Vec<_>>();
+        self.opened.borrow_mut().push(words.join(" "));
+        Ok(Opening::default())
     }
 }
 
@@ -170,6 +185,11 @@ impl Keyboard for World {
         self.prompts.borrow_mut().push(prompt.to_owned());
         Ok(self.typed.borrow_mut().pop_front().map(|typed| Secret::new(typed.to_owned())))
     }
+
+    fn answer(&self, prompt: &str) -> std::io::Result<Option<String>> {
+        self.prompts.borrow_mut().push(prompt.to_owned());
+        Ok(self.typed.borrow_mut().pop_front().map(str::to_owned))
+    }
 }
 
 /// A sign-in's state with these members replaced.
@@ -180,7 +200,7 @@ pub(super) fn login_state(state: &str, changes: Value) -> Value {
         "verification_uri_complete": "https://device.sso.eu-west-1.amazonaws.com/?user_code=ABCD-EFGH",
         "user_code": "ABCD-EFGH", "authorization_url": null, "expires_at": "2026-11-22T12:10:00Z",
         "started_by": "cli", "started_at": "2026-11-22T12:00:00Z", "replaced": false, "joined": false,
-        "attempt": 7, "code": null, "message": null,
+        "attempt": 7, "flow_chosen_by": "environment", "browser": null, "code": null, "message": null,
     });
     let (Value::Object(members), Value::Object(changes)) = (&mut body, changes) else { panic!("objects") };
     members.extend(changes);

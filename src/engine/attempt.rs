@@ -1,28 +1,32 @@
-//! The steps of a sign-in by device code: end the old session, register, authorize, poll, save.
+//! The steps that every sign-in has: end the old session, register the client, save the tokens.
 //!
-//! Owns what is known while an attempt is under way. Refuses to know who may start one and who waits for it. Invariants:
-//! the device code lives here only and is gone with the attempt; tokens are saved before they are used.
+//! Owns what is known while an attempt is under way. Refuses to know who may start one and who waits for it, and what a
+//! flow is in between. Invariant: tokens are saved before they are used.
 
 use std::time::Duration;
 
+use super::browser_flow::{Awaiting, Exchanging};
+use super::device_flow::Polling;
 use super::event::{Effect, Flight, Purpose, Turn, Waiter, Write};
 use super::session::{Holding, Session, route};
 use super::words;
-use crate::api::{Code, Problem, StartedBy};
-use crate::identity_center::{Bound, ClientRegistration, DeviceAuthorization, ErrorName, Flow, Origin, TokenSet};
+use crate::api::{Code, FlowChosenBy, Problem, StartedBy};
+use crate::identity_center::{ClientRegistration, ErrorName, Flow, Origin, TokenResponse, TokenSet};
 use crate::ids::SessionName;
-use crate::schedule::Backoff;
 use crate::store::{Record, TokenRecord};
-use crate::time::{Mono, Now, Timestamp};
+use crate::time::Now;
 use crate::upstream::{Answer, Call, Failure, Reply};
 
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) number: u64,
     pub(super) flow: Flow,
+    pub(super) flow_chosen_by: FlowChosenBy,
     pub(super) started_by: StartedBy,
     pub(super) started: Now,
     pub(super) origin: Origin,
+    /// What the service is told: the configured start URL, or the one it leads to.
+    pub(super) start_url: String,
     pub(super) step: Step,
     /// A call is up.
     pub(super) flying: bool,
@@ -45,26 +49,23 @@ pub(super) enum Step {
     Waiting {
         new_session: bool,
     },
+    /// The start URL is not AWS's own: its host is asked where it leads.
+    Resolving {
+        new_session: bool,
+    },
     /// The old session is being ended at the portal.
     EndingTheOld,
     Registering,
     Authorizing(ClientRegistration),
     Polling(Box<Polling>),
+    /// The place that the browser comes back to is being opened.
+    Listening(ClientRegistration),
+    /// The user is in the browser.
+    Awaiting(Box<Awaiting>),
+    /// The browser has come back with a code.
+    Exchanging(Box<Exchanging>),
     /// The tokens are being saved.
     Saving(Box<Holding>),
-}
-
-#[derive(Debug)]
-pub(super) struct Polling {
-    pub(super) registration: ClientRegistration,
-    pub(super) authorization: DeviceAuthorization,
-    pub(super) expires: Mono,
-    pub(super) expires_at: Timestamp,
-    pub(super) interval: Duration,
-    pub(super) next: Mono,
-    pub(super) backoff: Backoff,
-    /// The answer to a poll was lost, and the tokens may have been in it.
-    pub(super) answer_lost: bool,
 }
 
 impl Session {
@@ -72,31 +73,41 @@ impl Session {
     pub(super) fn register_or_authorize(&mut self, turn: &mut Turn<'_>) {
         let Ok(definition) = self.usable() else { return };
         let Some(attempt) = &self.sign_in.attempt else { return };
-        let (flow, scopes, start_url) = (attempt.flow, definition.scopes.clone(), definition.start_url.clone());
+        let (flow, scopes, start_url) = (attempt.flow, definition.scopes.clone(), attempt.start_url.clone());
         let known = self.client.as_ref().filter(|client| super::session::same_place(&client.origin, &attempt.origin));
         let longest = self.client.as_ref().map_or(Duration::ZERO, |client| client.longest_session);
         // When it expires is a time of the service's clock.
         let now = self.skew.to_service(turn.now.wall);
-        let registration = known.and_then(|client| {
+        // A browser that never comes back may be looking at the service's page about a client that is gone.
+        let doubtful = flow == Flow::Browser && self.sign_in.fruitless >= FRUITLESS_MOST;
+        let registration = known.filter(|_| !doubtful).and_then(|client| {
             client
                 .registrations
                 .iter()
                 .find(|known| known.flow == flow && known.serves_a_sign_in(now, &scopes, longest))
         });
         match registration.cloned() {
-            Some(registration) => {
-                let bound = Bound::new(attempt.origin.oidc.clone(), registration.clone());
-                let call = Call::StartDeviceAuthorization { registration: bound, start_url };
-                self.sign_in_step(Step::Authorizing(registration), call, turn);
-            }
+            Some(registration) => self.authorize(registration, turn),
             None => {
-                let call = Call::RegisterClient { client_name: turn.agent.client_name.clone(), scopes, flow };
-                self.sign_in_step(Step::Registering, call, turn);
+                let client_name = turn.agent.client_name.clone();
+                self.sign_in_step(
+                    Step::Registering,
+                    Call::RegisterClient { client_name, scopes, flow, start_url },
+                    turn,
+                );
             }
         }
     }
 
-    fn sign_in_step(&mut self, step: Step, call: Call, turn: &mut Turn<'_>) {
+    /// What is the flow's own begins.
+    fn authorize(&mut self, registration: ClientRegistration, turn: &mut Turn<'_>) {
+        match registration.flow {
+            Flow::Device => self.authorize_device(registration, turn),
+            Flow::Browser => self.listen(registration, turn),
+        }
+    }
+
+    pub(super) fn sign_in_step(&mut self, step: Step, call: Call, turn: &mut Turn<'_>) {
         if turn.stopping {
             self.sign_in_failed(&words::shutting_down().session(&self.name), turn);
             return;
@@ -116,15 +127,16 @@ impl Session {
         let Some(attempt) = &mut self.sign_in.attempt else { return };
         attempt.flying = false;
         match (&mut attempt.step, reply.result) {
+            (Step::Resolving { new_session }, result) => {
+                let new_session = *new_session;
+                self.start_url_resolved(result, new_session, turn);
+            }
             (Step::EndingTheOld, result) => self.old_session_ended(result, turn),
             (Step::Registering, Ok(Answer::Registered(registration))) => {
                 let origin = attempt.origin.clone();
+                self.sign_in.fruitless = 0;
                 self.keep_registration(origin, registration.clone(), turn);
-                let Ok(definition) = self.usable() else { return };
-                let bound = Bound::new(definition.endpoints.oidc.clone(), registration.clone());
-                let start_url = definition.start_url.clone();
-                let call = Call::StartDeviceAuthorization { registration: bound, start_url };
-                self.sign_in_step(Step::Authorizing(registration), call, turn);
+                self.authorize(registration, turn);
             }
             (Step::Authorizing(registration), Err(Failure::Refused(error)))
                 if matches!(error.name, ErrorName::InvalidClient | ErrorName::UnauthorizedClient)
@@ -137,25 +149,11 @@ impl Session {
                 self.register_or_authorize(turn);
             }
             (Step::Authorizing(registration), Ok(Answer::DeviceAuthorization(authorization))) => {
-                let lifetime = authorization.expires_in;
-                // A service that names no pause is not asked without one.
-                let interval = authorization.interval.max(SHORTEST_INTERVAL);
-                attempt.step = Step::Polling(Box::new(Polling {
-                    registration: registration.clone(),
-                    expires: reply.started.mono.after(lifetime),
-                    expires_at: self.skew.to_service(reply.started.wall.after(lifetime)),
-                    interval,
-                    next: turn.now.mono.after(interval),
-                    backoff: Backoff::default(),
-                    answer_lost: false,
-                    authorization,
-                }));
-                self.answer_starters(turn);
+                let registration = registration.clone();
+                self.poll_from_now_on(registration, authorization, reply.started, turn);
             }
-            (Step::Polling(polling), result) => {
-                polling.next = turn.now.mono.after(polling.interval);
-                self.polled(result, reply.started, turn);
-            }
+            (Step::Polling(_), result) => self.polled(result, reply.started, turn),
+            (Step::Exchanging(_), result) => self.exchanged(result, reply.started, turn),
             (Step::Registering | Step::Authorizing(_), Err(failure)) => {
                 if matches!(failure, Failure::NotSent(_)) && attempt.started_by == StartedBy::Program {
                     // The user has seen nothing of it: it does not count as one that a program has started.
@@ -166,7 +164,7 @@ impl Session {
                 let problem = words::failed(&self.name, "the sign-in", &failure, None);
                 self.sign_in_failed(&problem, turn);
             }
-            (Step::Waiting { .. } | Step::Registering | Step::Authorizing(_) | Step::Saving(_), _) => {}
+            _ => {}
         }
     }
 
@@ -183,10 +181,43 @@ impl Session {
     }
 
     /// The next sign-in registers anew.
-    fn forget_registration(&mut self, client_id: &str, turn: &mut Turn<'_>) {
+    pub(super) fn forget_registration(&mut self, client_id: &str, turn: &mut Turn<'_>) {
         self.update_client(turn, |client| {
             client.registrations.retain(|registration| registration.client_id != client_id);
         });
+    }
+
+    /// Asks a host that is not AWS's: whether it can be reached says nothing about AWS.
+    pub(super) fn resolve_start_url(&mut self, new_session: bool, turn: &mut Turn<'_>) {
+        let Ok(definition) = self.usable() else { return };
+        let route = route(definition, CALL_TIMEOUT);
+        let Some(attempt) = &mut self.sign_in.attempt else { return };
+        attempt.step = Step::Resolving { new_session };
+        attempt.flying = true;
+        let call = Call::ResolveStartUrl { start_url: attempt.start_url.clone() };
+        let purpose = Purpose::SignIn(attempt.number);
+        turn.effects.push(Effect::Call(Flight { session: self.name.clone(), era: self.era, purpose }, route, call));
+    }
+
+    /// The host of the start URL has said where it leads.
+    fn start_url_resolved(&mut self, result: Result<Answer, Failure>, new_session: bool, turn: &mut Turn<'_>) {
+        let Ok(definition) = self.usable() else { return };
+        let problem = match result {
+            Ok(Answer::StartUrl(Ok(resolved))) => match resolved.region {
+                Some(region) if region != definition.region => words::other_region(definition, &region),
+                _ => {
+                    if let Some(attempt) = &mut self.sign_in.attempt {
+                        attempt.start_url = resolved.url;
+                    }
+                    self.end_the_old_or_register(new_session, turn);
+                    return;
+                }
+            },
+            Ok(Answer::StartUrl(Err(misled))) => words::misled(definition, &misled),
+            Ok(_) => return,
+            Err(failure) => words::failed(&self.name, "asking where the start URL leads", &failure, None),
+        };
+        self.sign_in_failed(&problem.session(&self.name), turn);
     }
 
     /// `--new-session`: the service has ended the old session, or could not be asked to.
@@ -204,100 +235,40 @@ impl Session {
         self.register_or_authorize(turn);
     }
 
-    fn polled(&mut self, result: Result<Answer, Failure>, started: Now, turn: &mut Turn<'_>) {
-        let Some(attempt) = &mut self.sign_in.attempt else { return };
-        let Step::Polling(polling) = &mut attempt.step else { return };
-        match result {
-            Ok(Answer::Token(response)) => {
-                let issued_at = self.skew.to_service(started.wall);
-                let record = TokenRecord {
-                    session: self.name.clone(),
-                    origin: attempt.origin.clone(),
-                    tokens: TokenSet {
-                        access_token: response.access_token,
-                        token_type: response.token_type,
-                        issued_at,
-                        expires_at: issued_at.after(response.expires_in),
-                        refresh_token: response.refresh_token,
-                        registration: polling.registration.clone(),
-                    },
-                    clock_ahead: self.skew.ahead_millis(),
-                    signed_in_at: turn.now.wall,
-                    refresh_sent_at: None,
-                    refused: None,
-                };
-                let holding = Box::new(self.new_holding(record.clone(), started, response.expires_in, turn));
-                if let Some(attempt) = &mut self.sign_in.attempt {
-                    attempt.step = Step::Saving(holding);
-                }
-                // From here on no result about the old tokens may land on disk after the new ones.
-                self.era += 1;
-                self.refreshing.abandon();
-                self.save(Write::SignedIn, Record::Tokens(record), turn);
-            }
-            Err(Failure::Refused(error)) => match error.name {
-                ErrorName::AuthorizationPending => {
-                    polling.backoff.reset();
-                    polling.answer_lost = false;
-                }
-                // The service asks for five seconds more, for good.
-                ErrorName::SlowDown => polling.slow_down(turn.now),
-                ErrorName::ExpiredToken | ErrorName::InvalidGrant if polling.answer_lost => {
-                    let problem = used_up(&self.name).caused_by(&error);
-                    self.sign_in_failed(&problem, turn);
-                }
-                ErrorName::ExpiredToken => self.sign_in_failed(&expired(), turn),
-                ErrorName::AccessDenied => {
-                    let problem = Problem::new(Code::SignInDenied, "the sign-in was denied").caused_by(error);
-                    self.sign_in_failed(&problem, turn);
-                }
-                _ => {
-                    let client_id = polling.registration.client_id.clone();
-                    if matches!(error.name, ErrorName::InvalidClient | ErrorName::UnauthorizedClient) {
-                        self.forget_registration(&client_id, turn);
-                    }
-                    let failure = Failure::Refused(error);
-                    let problem = words::failed(&self.name, "the sign-in", &failure, None);
-                    self.sign_in_failed(&problem, turn);
-                }
+    /// The tokens are there: they are saved, then used.
+    pub(super) fn tokens_came(
+        &mut self,
+        response: TokenResponse,
+        registration: ClientRegistration,
+        started: Now,
+        turn: &mut Turn<'_>,
+    ) {
+        let Some(attempt) = &self.sign_in.attempt else { return };
+        let issued_at = self.skew.to_service(started.wall);
+        let record = TokenRecord {
+            session: self.name.clone(),
+            origin: attempt.origin.clone(),
+            tokens: TokenSet {
+                access_token: response.access_token,
+                token_type: response.token_type,
+                issued_at,
+                expires_at: issued_at.after(response.expires_in),
+                refresh_token: response.refresh_token,
+                registration,
             },
-            Err(Failure::NotProcessed { throttled: true, .. }) => polling.slow_down(turn.now),
-            // As soon as anything leaves the machine.
-            Err(Failure::NotSent(_)) => {}
-            // Whatever else goes wrong, the code is good until it expires.
-            other => {
-                polling.answer_lost |= !matches!(other, Err(Failure::NotProcessed { .. }));
-                let pause = polling.backoff.next(turn.dice).min(LONGEST_POLL_PAUSE);
-                polling.next = turn.now.mono.after(pause.max(polling.interval));
-            }
+            clock_ahead: self.skew.ahead_millis(),
+            signed_in_at: turn.now.wall,
+            refresh_sent_at: None,
+            refused: None,
+        };
+        let holding = Box::new(self.new_holding(record.clone(), started, response.expires_in, turn));
+        if let Some(attempt) = &mut self.sign_in.attempt {
+            attempt.step = Step::Saving(holding);
         }
-    }
-
-    pub(super) fn poll_when_due(&mut self, turn: &mut Turn<'_>) {
-        let now = turn.now.mono;
-        let outage = self.sign_in_pause(turn.now);
-        if let Some(attempt) = &mut self.sign_in.attempt
-            && let Step::Polling(polling) = &mut attempt.step
-            && !attempt.flying
-        {
-            if now >= polling.expires {
-                self.sign_in_failed(&expired(), turn);
-            } else if now >= polling.next && outage.is_zero() && !turn.stopping {
-                attempt.flying = true;
-                let home = attempt.origin.oidc.clone();
-                let call = Call::CreateTokenFromDeviceCode {
-                    registration: Bound::new(home.clone(), polling.registration.clone()),
-                    device_code: Bound::new(home, polling.authorization.device_code.clone()),
-                };
-                let purpose = Purpose::SignIn(attempt.number);
-                if let Ok(definition) = self.usable() {
-                    let route = route(definition, CALL_TIMEOUT);
-                    let flight = Flight { session: self.name.clone(), era: self.era, purpose };
-                    self.oidc.trying(turn.now, turn.dice);
-                    turn.effects.push(Effect::Call(flight, route, call));
-                }
-            }
-        }
+        // From here on no result about the old tokens may land on disk after the new ones.
+        self.era += 1;
+        self.refreshing.abandon();
+        self.save(Write::SignedIn, Record::Tokens(record), turn);
     }
 
     pub(super) fn sign_in_is_saving(&self) -> bool {
@@ -306,26 +277,18 @@ impl Session {
     }
 }
 
-impl Polling {
-    fn slow_down(&mut self, now: Now) {
-        self.interval += SLOW_DOWN;
-        self.next = now.mono.after(self.interval);
-    }
-}
-
 /// Somebody approved, but what came of it was lost on the way.
-fn used_up(name: &SessionName) -> Problem {
+pub(super) fn used_up(name: &SessionName) -> Problem {
     let detail =
         "the service does not accept the code any more, and an earlier answer of it was lost, perhaps with the tokens";
     Problem::new(Code::SignInExpired, detail).session(name).hint("start the sign-in again")
 }
 
-fn expired() -> Problem {
+pub(super) fn expired() -> Problem {
     Problem::new(Code::SignInExpired, "nobody approved the sign-in in time").hint("start it again")
 }
 
 /// The most a step may take.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
-const SLOW_DOWN: Duration = Duration::from_secs(5);
-const LONGEST_POLL_PAUSE: Duration = Duration::from_secs(30);
+/// So often in a row, and the client is registered anew.
+const FRUITLESS_MOST: u32 = 2;

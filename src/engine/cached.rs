@@ -186,7 +186,7 @@ impl Session {
 
     fn ask_the_portal(&mut self, turn: &mut Turn<'_>) {
         let mark = self.holding.as_ref().map(|holding| Mark::of(&holding.record.tokens.access_token));
-        let asked = self.portal.outage.pause_left(true, turn.now).is_zero()
+        let asked = self.portal.lane.outage.pause_left(true, turn.now).is_zero()
             && self.call_portal(Purpose::Probe, self.era, PROBE_TIMEOUT, turn, |access_token| Call::ProbeAccounts {
                 access_token,
             });

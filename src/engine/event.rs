@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::shelf::Shelved;
 use crate::api::{Problem, Request, Response};
 use crate::aws_config::Catalog;
-use crate::ids::{AccountId, Grant, SessionName};
+use crate::callback::{Arrival, ListenError, Listening, Plan, Verdict};
+use crate::ids::{AccountId, Assumption, Grant, SessionName};
 use crate::schedule::Dice;
 use crate::settings::Settings;
 use crate::sso_cache::{CacheOrder, CacheReport};
@@ -31,6 +32,10 @@ pub enum Event {
     Cached(CacheTicket, CacheReport),
     /// Somebody did something in the AWS CLI's cache.
     CacheTouched,
+    /// The place that the browser comes back to is open, or cannot be.
+    Listening(SignInId, Result<Listening, ListenError>),
+    /// The browser has come back.
+    BrowserCameBack(SignInId, Arrival),
     /// The configuration was read (again).
     ConfigurationRead(Result<Configuration, Problem>),
     /// SIGHUP: read the configuration again, with nobody waiting for the answer.
@@ -65,6 +70,11 @@ pub enum Effect {
     Cache(CacheTicket, CacheOrder),
     /// From now on say [`Event::CacheTouched`], or do not; said again after the directory may have been made anew.
     WatchCache(bool),
+    /// Open the place that the browser of this sign-in comes back to; it comes back as [`Event::Listening`], and what
+    /// the browser brings as [`Event::BrowserCameBack`].
+    Listen(SignInId, Box<Plan>),
+    /// Tell the browser of this sign-in how it ended, and close the place.
+    Conclude(SignInId, Verdict),
     /// Answer the waiter, who is then forgotten.
     Answer(WaiterId, Result<Response, Problem>),
     /// Until the next event that is not answered from the warm cache, this answers the same question.
@@ -82,6 +92,15 @@ pub struct WaiterId(pub u64);
 pub(super) struct Waiter {
     pub(super) id: WaiterId,
     pub(super) deadline: Mono,
+}
+
+/// A sign-in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SignInId {
+    /// Of which session.
+    pub session: SessionName,
+    /// The how manieth of it in this run.
+    pub number: u64,
 }
 
 /// A call under way, and what it is for.
@@ -106,6 +125,8 @@ pub enum Purpose {
     Portal(PortalKey),
     /// Whether the session still lives, because its published file is gone.
     Probe,
+    /// The exchange of role credentials for a way into the console, for who waits for that.
+    Console(WaiterId),
     /// The end of the session at the portal.
     Logout,
     /// The end of a session whose tokens came when nobody wanted them any more; of the sign-in with this number, or of
@@ -122,6 +143,17 @@ pub enum PortalKey {
     Accounts,
     /// The list of an account's roles.
     Roles(AccountId),
+}
+
+impl PortalKey {
+    /// How the role is assumed, if that is what is asked for: STS hands it out and not the portal.
+    #[must_use]
+    pub fn assumption(&self) -> Option<&Assumption> {
+        match self {
+            Self::Credentials(grant) => grant.assumption(),
+            Self::Accounts | Self::Roles(_) => None,
+        }
+    }
 }
 
 /// A write under way, and what it is for.

@@ -6,17 +6,25 @@
 
 mod abandoned;
 mod adopt;
+mod assume;
 mod attempt;
+mod brought;
+mod browser_flow;
 mod cached;
+mod callbacks;
+mod console;
+mod device_flow;
 mod event;
 mod expiry;
 mod handle;
+mod lane;
 mod outage;
 mod portal;
 mod publish;
 mod refresh;
 mod refreshing;
 mod reloading;
+mod request;
 mod run;
 mod select;
 mod session;
@@ -32,7 +40,7 @@ mod tests;
 mod words;
 
 pub use event::{
-    Agent, CacheTicket, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, WaiterId, Write,
+    Agent, CacheTicket, Configuration, Effect, Event, Flight, PortalKey, Purpose, SignInId, Ticket, WaiterId, Write,
 };
 pub use handle::{Handle, Question, Questions};
 pub use run::{Ended, Order, World, run};

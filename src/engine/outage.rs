@@ -1,7 +1,8 @@
 //! A service that cannot be reached: how long nothing is tried, whoever wants it.
 //!
-//! Owns the pause after nothing left the machine. A session has one for each of its two hosts: everything that goes to
-//! sso-oidc (the refresh, every step of a sign-in) shares one, everything that goes to the portal the other. Refuses to
+//! Owns the pause after nothing left the machine. A session has one for each of its hosts: everything that goes to
+//! sso-oidc (the refresh, every step of a sign-in) shares one, everything that goes to the portal another, and so does
+//! everything that goes to one STS. Refuses to
 //! know what is called. Invariant: while a host cannot be reached there is one attempt in each pause, no matter how
 //! many callers ask for how many things; the first thing that leaves the machine ends it for all.
 
@@ -95,12 +96,16 @@ impl Outage {
 impl Session {
     /// A call has ended: whether it left the machine counts for all that go there.
     pub(super) fn observe(&mut self, purpose: &Purpose, reply: &Reply, turn: &mut Turn<'_>) {
-        let ends_the_old =
-            self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::EndingTheOld));
+        let step = self.sign_in.attempt.as_ref().map(|attempt| &attempt.step);
         let outage = match purpose {
-            Purpose::SignIn(_) if ends_the_old => &mut self.portal.outage,
+            // Somebody else's host.
+            Purpose::SignIn(_) if matches!(step, Some(Step::Resolving { .. })) => return,
+            Purpose::SignIn(_) if matches!(step, Some(Step::EndingTheOld)) => &mut self.portal.lane.outage,
             Purpose::Refresh | Purpose::SignIn(_) => &mut self.oidc,
-            Purpose::Portal(_) | Purpose::Probe | Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.outage,
+            // Another host than both.
+            Purpose::Console(_) => return,
+            Purpose::Portal(key) => &mut self.portal.lane_of(key).outage,
+            Purpose::Probe | Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.lane.outage,
         };
         outage.observe(reply, turn.now, turn.dice);
     }
@@ -109,7 +114,7 @@ impl Session {
     pub(super) fn sign_in_pause(&self, now: Now) -> Duration {
         let pause = self.oidc.pause_left(true, now);
         match self.sign_in.attempt.as_ref().map(|attempt| &attempt.step) {
-            Some(Step::Waiting { new_session: true }) => pause.max(self.portal.outage.pause_left(true, now)),
+            Some(Step::Waiting { new_session: true }) => pause.max(self.portal.lane.outage.pause_left(true, now)),
             _ => pause,
         }
     }

@@ -1,58 +1,68 @@
-//! What the portal hands out: role credentials, kept and refreshed ahead; lists of accounts and roles, asked for anew.
+//! What the portal hands out, and what STS hands out for that: role credentials, kept and refreshed ahead; lists of
+//! accounts and roles, asked for anew.
 //!
 //! One slot per thing. Invariants: a slot has at most one call up, which belongs to the engine and not to a caller;
-//! what is valid is served even while a fresher set cannot be had; good is replaced only by better; what one place
-//! has handed out is never served for another.
+//! what is valid is served even while a fresher set cannot be had; what one place has handed out is never served for
+//! another.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::event::{PortalKey, Purpose, Turn, Waiter};
-use super::expiry::Expiry;
-use super::outage::Outage;
+use super::event::{PortalKey, Turn, Waiter};
+use super::lane::Lane;
 use super::session::{Outlook, Session, leads_to, same_place};
 use super::slot::{PortalWaiter, Slot, Slots, Warm};
 use super::words;
-use crate::api::{AccountEntry, Accounts, Code, Problem, Response, RoleEntry, Roles, TargetStatus};
-use crate::identity_center::{Bound, ErrorName, Origin, ServiceError};
-use crate::ids::{Grant, TargetId};
-use crate::schedule::{self, Backoff};
-use crate::secret::Secret;
+use crate::api::{Code, Problem, Response, TargetStatus};
+use crate::identity_center::Origin;
+use crate::ids::{Grant, StsAddress, TargetId};
 use crate::time::{Mono, Now};
-use crate::upstream::{Answer, Call, Failure, Reply, ServiceTime, Unclear};
 
 /// The slots of one session.
 #[derive(Debug, Default)]
 pub(super) struct Portal {
-    slots: Slots,
+    pub(super) slots: Slots,
     /// Where what is cached came from.
-    origin: Option<Origin>,
+    pub(super) origin: Option<Origin>,
     era: u64,
     /// Counts the access tokens of the session.
-    token: u64,
-    flying: usize,
-    /// After a failure that concerns every slot: throttled.
-    pause: Option<Pause>,
-    backoff: Backoff,
-    last_failure: Option<Problem>,
-    /// Of the way to the portal.
-    pub(super) outage: Outage,
+    pub(super) token: u64,
+    /// The way to the portal.
+    pub(super) lane: Lane,
+    /// The ways to those who are asked to let roles be assumed.
+    sts: BTreeMap<StsAddress, Lane>,
     /// How often in a row a token the service had just issued was answered with 401.
-    rejections: u32,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Pause {
-    since: Mono,
-    until: Mono,
+    pub(super) rejections: u32,
 }
 
 impl Portal {
+    /// Whether somebody waits for something that takes an access token.
     pub(super) fn someone_waits(&self) -> bool {
-        self.slots.values().any(|slot| !slot.waiters.is_empty())
+        self.slots.someone_waits_for_the_portal()
     }
 
     pub(super) const fn rejections(&self) -> u32 {
         self.rejections
+    }
+
+    pub(super) const fn is_of(&self, era: u64) -> bool {
+        self.era == era
+    }
+
+    /// The way that calls for this go.
+    pub(super) fn lane_of(&mut self, key: &PortalKey) -> &mut Lane {
+        match key.assumption() {
+            Some(assumption) => self.sts.entry(assumption.sts.address.clone()).or_default(),
+            None => &mut self.lane,
+        }
+    }
+
+    /// How the way is that calls for this go; `None` where nothing went yet.
+    fn known_lane_of(&self, key: &PortalKey) -> Option<&Lane> {
+        match key.assumption() {
+            Some(assumption) => self.sts.get(&assumption.sts.address),
+            None => Some(&self.lane),
+        }
     }
 
     /// Calls that are up were made with an access token that is not the session's any more.
@@ -64,13 +74,14 @@ impl Portal {
     pub(super) fn new_era(&mut self) {
         self.era += 1;
         self.token += 1;
-        self.flying = 0;
         self.rejections = 0;
-        self.forget_pauses();
+        self.lane.let_go();
+        self.sts.values_mut().for_each(Lane::let_go);
         for slot in self.slots.values_mut() {
             slot.flying = false;
             slot.refusal = None;
             slot.repeated = false;
+            slot.pause_until = None;
         }
     }
 
@@ -92,8 +103,8 @@ impl Portal {
     }
 
     pub(super) fn forget_pauses(&mut self) {
-        self.pause = None;
-        self.outage.forget_pause();
+        self.lane.forget_pauses();
+        self.sts.values_mut().for_each(Lane::forget_pauses);
         for slot in self.slots.values_mut() {
             slot.pause_until = None;
         }
@@ -103,15 +114,6 @@ impl Portal {
         for waiting in self.slots.values_mut().flat_map(|slot| &mut slot.waiters) {
             waiting.waiter.deadline = waiting.waiter.deadline.min(deadline);
         }
-    }
-
-    fn pause_left(&self, now: Now) -> Duration {
-        self.pause.map_or(Duration::ZERO, |pause| pause.until.since(now.mono))
-    }
-
-    /// After a failure that concerned every slot, one call tries whether it is over.
-    fn has_a_free_place(&self) -> bool {
-        self.flying < if self.backoff.failures() > 0 { 1 } else { MOST_FLIGHTS }
     }
 }
 
@@ -153,23 +155,26 @@ impl Session {
         for cached in self.portal.slots.values_mut().filter_map(|slot| slot.cached.as_mut()) {
             cached.expiry.settle(now, skew);
         }
-        let due = |slot: &Slot| !slot.waiters.is_empty() || slot.wants_ahead(keep_warm, now, skew);
-        for key in self.portal.slots.keys_of(due) {
+        self.send_errands(turn);
+        // Sources come before what is assumed with them.
+        for key in self.portal.slots.keys_of(|slot| slot.is_due(keep_warm, now, skew)) {
             self.answer_slot(&key, turn);
             self.fly_for_slot(&key, turn);
         }
         self.portal.slots.retain(|slot| slot.is_worth_keeping(keep_warm, now, skew));
+        let Portal { slots, sts, .. } = &mut self.portal;
+        sts.retain(|address, lane| lane.is_in_use() || slots.have_one_of(address));
     }
 
     fn answer_slot(&mut self, key: &PortalKey, turn: &mut Turn<'_>) {
         let Some(slot) = self.portal.slots.get_mut(key) else { return };
         for waiting in std::mem::take(&mut slot.waiters) {
             let patience = waiting.waiter.deadline.since(turn.now.mono);
-            match self.slot_answer(key, waiting, patience, turn) {
-                Some(answer) => turn.answer(waiting.waiter.id, answer),
+            match self.slot_answer(key, waiting.min_validity, patience, turn) {
+                Some(answer) => self.slot_answered(waiting.waiter.id, answer, turn),
                 None if patience.is_zero() => {
                     let answer = self.slot_out_of_patience(key, turn);
-                    turn.answer(waiting.waiter.id, answer);
+                    self.slot_answered(waiting.waiter.id, answer, turn);
                 }
                 None => {
                     if let Some(slot) = self.portal.slots.get_mut(key) {
@@ -197,10 +202,11 @@ impl Session {
         }
     }
 
-    fn slot_answer(
+    /// What somebody is told who asks for this; `None` to wait.
+    pub(super) fn slot_answer(
         &self,
         key: &PortalKey,
-        waiting: PortalWaiter,
+        min_validity: Option<Duration>,
         patience: Duration,
         turn: &Turn<'_>,
     ) -> Option<Result<Response, Problem>> {
@@ -210,7 +216,7 @@ impl Session {
             return Some(Err(*problem));
         }
         let valid = self.valid_answer(key, slot, now);
-        if slot.cached.as_ref().is_some_and(|cached| cached.is_good_for(waiting.min_validity, now, self.skew)) {
+        if slot.cached.as_ref().is_some_and(|cached| cached.is_good_for(min_validity, now, self.skew)) {
             return valid.map(Ok);
         }
         let has_none = valid.is_none();
@@ -221,23 +227,32 @@ impl Session {
         if slot.flying {
             return None;
         }
-        match self.outlook(Duration::ZERO, patience, turn) {
+        match self.means(key, patience, turn) {
             Outlook::Never(problem) => or_valid(*problem),
             Outlook::Wait => None,
             Outlook::Ready => {
-                let (own, shared) = (slot.pause_left(now), self.portal.pause_left(now));
-                let outage = self.portal.outage.pause_left(true, now);
+                let lane = self.portal.known_lane_of(key)?;
+                let (own, shared) = (slot.pause_left(now), lane.pause_left(now));
+                let outage = lane.outage.pause_left(true, now);
                 let pause = own.max(shared).max(outage);
                 if pause.is_zero() || (has_none && pause < patience) {
                     return None;
                 }
-                let cause = self.portal.outage.cause().filter(|_| outage == pause);
-                let failure = if own < shared { &self.portal.last_failure } else { &slot.last_failure };
-                let problem = cause.map(|cause| words::failed(&self.name, doing(key), cause, None));
+                let cause = lane.outage.cause().filter(|_| outage == pause);
+                let failure = if own < shared { &lane.last_failure } else { &slot.last_failure };
+                let problem = cause.map(|cause| words::failed(&self.name, &key.doing(), cause, None));
                 let problem = problem.or_else(|| failure.clone());
-                let problem = problem.unwrap_or_else(|| words::timed_out(doing(key), &self.name));
+                let problem = problem.unwrap_or_else(|| words::timed_out(&key.doing(), &self.name));
                 or_valid(problem.retry_after(pause))
             }
+        }
+    }
+
+    /// Whether what a call for this takes is there: an access token, or the credentials of another slot.
+    pub(super) fn means(&self, key: &PortalKey, patience: Duration, turn: &Turn<'_>) -> Outlook {
+        match key.assumption() {
+            Some(assumption) => self.source_outlook(key, assumption, patience, turn),
+            None => self.outlook(Duration::ZERO, patience, turn),
         }
     }
 
@@ -250,27 +265,30 @@ impl Session {
             return Err(words::shutting_down());
         }
         let own = slot.and_then(|slot| slot.last_failure.as_ref());
-        let failure = own.or(self.portal.last_failure.as_ref()).or_else(|| self.refreshing.last_failure());
-        Err(failure.cloned().unwrap_or_else(|| words::timed_out(doing(key), &self.name)))
+        let shared = self.portal.known_lane_of(key).and_then(|lane| lane.last_failure.as_ref());
+        let failure = own.or(shared).or_else(|| self.failure_of_source(key)).or_else(|| self.refreshing.last_failure());
+        Err(failure.cloned().unwrap_or_else(|| words::timed_out(&key.doing(), &self.name)))
     }
 
     fn fly_for_slot(&mut self, key: &PortalKey, turn: &mut Turn<'_>) {
         let Some(slot) = self.portal.slots.get(key) else { return };
-        let someone_waits = !slot.waiters.is_empty();
-        let wanted = someone_waits || slot.wants_ahead(turn.keep_warm, turn.now, self.skew);
+        let someone_waits = slot.someone_waits();
+        let wanted = slot.is_due(turn.keep_warm, turn.now, self.skew);
         let refused = slot.remembered_refusal(turn.now).is_some();
-        let shared = self.portal.pause_left(turn.now).max(self.portal.outage.pause_left(someone_waits, turn.now));
-        let pause = slot.pause_left(turn.now).max(shared);
-        if !wanted || slot.flying || refused || !pause.is_zero() || turn.stopping || !self.portal.has_a_free_place() {
+        let patience = slot.longest_patience(turn.now);
+        let paused = !slot.pause_left(turn.now).is_zero();
+        if !wanted || slot.flying || refused || paused || turn.stopping {
             return;
         }
-        let patience = slot.waiters.iter().map(|waiting| waiting.waiter.deadline.since(turn.now.mono)).max();
+        let lane = self.portal.lane_of(key);
+        if !lane.closed_for(someone_waits, turn.now).is_zero() || !lane.has_a_free_place() {
+            return;
+        }
         // A connection that died unnoticed must not take all of it: there is time for another attempt.
-        let timeout = (patience.unwrap_or_default() / 2).clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT);
+        let timeout = (patience / 2).clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT);
         let (era, token) = (self.portal.era, self.portal.token);
-        if self.call_portal(Purpose::Portal(key.clone()), era, timeout, turn, |token| call(key, token)) {
-            self.portal.outage.trying(turn.now, turn.dice);
-            self.portal.flying += 1;
+        if self.request(key, era, timeout, turn) {
+            self.portal.lane_of(key).took_off(turn.now, turn.dice);
             if let Some(slot) = self.portal.slots.get_mut(key) {
                 slot.flying = true;
                 slot.sent_with = token;
@@ -278,175 +296,24 @@ impl Session {
         }
     }
 
-    /// A call for a slot has ended.
-    pub(super) fn portal_finished(&mut self, key: &PortalKey, era: u64, reply: Reply, turn: &mut Turn<'_>) {
-        if era != self.portal.era {
-            return;
-        }
-        self.portal.flying = self.portal.flying.saturating_sub(1);
-        if let Some(slot) = self.portal.slots.get_mut(key) {
-            slot.flying = false;
-        }
-        match reply.result {
-            Ok(answer) => self.portal_brought(key, answer, reply.started, reply.service_time, turn),
-            Err(Failure::Refused(error)) if error.name == ErrorName::Unauthorized => self.portal_rejected(key, turn),
-            Err(Failure::Refused(error)) => self.portal_refused(key, &error, turn),
-            Err(failure) => self.portal_failed(key, &failure, reply.started, turn),
-        }
-    }
-
-    fn portal_brought(
-        &mut self,
-        key: &PortalKey,
-        answer: Answer,
-        started: Now,
-        time: Option<ServiceTime>,
-        turn: &mut Turn<'_>,
-    ) {
-        let skew = self.skew;
-        let Some(slot) = self.portal.slots.get_mut(key) else { return };
-        let response = match (key, answer) {
-            (PortalKey::Credentials(_), Answer::RoleCredentials(credentials)) => {
-                // The answer's own date alone may shorten their life, but not end it.
-                let left = time.map(|time| credentials.expires_at.since(time.service)).filter(|left| !left.is_zero());
-                let expiry = Expiry::at(credentials.expires_at, turn.now, skew, left.unwrap_or(Duration::MAX));
-                if expiry.remaining(turn.now, skew).is_zero() {
-                    let cause = Unclear::UnusableBody("the credentials were already over when they came".to_owned());
-                    self.portal_failed(key, &Failure::Unknown(cause), started, turn);
-                    return;
-                }
-                let (access_key_id, expires_at) = (credentials.access_key_id.clone(), credentials.expires_at);
-                let better = slot.keep_better(credentials, expiry, turn.now, skew);
-                tracing::info!(
-                    session = %crate::untrusted::shown(self.name.as_str()),
-                    access_key_id,
-                    %expires_at,
-                    better,
-                    "role credentials are fresh"
-                );
-                self.portal.origin = self.holding.as_ref().map(|holding| holding.record.origin.clone());
-                None
-            }
-            (PortalKey::Accounts, Answer::Accounts(accounts)) => Some(Response::Accounts(Accounts {
-                accounts: accounts
-                    .into_iter()
-                    .map(|account| AccountEntry {
-                        account_id: account.account_id,
-                        account_name: account.account_name,
-                        email: account.email,
-                    })
-                    .collect(),
-            })),
-            (PortalKey::Roles(_), Answer::Roles(roles)) => Some(Response::Roles(Roles {
-                roles: roles
-                    .into_iter()
-                    .map(|role| RoleEntry { account_id: role.account_id, role_name: role.role_name })
-                    .collect(),
-            })),
-            _ => {
-                let cause = Unclear::UnusableBody("the answer of another operation".to_owned());
-                self.portal_failed(key, &Failure::Unknown(cause), started, turn);
-                return;
-            }
-        };
-        slot.succeeded();
-        if let Some(response) = response {
-            for waiting in std::mem::take(&mut slot.waiters) {
-                turn.answer(waiting.waiter.id, Ok(response.clone()));
-            }
-        }
-        self.portal.backoff.reset();
-        self.portal.pause = None;
-        self.portal.last_failure = None;
-        self.portal.rejections = 0;
-        // What is not saved stays a reason to look, and so does a refresh that failed.
-        let unsaved = self.last_error.as_ref().is_some_and(|error| error.code == Code::Storage);
-        if self.refreshing.last_failure().is_none() && !unsaved {
-            self.last_error = None;
-        }
-    }
-
-    /// 401: a fact about the token, whatever the clock says. Refresh once, ask once more.
-    fn portal_rejected(&mut self, key: &PortalKey, turn: &mut Turn<'_>) {
-        let current = self.portal.token;
-        let Some(slot) = self.portal.slots.get_mut(key) else { return };
-        if slot.sent_with != current {
-            // A fact about a token that is not held any more: asked again with the one that is.
-            return;
-        }
-        if let Some(holding) = &mut self.holding
-            && !holding.rejected
-        {
-            tracing::warn!(
-                session = %crate::untrusted::shown(self.name.as_str()),
-                "the portal does not accept the access token"
-            );
-            holding.rejected = true;
-            self.portal.rejections += 1;
-        }
-        if std::mem::replace(&mut slot.repeated, true) {
-            let problem = words::rejected(&self.name);
-            slot.repeated = false;
-            slot.refuse(problem.clone(), turn.now);
-            self.note(&problem, turn.now);
-        }
-    }
-
-    fn portal_refused(&mut self, key: &PortalKey, error: &ServiceError, turn: &mut Turn<'_>) {
-        let problem = match (&error.name, key) {
-            (ErrorName::Forbidden | ErrorName::ResourceNotFound, _) => {
-                words::no_such_role(&self.name, &what(key), error)
-            }
-            _ => {
-                let failure = Failure::Refused(error.clone());
-                words::failed(&self.name, doing(key), &failure, Some(schedule::REFUSAL_REMEMBERED))
-            }
-        };
-        tracing::warn!(code = %problem.code, "{problem}");
-        if let Some(slot) = self.portal.slots.get_mut(key) {
-            slot.refuse(problem, turn.now);
-        }
-    }
-
-    fn portal_failed(&mut self, key: &PortalKey, failure: &Failure, started: Now, turn: &mut Turn<'_>) {
-        let Some(slot) = self.portal.slots.get_mut(key) else { return };
-        let everybody = matches!(failure, Failure::NotProcessed { .. });
-        // Calls that were up together fail together: that is one failure, not eight.
-        let same_wave = self.portal.pause.filter(|pause| everybody && started.mono <= pause.since);
-        let backoff = if everybody { &mut self.portal.backoff } else { &mut slot.backoff };
-        let mut pause = match (failure, same_wave) {
-            // Whoever asks again waits no longer than this.
-            (Failure::NotSent(_), _) => self.portal.outage.pause_left(true, turn.now),
-            (_, Some(known)) => known.until.since(turn.now.mono),
-            (_, None) => backoff.next(turn.dice),
-        };
-        if let Failure::NotProcessed { retry_after: Some(asked), .. } = failure {
-            pause = pause.max((*asked).min(schedule::LONGEST_PAUSE));
-        }
-        let until = turn.now.mono.after(pause);
-        let problem = words::failed(&self.name, doing(key), failure, Some(pause));
-        slot.last_failure = Some(problem.clone());
-        if everybody {
-            let since = same_wave.map_or(turn.now.mono, |known| known.since);
-            self.portal.pause = Some(Pause { since, until });
-            self.portal.last_failure = Some(problem.clone());
-        } else if !matches!(failure, Failure::NotSent(_)) {
-            slot.pause_until = Some(until);
-        }
-        tracing::warn!(code = %problem.code, pause_ms = pause.as_millis(), "{problem}");
-        self.note(&problem, turn.now);
-    }
-
     /// The pause until something is to be done for a slot that no event announces.
     pub(super) fn portal_wait(&self, keep_warm: Duration, stopping: bool, now: Now) -> Option<Duration> {
-        let can_fly = !stopping && self.token(now).is_some() && self.portal.has_a_free_place();
-        let waits = self.portal.slots.values().filter_map(|slot| {
-            let someone_waits = !slot.waiters.is_empty();
+        let has_token = self.token(now).is_some();
+        let waits = self.portal.slots.iter().filter_map(|(key, slot)| {
             let patience = slot.waiters.iter().map(|waiting| waiting.waiter.deadline.since(now.mono)).min();
-            let call = if someone_waits { Some(Duration::ZERO) } else { slot.ahead_wait(keep_warm, now, self.skew) };
-            let shared = self.portal.pause_left(now).max(self.portal.outage.pause_left(someone_waits, now));
-            let pause = slot.pause_left(now).max(shared).max(slot.refusal_left(now));
-            let call = call.filter(|_| can_fly && !slot.flying).map(|wait| wait.max(pause));
+            let wanted = !slot.waiters.is_empty() || slot.errand.is_some();
+            let call = if wanted { Some(Duration::ZERO) } else { slot.ahead_wait(keep_warm, now, self.skew) };
+            let lane = self.portal.known_lane_of(&key);
+            let closed = lane.map_or(Duration::ZERO, |lane| lane.closed_for(slot.someone_waits(), now));
+            let has_place = lane.is_none_or(Lane::has_a_free_place);
+            let pause = slot.pause_left(now).max(closed).max(slot.refusal_left(now));
+            let has_means = |wait: Duration| match key.assumption() {
+                // What brings its source is waited for.
+                Some(_) => slot.source_ready || !wait.is_zero(),
+                None => has_token,
+            };
+            let call = call.map(|wait| wait.max(pause));
+            let call = call.filter(|wait| !stopping && has_place && !slot.flying && has_means(*wait));
             patience.into_iter().chain(call).min()
         });
         waits.min()
@@ -454,11 +321,10 @@ impl Session {
 
     pub(super) fn target_statuses(&self, now: Now) -> impl Iterator<Item = (Grant, TargetStatus)> {
         self.portal.slots.living(now, self.skew).map(|(grant, cached)| {
-            let Grant::Role { account, role } = grant;
             let status = TargetStatus {
                 session: self.name.to_string(),
-                account: Some(account.clone()),
-                role: Some(role.clone()),
+                account: Some(grant.account().clone()),
+                role: Some(grant.role().clone()),
                 profile: None,
                 expires_at: Some(cached.expiry.service),
             };
@@ -467,33 +333,5 @@ impl Session {
     }
 }
 
-/// What is special about Identity Center's portal.
-fn call(key: &PortalKey, access_token: Bound<Secret>) -> Call {
-    match key {
-        PortalKey::Credentials(Grant::Role { account, role }) => {
-            Call::GetRoleCredentials { access_token, account: account.clone(), role: role.clone() }
-        }
-        PortalKey::Accounts => Call::ListAccounts { access_token },
-        PortalKey::Roles(account) => Call::ListAccountRoles { access_token, account: account.clone() },
-    }
-}
-
-const fn doing(key: &PortalKey) -> &'static str {
-    match key {
-        PortalKey::Credentials(_) => "getting role credentials",
-        PortalKey::Accounts => "listing accounts",
-        PortalKey::Roles(_) => "listing roles",
-    }
-}
-
-fn what(key: &PortalKey) -> String {
-    match key {
-        PortalKey::Credentials(Grant::Role { account, role }) => format!("role {role} in account {account}"),
-        PortalKey::Accounts => "the list of accounts".to_owned(),
-        PortalKey::Roles(account) => format!("account {account}"),
-    }
-}
-
-const MOST_FLIGHTS: usize = 8;
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(60);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::callbacks::Callbacks;
 use super::shelf::Shelf;
 use super::{CacheTicket, Configuration, Effect, Event, Flight, Question, Questions, State, Ticket, WaiterId};
 use crate::alarm::Alarm;
@@ -80,6 +81,7 @@ pub async fn run<U: Upstream>(
         store: StoreThread::start(store, cache, state.protection().clone()),
         watch: Watch::nothing(),
         cache_directory: cache_directory.into_iter().collect(),
+        callbacks: Callbacks::new(),
         waiters: HashMap::new(),
         read_configuration,
         asked: 0,
@@ -115,6 +117,7 @@ pub async fn run<U: Upstream>(
             },
             Some(Ok((flight, reply))) = hands.flights.join_next() => Event::Finished(flight, reply),
             Some(event) = hands.store.done() => event,
+            Some(event) = hands.callbacks.next() => event,
             Some(Ok(read)) = hands.reads.join_next() => Event::ConfigurationRead(read),
             () = hands.watch.changed() => Event::CacheTouched,
             () = alarm.rings() => {
@@ -149,6 +152,7 @@ struct Hands<U> {
     watch: Watch,
     /// One, or none without a home.
     cache_directory: BTreeSet<PathBuf>,
+    callbacks: Callbacks,
     waiters: HashMap<WaiterId, oneshot::Sender<Result<Response, Problem>>>,
     read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
     asked: u64,
@@ -175,6 +179,8 @@ impl<U: Upstream> Hands<U> {
                 Effect::Cache(ticket, order) => self.store.order(Job::Cache(ticket, order)),
                 Effect::WatchCache(true) => self.watch.set(&self.cache_directory),
                 Effect::WatchCache(false) => self.watch.set(&BTreeSet::new()),
+                Effect::Listen(id, plan) => self.callbacks.listen(id, *plan),
+                Effect::Conclude(id, verdict) => self.callbacks.conclude(&id, verdict),
                 Effect::Answer(waiter, answer) => {
                     if let Some(asker) = self.waiters.remove(&waiter) {
                         // A caller that has gone away does not need its answer.

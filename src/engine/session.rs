@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::abandoned::Abandoned;
+use super::console::Visits;
 use super::event::{Effect, Flight, Purpose, Ticket, Turn, Waiter, Write};
 use super::expiry::{Expiry, Skew};
 use super::outage::Outage;
@@ -42,6 +43,7 @@ pub(super) struct Session {
     pub(super) sign_in: SignIn,
     pub(super) abandoned: Vec<Abandoned>,
     pub(super) portal: Portal,
+    pub(super) visits: Visits,
     /// Of the way to sso-oidc.
     pub(super) oidc: Outage,
     pub(super) token_waiters: Vec<TokenWaiter>,
@@ -117,6 +119,7 @@ impl Session {
             sign_in: SignIn::default(),
             abandoned: Vec::new(),
             portal: Portal::default(),
+            visits: Visits::default(),
             oidc: Outage::default(),
             token_waiters: Vec::new(),
             sign_out: Vec::new(),
@@ -410,7 +413,9 @@ impl Session {
         let portal = self.portal_wait(keep_warm, stopping, now);
         let sign_in = self.sign_in.wait(self.sign_in_pause(now), stopping, now);
         let publishing = self.publishing.wait(stopping, now);
-        [refresh, expiry, save, portal, sign_in, publishing].into_iter().flatten().chain(waiters).chain(sign_outs).min()
+        let visits = self.visits.wait(now);
+        let own = [refresh, expiry, save, portal, sign_in, publishing, visits];
+        own.into_iter().flatten().chain(waiters).chain(sign_outs).min()
     }
 
     /// Whether somebody waits for a token that is not there, so that a refresh may come before its time.

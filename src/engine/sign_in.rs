@@ -9,8 +9,11 @@ use super::attempt::{Attempt, CALL_TIMEOUT, Starter, Step};
 use super::event::{Purpose, Turn, Waiter, WaiterId, Write};
 use super::session::{Session, flow_word};
 use super::words;
-use crate::api::{Code, FlowChoice, LoginRequest, LoginState, LoginStatus, Problem, Response, SessionState, StartedBy};
-use crate::identity_center::Flow;
+use crate::api::{
+    Code, FlowChoice, FlowChosenBy, LoginRequest, LoginState, LoginStatus, Problem, Response, SessionState, StartedBy,
+};
+use crate::callback::Verdict;
+use crate::identity_center::{Flow, start_url};
 use crate::time::{Mono, Now, Timestamp};
 use crate::upstream::Call;
 
@@ -20,6 +23,8 @@ pub(super) struct SignIn {
     attempts: u64,
     pub(super) attempt: Option<Box<Attempt>>,
     ended: Option<LoginStatus>,
+    /// How many sign-ins in the browser in a row ended without the browser coming back.
+    pub(super) fruitless: u32,
     /// Who waits for the sign-in to leave `pending`.
     watchers: Vec<Waiter>,
 }
@@ -47,6 +52,11 @@ impl SignIn {
                 Some(polling.next.since(now.mono).max(outage).min(polling.expires.since(now.mono)))
             }
             Step::Waiting { .. } if !stopping => Some(outage),
+            Step::Awaiting(awaited) => Some(awaited.expires.since(now.mono)),
+            Step::Exchanging(exchanging) if !attempt.flying && !stopping => {
+                let end = exchanging.awaited.expires.since(now.mono);
+                Some(exchanging.next.since(now.mono).max(outage).min(end))
+            }
             _ => None,
         });
         let starters = self.attempt.iter().flat_map(|attempt| &attempt.starters).map(|starter| starter.waiter);
@@ -64,13 +74,13 @@ impl Session {
                 turn.answer(waiter.id, Ok(Response::Login { accepted: false, status: Box::new(status) }));
             }
             Ok(Prepared::Join) => self.add_starter(Starter { waiter, replaced: false, joined: true }, turn),
-            Ok(Prepared::Start(flow)) => {
+            Ok(Prepared::Start(flow, chosen_by)) => {
                 let replaced = self.sign_in.is_pending();
                 if replaced {
                     let problem = Problem::new(Code::SignInCancelled, "another sign-in has taken its place");
                     self.sign_in_failed(&problem.session(&self.name), turn);
                 }
-                if let Err(problem) = self.start_sign_in(request, flow, turn) {
+                if let Err(problem) = self.start_sign_in(request, (flow, chosen_by), turn) {
                     turn.answer(waiter.id, Err(*problem));
                     return;
                 }
@@ -84,12 +94,12 @@ impl Session {
             return Err(Box::new(words::shutting_down()));
         }
         self.usable()?;
-        let flow = match (request.flow, self.settings.flow) {
-            (FlowChoice::Browser, _) | (FlowChoice::Auto, Some(Flow::Browser)) => {
-                let detail = "this version signs in by device code only";
-                return Err(Box::new(Problem::new(Code::InvalidRequest, detail).hint("use the device flow")));
-            }
-            (FlowChoice::Device | FlowChoice::Auto, _) => Flow::Device,
+        let (flow, chosen_by) = match (request.flow, self.settings.flow) {
+            (FlowChoice::Browser, _) => (Flow::Browser, FlowChosenBy::Request),
+            (FlowChoice::Device, _) => (Flow::Device, FlowChosenBy::Request),
+            (FlowChoice::Auto, Some(flow)) => (flow, FlowChosenBy::Settings),
+            (FlowChoice::Auto, None) if request.browser_likely => (Flow::Browser, FlowChosenBy::Environment),
+            (FlowChoice::Auto, None) => (Flow::Device, FlowChosenBy::Environment),
         };
         if self.sign_in_is_saving() {
             // Approved already: nobody throws that away.
@@ -114,7 +124,7 @@ impl Session {
         if request.started_by == StartedBy::Program {
             self.may_a_program_start(turn.now)?;
         }
-        Ok(Prepared::Start(flow))
+        Ok(Prepared::Start(flow, chosen_by))
     }
 
     fn may_a_program_start(&self, now: Now) -> Result<(), Box<Problem>> {
@@ -129,8 +139,14 @@ impl Session {
         Err(Box::new(Problem::new(Code::Busy, detail).session(&self.name).hint(hint).retry_after(wait)))
     }
 
-    fn start_sign_in(&mut self, request: &LoginRequest, flow: Flow, turn: &mut Turn<'_>) -> Result<(), Box<Problem>> {
-        let origin = self.usable()?.origin();
+    fn start_sign_in(
+        &mut self,
+        request: &LoginRequest,
+        (flow, flow_chosen_by): (Flow, FlowChosenBy),
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Box<Problem>> {
+        let definition = self.usable()?;
+        let (origin, start_url) = (definition.origin(), definition.start_url.clone());
         if request.started_by == StartedBy::Program {
             let now = turn.now.wall;
             self.update_client(turn, |client| {
@@ -143,9 +159,11 @@ impl Session {
         self.sign_in.attempt = Some(Box::new(Attempt {
             number: self.sign_in.attempts,
             flow,
+            flow_chosen_by,
             started_by: request.started_by,
             started: turn.now,
             origin,
+            start_url,
             step: Step::Waiting { new_session: request.new_session },
             flying: false,
             starters: Vec::new(),
@@ -170,12 +188,21 @@ impl Session {
         if turn.stopping || paused {
             return;
         }
+        if start_url::needs_resolution(&attempt.start_url, &attempt.origin.oidc) {
+            self.resolve_start_url(new_session, turn);
+        } else {
+            self.end_the_old_or_register(new_session, turn);
+        }
+    }
+
+    pub(super) fn end_the_old_or_register(&mut self, new_session: bool, turn: &mut Turn<'_>) {
+        let Some(attempt) = &mut self.sign_in.attempt else { return };
         attempt.step = Step::EndingTheOld;
         let (purpose, era) = (Purpose::SignIn(attempt.number), self.era);
         let ends_the_old = new_session
             && self.call_portal(purpose, era, CALL_TIMEOUT, turn, |access_token| Call::Logout { access_token });
         if ends_the_old {
-            self.portal.outage.trying(turn.now, turn.dice);
+            self.portal.lane.outage.trying(turn.now, turn.dice);
             if let Some(attempt) = &mut self.sign_in.attempt {
                 attempt.flying = true;
             }
@@ -187,10 +214,12 @@ impl Session {
     /// The tokens of the sign-in are on disk, or cannot be: the user is signed in.
     pub(super) fn sign_in_saved(&mut self, outcome: Result<(), Problem>, turn: &mut Turn<'_>) {
         let Some(attempt) = self.sign_in.attempt.take() else { return };
-        let Step::Saving(holding) = attempt.step else {
+        if !matches!(attempt.step, Step::Saving(_)) {
             self.sign_in.attempt = Some(attempt);
             return;
-        };
+        }
+        self.tell_the_browser(&attempt, Verdict::SignedIn, turn);
+        let Step::Saving(holding) = attempt.step else { return };
         self.portal.signed_in_at(&attempt.origin);
         self.holding = Some(*holding);
         self.publishing.session_lives();
@@ -214,11 +243,19 @@ impl Session {
         if attempt.flying {
             self.abandon_call(Purpose::SignIn(attempt.number), attempt.origin.clone());
         }
+        if matches!(attempt.step, Step::Awaiting(_)) {
+            self.sign_in.fruitless += 1;
+        }
+        let verdict = match problem.code {
+            Code::SignInCancelled => Verdict::Closed,
+            _ => Verdict::Failed(problem.to_string()),
+        };
+        self.tell_the_browser(&attempt, verdict, turn);
         let status = LoginStatus {
             state: LoginState::Failed,
             code: Some(problem.code),
             message: Some(problem.to_string()),
-            ..attempt_status(self.name.to_string(), &attempt)
+            ..self.attempt_status(&attempt)
         };
         for starter in &attempt.starters {
             // Before the verification members are known, a failure is the answer to the request itself.
@@ -248,7 +285,7 @@ impl Session {
 
     pub(super) fn answer_starters(&mut self, turn: &mut Turn<'_>) {
         let Some(attempt) = &mut self.sign_in.attempt else { return };
-        if !matches!(attempt.step, Step::Polling(_) | Step::Saving(_)) {
+        if !matches!(attempt.step, Step::Polling(_) | Step::Awaiting(_) | Step::Exchanging(_) | Step::Saving(_)) {
             return;
         }
         let starters = std::mem::take(&mut attempt.starters);
@@ -262,6 +299,7 @@ impl Session {
     pub(super) fn settle_sign_in(&mut self, turn: &mut Turn<'_>) {
         self.begin_sign_in(turn);
         self.poll_when_due(turn);
+        self.exchange_when_due(turn);
         self.answer_the_impatient(turn);
     }
 
@@ -323,7 +361,7 @@ impl Session {
 
     fn login_status(&self, now: Now) -> LoginStatus {
         match (&self.sign_in.attempt, &self.sign_in.ended) {
-            (Some(attempt), _) => attempt_status(self.name.to_string(), attempt),
+            (Some(attempt), _) => self.attempt_status(attempt),
             // Signed in once is not signed in for good.
             (None, Some(ended)) if ended.state != LoginState::SignedIn || self.state(now) == SessionState::SignedIn => {
                 ended.clone()
@@ -332,6 +370,33 @@ impl Session {
             (None, None) if !self.remaining(now).is_zero() => self.signed_in_status(),
             (None, None) => LoginStatus { state: LoginState::Idle, ..blank_status(self.name.to_string()) },
         }
+    }
+
+    fn attempt_status(&self, attempt: &Attempt) -> LoginStatus {
+        let mut status = LoginStatus {
+            state: LoginState::Pending,
+            flow: Some(flow_word(attempt.flow).to_owned()),
+            flow_chosen_by: Some(attempt.flow_chosen_by),
+            started_by: Some(attempt.started_by),
+            started_at: Some(attempt.started.wall),
+            attempt: Some(attempt.number),
+            browser: self.settings.browser.as_ref().map(|browser| browser.words().to_vec()),
+            ..blank_status(self.name.to_string())
+        };
+        match &attempt.step {
+            Step::Polling(polling) => {
+                status.verification_uri = Some(polling.authorization.verification_uri.clone());
+                status.verification_uri_complete = Some(polling.authorization.verification_uri_complete.clone());
+                status.user_code = Some(polling.authorization.user_code.clone());
+                status.expires_at = Some(polling.expires_at);
+            }
+            Step::Awaiting(awaited) => {
+                status.authorization_url = Some(awaited.landing.clone());
+                status.expires_at = Some(awaited.expires_at);
+            }
+            _ => {}
+        }
+        status
     }
 
     fn signed_in_status(&self) -> LoginStatus {
@@ -346,25 +411,7 @@ impl Session {
 enum Prepared {
     AlreadySignedIn,
     Join,
-    Start(Flow),
-}
-
-fn attempt_status(session: String, attempt: &Attempt) -> LoginStatus {
-    let mut status = LoginStatus {
-        state: LoginState::Pending,
-        flow: Some(flow_word(attempt.flow).to_owned()),
-        started_by: Some(attempt.started_by),
-        started_at: Some(attempt.started.wall),
-        attempt: Some(attempt.number),
-        ..blank_status(session)
-    };
-    if let Step::Polling(polling) = &attempt.step {
-        status.verification_uri = Some(polling.authorization.verification_uri.clone());
-        status.verification_uri_complete = Some(polling.authorization.verification_uri_complete.clone());
-        status.user_code = Some(polling.authorization.user_code.clone());
-        status.expires_at = Some(polling.expires_at);
-    }
-    status
+    Start(Flow, FlowChosenBy),
 }
 
 fn blank_status(session: String) -> LoginStatus {
@@ -372,6 +419,8 @@ fn blank_status(session: String) -> LoginStatus {
         state: LoginState::Idle,
         session,
         flow: None,
+        flow_chosen_by: None,
+        browser: None,
         verification_uri: None,
         verification_uri_complete: None,
         user_code: None,

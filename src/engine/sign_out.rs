@@ -126,6 +126,7 @@ impl Session {
         self.settle_saves(turn);
         self.settle_token_waiters(turn);
         self.settle_portal(turn);
+        self.settle_visits(turn);
         // After the questions of this turn, so that what they need is known.
         self.settle_refresh(turn);
         self.settle_publishing(turn);
@@ -139,6 +140,7 @@ impl Session {
             waiter.deadline = waiter.deadline.min(deadline);
         }
         self.portal.bound_patience(deadline);
+        self.visits.bound_patience(deadline);
         self.sign_in.bound_patience(deadline);
     }
 }

@@ -10,7 +10,7 @@ use super::event::{PortalKey, Waiter};
 use super::expiry::{Expiry, Skew};
 use crate::api::{CredentialDocument, Problem};
 use crate::identity_center::RoleCredentials;
-use crate::ids::{AccountId, Grant};
+use crate::ids::{AccountId, Grant, StsAddress};
 use crate::schedule::{self, Backoff};
 use crate::time::{Mono, Now};
 
@@ -28,6 +28,14 @@ pub(super) struct Slot {
     pub(super) flying: bool,
     /// Which of the session's access tokens the last call was made with.
     pub(super) sent_with: u64,
+    /// The access key id that the last call was signed with, of a role that is assumed.
+    pub(super) signed_with: Option<String>,
+    /// The access key id that STS does not accept, until there is another one.
+    pub(super) refused_source: Option<String>,
+    /// Whether there was something to assume the role with when that was found out last.
+    pub(super) source_ready: bool,
+    /// What is here is needed to assume a role.
+    pub(super) errand: Option<Errand>,
     pub(super) waiters: Vec<PortalWaiter>,
     pub(super) last_asked: Mono,
     /// After a failure of this slot alone.
@@ -38,6 +46,13 @@ pub(super) struct Slot {
     /// The call was repeated after a 401.
     pub(super) repeated: bool,
     pub(super) last_failure: Option<Problem>,
+}
+
+/// A role cannot be assumed before this slot has good credentials.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Errand {
+    /// Until when somebody waits for that role; `None` if it is only to be had ahead.
+    pub(super) until: Option<Mono>,
 }
 
 #[derive(Debug)]
@@ -107,7 +122,7 @@ impl Slots {
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (PortalKey, &Slot)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PortalKey, &Slot)> {
         let credentials = self.credentials.iter().map(|(grant, slot)| (PortalKey::Credentials(grant.clone()), slot));
         let lists = self.lists.iter().map(|(account, slot)| match account {
             Some(account) => (PortalKey::Roles(account.clone()), slot),
@@ -138,6 +153,23 @@ impl Slots {
         self.lists.retain(|_, slot| keep(slot));
     }
 
+    /// Whether somebody waits for something that the portal hands out.
+    pub(super) fn someone_waits_for_the_portal(&self) -> bool {
+        let of_portal = self.credentials.iter().filter(|(grant, _)| grant.assumption().is_none()).map(|(_, slot)| slot);
+        of_portal.chain(self.lists.values()).any(Slot::someone_waits)
+    }
+
+    /// The roles that are assumed with what this grants.
+    pub(super) fn assumed_with<'a>(&'a mut self, source: &'a Grant) -> impl Iterator<Item = &'a mut Slot> {
+        let is_source = move |grant: &Grant| grant.assumption().is_some_and(|assumption| assumption.source == *source);
+        self.credentials.iter_mut().filter(move |(grant, _)| is_source(grant)).map(|(_, slot)| slot)
+    }
+
+    /// Whether one of the roles is assumed there.
+    pub(super) fn have_one_of(&self, address: &StsAddress) -> bool {
+        self.credentials.keys().filter_map(Grant::assumption).any(|assumption| assumption.sts.address == *address)
+    }
+
     /// The credentials that still live.
     pub(super) fn living(&self, now: Now, skew: Skew) -> impl Iterator<Item = (&Grant, &Cached)> {
         self.credentials.iter().filter_map(move |(grant, slot)| Some((grant, slot.living(now, skew)?)))
@@ -150,6 +182,10 @@ impl Slot {
             cached: None,
             flying: false,
             sent_with: 0,
+            signed_with: None,
+            refused_source: None,
+            source_ready: true,
+            errand: None,
             waiters: Vec::new(),
             last_asked: now,
             pause_until: None,
@@ -191,6 +227,23 @@ impl Slot {
         self.last_failure = None;
     }
 
+    /// Whether somebody waits, for this or for what it is needed for.
+    pub(super) fn someone_waits(&self) -> bool {
+        !self.waiters.is_empty() || self.errand.is_some_and(|errand| errand.until.is_some())
+    }
+
+    /// The time that whoever waits longest would wait.
+    pub(super) fn longest_patience(&self, now: Now) -> Duration {
+        let of_errand = self.errand.and_then(|errand| errand.until);
+        let deadlines = self.waiters.iter().map(|waiting| waiting.waiter.deadline).chain(of_errand);
+        deadlines.map(|deadline| deadline.since(now.mono)).max().unwrap_or_default()
+    }
+
+    /// Whether a call is to be made, as soon as it can be.
+    pub(super) fn is_due(&self, keep_warm: Duration, now: Now, skew: Skew) -> bool {
+        !self.waiters.is_empty() || self.errand.is_some() || self.wants_ahead(keep_warm, now, skew)
+    }
+
     pub(super) fn is_warm(&self, keep_warm: Duration, now: Now) -> bool {
         now.mono.since(self.last_asked) < keep_warm
     }
@@ -228,7 +281,7 @@ impl Slot {
         let remembered = self.remembered_refusal(now).is_some();
         let paused = !self.pause_left(now).is_zero();
         let in_use = self.cached.is_some() && self.is_warm(keep_warm, now);
-        self.flying || !self.waiters.is_empty() || valid || remembered || paused || in_use
+        self.flying || !self.waiters.is_empty() || self.errand.is_some() || valid || remembered || paused || in_use
     }
 }
 
@@ -248,14 +301,13 @@ impl Cached {
     }
 
     pub(super) fn document(&self, grant: &Grant) -> CredentialDocument {
-        let Grant::Role { account, .. } = grant;
         CredentialDocument {
             version: 1,
             access_key_id: self.credentials.access_key_id.clone(),
             secret_access_key: self.credentials.secret_access_key.clone(),
             session_token: self.credentials.session_token.clone(),
             expiration: self.expiry.service,
-            account_id: Some(account.clone()),
+            account_id: Some(grant.account().clone()),
         }
     }
 }

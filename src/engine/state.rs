@@ -113,6 +113,8 @@ impl State {
                 });
             }
             Event::CacheTouched => self.cache_touched(),
+            Event::Listening(id, outcome) => self.listening(&id, outcome, now, &mut effects),
+            Event::BrowserCameBack(id, arrival) => self.browser_came_back(&id, arrival, now, &mut effects),
             Event::ConfigurationRead(read) => self.configuration_read(read, now, &mut effects),
             Event::ReloadWanted => self.read_configuration(&mut effects),
             Event::Tick => {}
@@ -276,6 +278,9 @@ impl State {
                     Err(problem) => Some(Err(*problem)),
                 }
             }
+            Request::Console { target, destination } => {
+                self.asked_for_the_console(waiter, &target, destination.as_deref(), now, effects)
+            }
             Request::Accounts { session } => self.with_query(&session, |state, name| {
                 state.ask_portal(waiter, &name, PortalKey::Accounts, None, LIST_PATIENCE, now, effects)
             }),
@@ -385,6 +390,7 @@ impl State {
                 Purpose::SignIn(number) if session.sign_in.awaits(*number) => session.sign_in_finished(reply, turn),
                 Purpose::Portal(key) => session.portal_finished(key, era, reply, turn),
                 Purpose::Probe => session.probed(era, reply, turn),
+                Purpose::Console(id) => session.console_finished(*id, era, reply, turn),
                 Purpose::Logout => session.portal_signed_out(era, reply.result.is_ok()),
                 Purpose::Refresh | Purpose::SignIn(_) => session.late_answer(&flight, reply, turn),
                 Purpose::Revoke(_) => tracing::info!(revoked = reply.result.is_ok(), "tokens nobody wants"),

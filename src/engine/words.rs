@@ -6,8 +6,9 @@ use jiff::tz::TimeZone;
 
 use crate::api::{Code, Problem};
 use crate::aws_config::{SelectError, SessionDefinition};
+use crate::identity_center::start_url::Misled;
 use crate::identity_center::{ErrorName, Origin, ServiceError};
-use crate::ids::SessionName;
+use crate::ids::{Assumption, Region, SessionName};
 use crate::store::{Awaited, ManageError, Refused, TokenRecord};
 use crate::time::Timestamp;
 use crate::untrusted::shown;
@@ -56,6 +57,24 @@ pub(super) fn signed_out_elsewhere(name: &SessionName, file: Option<&str>) -> Pr
         shown(file.unwrap_or("its file in the AWS CLI's cache"))
     );
     Problem::new(Code::SignInRequired, detail).session(name).hint(login_hint(name))
+}
+
+/// The start URL leads nowhere that a sign-in could begin.
+pub(super) fn misled(definition: &SessionDefinition, misled: &Misled) -> Problem {
+    let detail = format!("the start URL {} is no access portal", shown(&definition.start_url));
+    Problem::new(Code::InvalidConfig, detail)
+        .caused_by(misled)
+        .hint(format!("check sso_start_url at {}", definition.place))
+}
+
+/// The start URL leads to an instance in another region than the configured one.
+pub(super) fn other_region(definition: &SessionDefinition, region: &Region) -> Problem {
+    let detail = format!(
+        "the start URL {} leads to an instance in {region}, not in {}",
+        shown(&definition.start_url),
+        definition.region
+    );
+    Problem::new(Code::InvalidConfig, detail).hint(format!("set sso_region = {region} at {}", definition.place))
 }
 
 /// A sign-in is stored and its key is not there.
@@ -207,6 +226,17 @@ pub(super) fn no_such_role(name: &SessionName, what: &str, error: &ServiceError)
         .session(name)
         .caused_by(error)
         .hint(format!("see: sso-agent roles {}", typed(name)))
+}
+
+/// STS's definite no to a role.
+pub(super) fn may_not_assume(name: &SessionName, assumption: &Assumption, error: &ServiceError) -> Problem {
+    let Assumption { source, role, external_id, .. } = assumption;
+    let detail = format!("{} may not assume {role}", super::request::role(source));
+    let hint = match external_id {
+        Some(_) => "check who that role trusts, and whether external_id is the one that it asks for",
+        None => "check who that role trusts, and whether it asks for an external_id",
+    };
+    Problem::new(Code::AccessDenied, detail).session(name).caused_by(error).hint(hint)
 }
 
 /// The words for a definite no to a refresh.

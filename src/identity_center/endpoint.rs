@@ -10,6 +10,8 @@ use std::str::FromStr;
 use http::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::ids::StsAddress;
+
 /// Scheme, host, port and an optional path prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint(Box<str>);
@@ -43,6 +45,18 @@ impl Endpoint {
 #[must_use]
 pub fn is_loopback_host(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+impl From<&Endpoint> for StsAddress {
+    fn from(endpoint: &Endpoint) -> Self {
+        Self::of_endpoint(endpoint.as_str())
+    }
+}
+
+impl From<&StsAddress> for Endpoint {
+    fn from(address: &StsAddress) -> Self {
+        Self(address.as_str().into())
+    }
 }
 
 /// The two services a session talks to.

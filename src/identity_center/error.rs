@@ -50,6 +50,8 @@ pub enum ErrorName {
     TooManyRequests,
     /// Not in the portal's model: what it says when the user has no such role.
     Forbidden,
+    /// STS: the signer is not known, or not any more.
+    InvalidClientTokenId,
     /// A name outside the models.
     Other(Untrusted),
     /// No name at all, only a status.
@@ -66,6 +68,18 @@ impl ErrorName {
             .iter()
             .find(|(name, _, _)| *name == text)
             .map_or_else(|| Self::Other(Untrusted::new(text)), |(_, _, error)| error.clone())
+    }
+
+    /// From the code of an STS error: `AccessDenied`.
+    #[must_use]
+    pub fn from_sts(code: &str) -> Self {
+        match code {
+            "AccessDenied" => Self::AccessDenied,
+            "ExpiredToken" => Self::ExpiredToken,
+            "Throttling" | "ThrottlingException" | "RequestLimitExceeded" => Self::TooManyRequests,
+            "InternalFailure" => Self::InternalServer,
+            other => Self::from_type(other),
+        }
     }
 
     /// From the OAuth `error` member: `invalid_grant`.
@@ -92,7 +106,7 @@ impl fmt::Display for ErrorName {
 }
 
 /// Exception name, OAuth `error`, meaning.
-const TYPES: [(&str, &str, ErrorName); 18] = [
+const TYPES: [(&str, &str, ErrorName); 19] = [
     ("AuthorizationPendingException", "authorization_pending", ErrorName::AuthorizationPending),
     ("SlowDownException", "slow_down", ErrorName::SlowDown),
     ("ExpiredTokenException", "expired_token", ErrorName::ExpiredToken),
@@ -111,6 +125,7 @@ const TYPES: [(&str, &str, ErrorName); 18] = [
     ("ResourceNotFoundException", "", ErrorName::ResourceNotFound),
     ("TooManyRequestsException", "", ErrorName::TooManyRequests),
     ("ForbiddenException", "", ErrorName::Forbidden),
+    ("InvalidClientTokenId", "", ErrorName::InvalidClientTokenId),
 ];
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 use super::Endpoint;
 use super::endpoint::is_loopback_host;
+use super::start_url::is_portal;
 
 /// Whether a URL may be opened or printed as a link: https (http only on a loopback-bound origin, to this machine), no
 /// userinfo, at most 4 KiB of printable ASCII, and the host of sso-oidc, of the start URL, or one of AWS's own.
@@ -28,8 +29,7 @@ pub fn is_presentable(url: &str, oidc: &Endpoint, start_url: &str) -> bool {
 /// of `amazonaws.com`: customers run machines and buckets there.
 #[must_use]
 pub fn is_aws_owned(host: &str) -> bool {
-    PORTALS.contains(&host)
-        || PORTAL_SUFFIXES.iter().any(|suffix| has_labels_before(host, suffix))
+    is_portal(host)
         || SERVICES.iter().any(|service| {
             host.strip_prefix(service).and_then(|rest| rest.strip_prefix('.')).is_some_and(|rest| {
                 rest.split_once('.').is_some_and(|(region, suffix)| is_label(region) && DNS_SUFFIXES.contains(&suffix))
@@ -37,20 +37,21 @@ pub fn is_aws_owned(host: &str) -> bool {
         })
 }
 
-enum Scheme {
+pub(super) enum Scheme {
     Https,
     Http,
 }
 
-struct Link {
-    scheme: Scheme,
+/// A URL that means the same to every reader of URLs.
+pub(super) struct Link {
+    pub(super) scheme: Scheme,
     /// In lower case, without brackets.
-    host: String,
+    pub(super) host: String,
 }
 
 impl Link {
     // By hand: a browser and a library disagree on backslashes, tabs and half-open brackets; this reads none of them.
-    fn parse(url: &str) -> Option<Self> {
+    pub(super) fn parse(url: &str) -> Option<Self> {
         if url.len() > LONGEST || !url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&byte)) {
             return None;
         }
@@ -83,7 +84,7 @@ impl Link {
     }
 }
 
-fn has_labels_before(host: &str, suffix: &str) -> bool {
+pub(super) fn has_labels_before(host: &str, suffix: &str) -> bool {
     host.strip_suffix(suffix).is_some_and(|labels| labels.split('.').all(is_label))
 }
 
@@ -93,23 +94,6 @@ fn is_label(label: &str) -> bool {
 
 const LONGEST: usize = 4096;
 
-/// Where access portals are.
-const PORTALS: [&str; 4] = [
-    "identitycenter.amazonaws.com",
-    "identitycenter.amazonaws.com.cn",
-    "identitycenter.amazonaws.eu",
-    "identitycenter.us-gov.amazonaws.com",
-];
-const PORTAL_SUFFIXES: [&str; 8] = [
-    ".app.aws",
-    ".portal.amazonaws.com",
-    ".portal.amazonaws.com.cn",
-    ".app.amazonwebservices.com.cn",
-    ".portal.amazonaws.eu",
-    ".api.amazonwebservices.eu",
-    ".awsapps.com",
-    ".awsapps.cn",
-];
 /// `{service}.{region}.{suffix}`.
 const SERVICES: [&str; 6] = ["device.sso", "device.sso-fips", "oidc", "oidc-fips", "portal.sso", "portal.sso-fips"];
 /// Of all partitions, with and without dual stack.

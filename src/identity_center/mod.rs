@@ -4,6 +4,7 @@
 //! secret belongs to. Refuses to know about sockets, clocks and files. Invariant: whatever comes from the
 //! service has passed through a type here before anything else sees it.
 
+pub mod console;
 pub mod device;
 pub mod endpoint;
 pub mod error;
@@ -12,6 +13,7 @@ pub mod origin;
 pub mod partition;
 pub mod portal;
 pub mod registration;
+pub mod start_url;
 pub mod token;
 
 pub use device::DeviceAuthorization;

@@ -38,6 +38,7 @@ pub(super) fn burden(request: &Request) -> Burden {
         | Request::Health => Burden::Light,
         Request::Credentials { .. }
         | Request::Token { .. }
+        | Request::Console { .. }
         | Request::Login { .. }
         | Request::Refresh { .. }
         | Request::Adopt { .. }
@@ -51,6 +52,7 @@ pub(super) const fn route(request: &Request) -> &'static str {
     match request {
         Request::Credentials { .. } => "credentials",
         Request::Token { .. } => "token",
+        Request::Console { .. } => "console",
         Request::Status { .. } => "status",
         Request::Login { .. } | Request::LoginState { .. } | Request::CancelLogin { .. } => "login",
         Request::Refresh { .. } => "refresh",

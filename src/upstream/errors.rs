@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
 use super::http::Response;
-use super::{Failure, ServiceTime, Unclear};
+use super::{Failure, ServiceTime, Unclear, sts};
 use crate::identity_center::{ErrorName, ServiceError};
 use crate::time::Timestamp;
 use crate::untrusted::Untrusted;
@@ -24,13 +24,26 @@ pub(super) struct Verdict {
     pub(super) named: bool,
 }
 
+/// In which words a service says no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// JSON: sso-oidc and the portal.
+    Json,
+    /// XML: STS.
+    Xml,
+}
+
 /// Judges a response. A 2xx is a success as far as HTTP goes; its body is the parser's affair.
-pub(super) fn judge(response: Response) -> Verdict {
+pub(super) fn judge(response: Response, dialect: Dialect) -> Verdict {
     let Response { status, headers, body, received, .. } = response;
     if status.is_success() {
         return Verdict { body: body.map_err(Failure::Unknown), named: false };
     }
-    let error = service_error(status, &headers, body.as_deref().map_or(b"".as_slice(), Vec::as_slice));
+    let words = body.as_deref().map_or(b"".as_slice(), Vec::as_slice);
+    let error = match dialect {
+        Dialect::Json => service_error(status, &headers, words),
+        Dialect::Xml => sts::service_error(status, words),
+    };
     let named = !matches!(error.name, ErrorName::Other(_) | ErrorName::Unnamed);
     let throttled = status == StatusCode::TOO_MANY_REQUESTS
         || matches!(error.name, ErrorName::SlowDown | ErrorName::TooManyRequests);
@@ -89,7 +102,7 @@ fn text<'a>(members: &'a Map<String, Value>, names: &[&str]) -> Option<&'a str> 
 }
 
 /// A failure is remembered and shared; a megabyte of foreign words need not be.
-fn cut(message: &str) -> &str {
+pub(super) fn cut(message: &str) -> &str {
     match message.char_indices().nth(MOST_CHARACTERS) {
         Some((end, _)) => &message[..end],
         None => message,
@@ -135,7 +148,7 @@ mod tests {
     }
 
     fn failure(status: u16, headers: &[(&'static str, &'static str)], body: &str) -> Failure {
-        judge(response(status, headers, body)).body.unwrap_err()
+        judge(response(status, headers, body), Dialect::Json).body.unwrap_err()
     }
 
     #[test]
@@ -197,10 +210,10 @@ mod tests {
     fn half_an_error_is_of_unknown_fate_and_a_huge_one_has_no_name() {
         let mut broken = response(400, &[("x-amzn-errortype", "InvalidGrantException")], "");
         broken.body = Err(Unclear::Broken("reset".into()));
-        assert_eq!(judge(broken).body.unwrap_err(), Failure::Unknown(Unclear::Broken("reset".into())));
+        assert_eq!(judge(broken, Dialect::Json).body.unwrap_err(), Failure::Unknown(Unclear::Broken("reset".into())));
         let mut huge = response(403, &[("x-amzn-errortype", "InvalidGrantException")], "");
         huge.body = Err(Unclear::TooLarge);
-        let Failure::Refused(error) = judge(huge).body.unwrap_err() else { panic!() };
+        let Failure::Refused(error) = judge(huge, Dialect::Json).body.unwrap_err() else { panic!() };
         assert_eq!(error.name, ErrorName::Unnamed);
     }
 

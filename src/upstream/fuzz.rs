@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::errors::{judge, service_time};
+use super::errors::{Dialect, judge, service_time};
 use super::http::Response;
-use super::{Failure, Unclear, oidc, portal};
+use super::{Failure, Unclear, oidc, portal, sts};
 use crate::fuzzing::{halves, is_one_line};
 use crate::identity_center::link::is_presentable;
 use crate::identity_center::{Endpoint, ErrorName, Flow};
@@ -34,11 +34,12 @@ pub fn service(bytes: &[u8]) {
     if let Some(time) = service_time(&response) {
         assert_eq!(time.ours, Timestamp::from_millis(1_700_000_000_200));
     }
-    let verdict = judge(response);
+    let dialect = if operation == "AssumeRole" { Dialect::Xml } else { Dialect::Json };
+    let verdict = judge(response, dialect);
     assert_eq!(verdict.body.is_ok(), status.is_success(), "nothing but a 2xx is a success");
     assert!(!(verdict.named && status.is_success()), "a success carries no error");
     match verdict.body {
-        Err(failure) => failed(&failure, status, body),
+        Err(failure) => failed(&failure, status, body, dialect),
         Ok(body) => {
             if let Err(failure) = succeeded(operation, &body, received).map_err(Failure::Unknown) {
                 let words = failure.to_string();
@@ -48,13 +49,17 @@ pub fn service(bytes: &[u8]) {
     }
 }
 
-fn failed(failure: &Failure, status: StatusCode, body: &[u8]) {
+fn failed(failure: &Failure, status: StatusCode, body: &[u8], dialect: Dialect) {
     assert!(is_one_line(&failure.to_string()), "{failure}");
     match failure {
         Failure::Refused(error) => {
             assert!(status.is_client_error());
             assert!(error.message.raw().chars().count() <= 2048);
-            let page = serde_json::from_slice::<serde_json::Map<_, _>>(body).is_err() && !body.trim_ascii().is_empty();
+            let is_form = match dialect {
+                Dialect::Json => serde_json::from_slice::<serde_json::Map<_, _>>(body).is_ok(),
+                Dialect::Xml => body.windows(13).any(|window| window == b"ErrorResponse"),
+            };
+            let page = !is_form && !body.trim_ascii().is_empty();
             assert!(!page || error.name == ErrorName::Unnamed, "a page that is no answer names {}", error.name);
         }
         Failure::NotProcessed { retry_after, .. } => assert!(retry_after.is_none_or(|pause| pause.as_secs() < 1 << 40)),
@@ -83,8 +88,8 @@ fn succeeded(operation: &str, body: &[u8], now: Now) -> Result<(), Unclear> {
             let text = token.access_token.expose();
             assert!(HeaderValue::from_str(text).is_ok() && !text.is_empty(), "it has to fit into a header");
         }
-        "GetRoleCredentials" => {
-            let set = portal::role_credentials(body)?;
+        "GetRoleCredentials" | "AssumeRole" => {
+            let set = if operation == "AssumeRole" { sts::assumed(body)? } else { portal::role_credentials(body)? };
             let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte));
             for text in [&set.access_key_id, set.secret_access_key.expose(), set.session_token.expose()] {
                 assert!(!text.is_empty() && plain(text), "nothing in it means anything to a shell");

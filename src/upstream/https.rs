@@ -9,14 +9,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use zeroize::Zeroizing;
 
 use super::body::Unusable;
-use super::errors::{judge, service_time};
+use super::errors::{Dialect, judge, service_time};
 use super::http::{Clients, Outgoing, Pair};
 use super::portal::Page;
-use super::{Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal};
+use super::{
+    Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal, resolve, signin, sts,
+};
 use crate::clock::Clock;
 use crate::identity_center::Endpoint;
 use crate::time::Now;
@@ -38,8 +41,8 @@ impl Https {
         let Route { endpoints, .. } = route;
         let line = Line { https: self, route, deadline };
         match call {
-            Call::RegisterClient { client_name, scopes, flow } => {
-                let request = oidc::register_client(&endpoints.oidc, client_name, scopes, *flow)?;
+            Call::RegisterClient { client_name, scopes, flow, start_url } => {
+                let request = oidc::register_client(&endpoints.oidc, client_name, scopes, *flow, start_url)?;
                 let received = line.send(&endpoints.oidc, request).await?;
                 let started = received.started;
                 received.read(|body| oidc::registered(body, scopes, *flow, started).map(Answer::Registered))
@@ -55,6 +58,10 @@ impl Https {
                 let request = oidc::create_token_from_device_code(&endpoints.oidc, registration, device_code)?;
                 line.send(&endpoints.oidc, request).await?.read(|body| oidc::token(body).map(Answer::Token))
             }
+            Call::CreateTokenFromAuthorizationCode { registration, code } => {
+                let request = oidc::create_token_from_authorization_code(&endpoints.oidc, registration, code)?;
+                line.send(&endpoints.oidc, request).await?.read(|body| oidc::token(body).map(Answer::Token))
+            }
             Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
                 let request = oidc::create_token_from_refresh_token(&endpoints.oidc, registration, refresh_token)?;
                 line.send(&endpoints.oidc, request).await?.read(|body| oidc::token(body).map(Answer::Token))
@@ -63,6 +70,10 @@ impl Https {
                 let request = portal::get_role_credentials(&endpoints.portal, access_token, account, role)?;
                 let received = line.send(&endpoints.portal, request).await?;
                 received.read(|body| portal::role_credentials(body).map(Answer::RoleCredentials))
+            }
+            Call::GetSigninToken { at, credentials, duration } => {
+                let request = signin::get_signin_token(at, credentials, *duration)?;
+                line.send(at, request).await?.read(|body| signin::signin_token(body).map(Answer::SigninToken))
             }
             Call::ListAccounts { access_token } => {
                 let request = |next: Option<&str>| portal::list_accounts(&endpoints.portal, access_token, next);
@@ -82,6 +93,13 @@ impl Https {
                 let request = portal::logout(&endpoints.portal, access_token)?;
                 let received = line.send(&endpoints.portal, request).await?;
                 received.read(|body| portal::logged_out(body).map(|()| Answer::LoggedOut))
+            }
+            Call::ResolveStartUrl { start_url } => line.resolve(start_url).await,
+            Call::AssumeRole { credentials, assumption, signed_at } => {
+                let request = sts::assume_role(credentials, assumption, *signed_at)?;
+                let clients = line.clients(&Endpoint::from(&assumption.sts.address)).await?;
+                let received = line.send_with(&clients, request, Dialect::Xml).await?;
+                received.read(|body| sts::assumed(body).map(Answer::RoleCredentials))
             }
         }
     }
@@ -164,7 +182,7 @@ struct Line<'a> {
 impl Line<'_> {
     async fn send(self, endpoint: &Endpoint, request: Outgoing) -> Result<Received<Zeroizing<Vec<u8>>>, Ended> {
         let clients = self.clients(endpoint).await?;
-        self.send_with(&clients, request).await
+        self.send_with(&clients, request, Dialect::Json).await
     }
 
     async fn clients(self, endpoint: &Endpoint) -> Result<Pair, Ended> {
@@ -174,7 +192,12 @@ impl Line<'_> {
         Ok(timeout_at(self.deadline, trusting).await.map_err(|_| late())??)
     }
 
-    async fn send_with(self, clients: &Pair, request: Outgoing) -> Result<Received<Zeroizing<Vec<u8>>>, Ended> {
+    async fn send_with(
+        self,
+        clients: &Pair,
+        request: Outgoing,
+        dialect: Dialect,
+    ) -> Result<Received<Zeroizing<Vec<u8>>>, Ended> {
         let started = self.https.clock.now();
         let response = clients.exchange(request, self.deadline, &*self.https.clock).await.map_err(|failure| Ended {
             failure,
@@ -182,13 +205,30 @@ impl Line<'_> {
             service_time: None,
         })?;
         let clock_of_service = service_time(&response);
-        let verdict = judge(response);
+        let verdict = judge(response, dialect);
         match verdict.body {
             Ok(content) => Ok(Received { content, started, service_time: clock_of_service }),
             Err(failure) => {
                 Err(Ended { failure, started: Some(started), service_time: clock_of_service.filter(|_| verdict.named) })
             }
         }
+    }
+
+    /// Asks where a start URL leads. Whoever answers is not the service, so its clock does not count.
+    async fn resolve(self, start_url: &str) -> Result<Received<Answer>, Ended> {
+        let clients = self.clients(&resolve::host(start_url)?).await?;
+        let started = self.https.clock.now();
+        let ended = |failure| Ended { failure, started: Some(started), service_time: None };
+        let ask = async |method| {
+            let request = resolve::request(start_url, method)?;
+            clients.exchange(request, self.deadline, &*self.https.clock).await.map_err(ended)
+        };
+        let mut response = ask(Method::HEAD).await?;
+        if resolve::wants_get(&response) {
+            response = ask(Method::GET).await?;
+        }
+        let content = resolve::answer(start_url, &response).map_err(ended)?;
+        Ok(Received { content, started, service_time: None })
     }
 
     /// A list to its end. A throttled page is asked for again while the call's time lasts: the hundreds of accounts
@@ -200,7 +240,7 @@ impl Line<'_> {
     ) -> Result<Received<Vec<T>>, Ended> {
         let first_request = request(None)?;
         let clients = self.clients(&self.route.endpoints.portal).await?;
-        let mut list = self.send_with(&clients, first_request).await?.read(&parse)?;
+        let mut list = self.send_with(&clients, first_request, Dialect::Json).await?.read(&parse)?;
         let mut seen = HashSet::new();
         let mut pauses = std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(LONGEST_PAUSE)));
         while let Some(next) = list.content.next.take() {
@@ -209,7 +249,7 @@ impl Line<'_> {
                 return Err(Ended { failure, started: Some(list.started), service_time: None });
             }
             let page = loop {
-                match self.send_with(&clients, request(Some(&next))?).await {
+                match self.send_with(&clients, request(Some(&next))?, Dialect::Json).await {
                     Ok(received) => break received.read(&parse)?,
                     Err(ended) => {
                         let pause = pauses.next().unwrap_or(LONGEST_PAUSE);

@@ -14,7 +14,10 @@ mod http;
 mod https;
 mod oidc;
 mod portal;
+mod resolve;
 mod roots;
+mod signin;
+mod sts;
 #[cfg(test)]
 mod tests;
 
@@ -23,13 +26,15 @@ pub use https::Https;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::callback::AuthorizationCode;
 use crate::identity_center::{
-    Account, Bound, ClientRegistration, DeviceAuthorization, Endpoints, Flow, Role, RoleCredentials, ServiceError,
-    TokenResponse, WrongOrigin,
+    Account, Bound, ClientRegistration, DeviceAuthorization, Endpoint, Endpoints, Flow, Role, RoleCredentials,
+    ServiceError, TokenResponse, WrongOrigin, start_url,
 };
-use crate::ids::{AccountId, RoleName};
+use crate::ids::{AccountId, Assumption, RoleName};
 use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 
@@ -55,6 +60,8 @@ pub enum Call {
         scopes: Vec<String>,
         /// The flow the client is for.
         flow: Flow,
+        /// `issuerUrl`, where the flow asks for one.
+        start_url: String,
     },
     /// sso-oidc `StartDeviceAuthorization`.
     StartDeviceAuthorization {
@@ -69,6 +76,13 @@ pub enum Call {
         registration: Bound<ClientRegistration>,
         /// `deviceCode`.
         device_code: Bound<Secret>,
+    },
+    /// sso-oidc `CreateToken` with an authorization code.
+    CreateTokenFromAuthorizationCode {
+        /// The client.
+        registration: Bound<ClientRegistration>,
+        /// `code`, `codeVerifier` and `redirectUri`.
+        code: Bound<AuthorizationCode>,
     },
     /// sso-oidc `CreateToken` with a refresh token, on a connection of its own and never sent twice.
     CreateTokenFromRefreshToken {
@@ -85,6 +99,15 @@ pub enum Call {
         account: AccountId,
         /// `role_name`.
         role: RoleName,
+    },
+    /// `getSigninToken` of the sign-in service, for the console.
+    GetSigninToken {
+        /// Where that service is.
+        at: Endpoint,
+        /// The role's.
+        credentials: Bound<RoleCredentials>,
+        /// `SessionDuration`, which the service refuses for roles that were assumed by another role.
+        duration: Option<Duration>,
     },
     /// Portal `ListAccounts`, all pages.
     ListAccounts {
@@ -108,6 +131,20 @@ pub enum Call {
         /// The bearer token.
         access_token: Bound<Secret>,
     },
+    /// Where a company's own start URL leads, see [`start_url`]. Carries nothing but the URL.
+    ResolveStartUrl {
+        /// The configured start URL.
+        start_url: String,
+    },
+    /// STS `AssumeRole`, sent to the address in the assumption.
+    AssumeRole {
+        /// What it is signed with; bound to that address.
+        credentials: Bound<RoleCredentials>,
+        /// Which role, and how.
+        assumption: Arc<Assumption>,
+        /// What the service's clock says: a signature of another time is refused.
+        signed_at: Timestamp,
+    },
 }
 
 impl Call {
@@ -118,12 +155,16 @@ impl Call {
             Self::RegisterClient { .. } => "RegisterClient",
             Self::StartDeviceAuthorization { .. } => "StartDeviceAuthorization",
             Self::CreateTokenFromDeviceCode { .. } => "CreateToken (device code)",
+            Self::CreateTokenFromAuthorizationCode { .. } => "CreateToken (authorization code)",
             Self::CreateTokenFromRefreshToken { .. } => "CreateToken (refresh token)",
             Self::GetRoleCredentials { .. } => "GetRoleCredentials",
+            Self::GetSigninToken { .. } => "getSigninToken",
             Self::ListAccounts { .. } => "ListAccounts",
             Self::ProbeAccounts { .. } => "ListAccounts (one)",
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
+            Self::ResolveStartUrl { .. } => "resolving the start URL",
+            Self::AssumeRole { .. } => "AssumeRole",
         }
     }
 }
@@ -137,14 +178,18 @@ pub enum Answer {
     DeviceAuthorization(DeviceAuthorization),
     /// Of `CreateToken`.
     Token(TokenResponse),
-    /// Of `GetRoleCredentials`.
+    /// Of `GetRoleCredentials` and `AssumeRole`.
     RoleCredentials(RoleCredentials),
+    /// Of `getSigninToken`.
+    SigninToken(Secret),
     /// Of `ListAccounts`. Accounts whose id is not one are left out.
     Accounts(Vec<Account>),
     /// Of `ListAccountRoles`. Roles whose name is not one are left out.
     Roles(Vec<Role>),
     /// Of `Logout`.
     LoggedOut,
+    /// Of `ResolveStartUrl`: the portal, or why there is none.
+    StartUrl(Result<start_url::Resolved, start_url::Misled>),
 }
 
 /// How a call ended, and when.

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::body::{Unusable, decode, encode, legal_token, no_legal};
 use super::http::{Connection, Outgoing};
 use super::{AGENT, NotSent};
+use crate::callback::AuthorizationCode;
 use crate::identity_center::link::is_presentable;
 use crate::identity_center::{Bound, ClientRegistration, DeviceAuthorization, Endpoint, Flow, TokenResponse};
 use crate::secret::Secret;
@@ -23,12 +24,19 @@ pub(super) fn register_client(
     client_name: &str,
     scopes: &[String],
     flow: Flow,
+    start_url: &str,
 ) -> Result<Outgoing, NotSent> {
-    match flow {
-        // No `grantTypes`: the service then allows the device flow, and refresh where scopes are asked for.
-        Flow::Device => post(endpoint, "/client/register", &Register { client_name, client_type: "public", scopes }),
-        Flow::Browser => Err(NotSent::Malformed("registration for the browser flow is not supported yet".to_owned())),
-    }
+    let browser = flow == Flow::Browser;
+    let request = Register {
+        client_name,
+        client_type: "public",
+        scopes,
+        // Without `grantTypes` the service allows the device flow, and refresh where scopes are asked for.
+        grant_types: browser.then_some(["authorization_code", "refresh_token"]),
+        redirect_uris: browser.then_some([REGISTERED_REDIRECT_URI]),
+        issuer_url: browser.then_some(start_url),
+    };
+    post(endpoint, "/client/register", &request)
 }
 
 pub(super) fn registered(
@@ -97,11 +105,26 @@ pub(super) fn create_token_from_device_code(
 ) -> Result<Outgoing, NotSent> {
     let client = registration.for_sending_to(endpoint).map_err(NotSent::WrongOrigin)?;
     let request = CreateToken {
-        client_id: &client.client_id,
-        client_secret: &client.client_secret,
         grant_type: "urn:ietf:params:oauth:grant-type:device_code",
         device_code: Some(device_code.for_sending_to(endpoint).map_err(NotSent::WrongOrigin)?),
-        refresh_token: None,
+        ..CreateToken::of(client)
+    };
+    post(endpoint, "/token", &request)
+}
+
+pub(super) fn create_token_from_authorization_code(
+    endpoint: &Endpoint,
+    registration: &Bound<ClientRegistration>,
+    code: &Bound<AuthorizationCode>,
+) -> Result<Outgoing, NotSent> {
+    let client = registration.for_sending_to(endpoint).map_err(NotSent::WrongOrigin)?;
+    let code = code.for_sending_to(endpoint).map_err(NotSent::WrongOrigin)?;
+    let request = CreateToken {
+        grant_type: "authorization_code",
+        code: Some(&code.code),
+        code_verifier: Some(&code.verifier),
+        redirect_uri: Some(&code.redirect_uri),
+        ..CreateToken::of(client)
     };
     post(endpoint, "/token", &request)
 }
@@ -113,11 +136,9 @@ pub(super) fn create_token_from_refresh_token(
 ) -> Result<Outgoing, NotSent> {
     let client = registration.for_sending_to(endpoint).map_err(NotSent::WrongOrigin)?;
     let request = CreateToken {
-        client_id: &client.client_id,
-        client_secret: &client.client_secret,
         grant_type: "refresh_token",
-        device_code: None,
         refresh_token: Some(refresh_token.for_sending_to(endpoint).map_err(NotSent::WrongOrigin)?),
+        ..CreateToken::of(client)
     };
     post(endpoint, "/token", &request)
 }
@@ -158,7 +179,16 @@ struct Register<'a> {
     client_type: &'static str,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     scopes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant_types: Option<[&'static str; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect_uris: Option<[&'static str; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer_url: Option<&'a str>,
 }
+
+/// Without the port, which is another one every time (RFC 8252 section 7.3).
+const REGISTERED_REDIRECT_URI: &str = "http://127.0.0.1/oauth/callback";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -177,7 +207,28 @@ struct CreateToken<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     device_code: Option<&'a Secret>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code_verifier: Option<&'a Secret>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect_uri: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     refresh_token: Option<&'a Secret>,
+}
+
+impl<'a> CreateToken<'a> {
+    const fn of(client: &'a ClientRegistration) -> Self {
+        Self {
+            client_id: client.client_id.as_str(),
+            client_secret: &client.client_secret,
+            grant_type: "",
+            device_code: None,
+            code: None,
+            code_verifier: None,
+            redirect_uri: None,
+            refresh_token: None,
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -168,11 +168,11 @@ fn page<T>(items: Vec<Value>, next: Option<String>, kind: &'static str, read: im
     Page { items, next: next.filter(|token| !token.is_empty()) }
 }
 
-fn is_key_id(text: &str) -> bool {
+pub(super) fn is_key_id(text: &str) -> bool {
     (16..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
 }
 
-fn is_key(secret: &Secret) -> bool {
+pub(super) fn is_key(secret: &Secret) -> bool {
     !secret.is_empty() && secret.expose().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=_-".contains(&byte))
 }
 
@@ -222,4 +222,4 @@ struct RoleItem {
 
 const BEARER_TOKEN: HeaderName = HeaderName::from_static("x-amz-sso_bearer_token");
 /// All but the unreserved characters of RFC 3986.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -11,5 +11,8 @@ pub mod fake;
 #[cfg(test)]
 #[cfg(not(target_os = "macos"))]
 pub mod keyring;
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+pub mod notifications;
 pub mod sandbox;
 pub mod simulation;

@@ -1,7 +1,9 @@
 //! The rules of the engine, played out on a bench: events and time go in, effects come out. No runtime, no sleeping.
 
 mod abandoned;
+mod browser;
 mod config;
+mod console;
 mod outage;
 mod publish;
 mod refresh;
@@ -9,6 +11,8 @@ mod roles;
 mod shutdown;
 mod sign_in;
 mod skew;
+mod stage;
+mod start_url;
 mod storage;
 mod storms;
 mod time;
@@ -17,12 +21,15 @@ mod walk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Agent, Configuration, Effect, Event, Flight, Purpose, State, Ticket, WaiterId};
+use stage::*;
+
+use super::{Agent, Configuration, Effect, Event, Flight, Purpose, SignInId, State, Ticket, WaiterId};
 use crate::api::{
     Code, FlowChoice, LoginRequest, LoginStatus, Problem, Request, Response, SessionQuery, SessionStatus, StartedBy,
     Status, TargetQuery, TokenKind,
 };
 use crate::aws_config::{Catalog, Place, Profile, SessionDefinition};
+use crate::callback::{Plan, Verdict};
 use crate::identity_center::{
     ClientRegistration, DeviceAuthorization, Endpoint, Endpoints, ErrorName, Flow, Origin, RoleCredentials,
     ServiceError, TokenResponse, TokenSet,
@@ -54,6 +61,9 @@ struct Bench {
     waiting: BTreeSet<WaiterId>,
     answers: BTreeMap<WaiterId, Result<Response, Problem>>,
     reads: usize,
+    /// The places that browsers come back to, and what they were told in the end.
+    listening: Vec<(SignInId, Plan)>,
+    concluded: Vec<(SignInId, Verdict)>,
     /// What was to be done about the key.
     managed: Vec<(WaiterId, Option<crate::store::Manage>)>,
     /// The AWS CLI's cache.
@@ -139,6 +149,8 @@ impl Bench {
             reads: 0,
             managed: Vec::new(),
             cache: publish::CacheBox::default(),
+            listening: Vec::new(),
+            concluded: Vec::new(),
             log: Vec::new(),
             presented: Vec::new(),
             lives: Vec::new(),
@@ -219,6 +231,8 @@ impl Bench {
                 Effect::ReadConfiguration => self.reads += 1,
                 Effect::Cache(ticket, order) => self.writes.push(OpenWrite::Cache(ticket, order)),
                 Effect::WatchCache(watched) => self.cache.watched = watched,
+                Effect::Listen(id, plan) => self.listening.push((id, *plan)),
+                Effect::Conclude(id, verdict) => self.concluded.push((id, verdict)),
                 Effect::Manage(waiter, order) => self.managed.push((waiter, order)),
             }
         }
@@ -493,221 +507,29 @@ impl Bench {
 fn assert_at_home(route: &Route, call: &Call) {
     let (oidc, portal) = (&route.endpoints.oidc, &route.endpoints.portal);
     let at_home = match call {
-        Call::RegisterClient { .. } => true,
+        Call::RegisterClient { .. } | Call::ResolveStartUrl { .. } => true,
         Call::StartDeviceAuthorization { registration, .. } => registration.for_sending_to(oidc).is_ok(),
         Call::CreateTokenFromDeviceCode { registration, device_code } => {
             registration.for_sending_to(oidc).is_ok() && device_code.for_sending_to(oidc).is_ok()
         }
+        Call::CreateTokenFromAuthorizationCode { registration, code } => {
+            registration.for_sending_to(oidc).is_ok() && code.for_sending_to(oidc).is_ok()
+        }
         Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
             registration.for_sending_to(oidc).is_ok() && refresh_token.for_sending_to(oidc).is_ok()
+        }
+        Call::GetSigninToken { at, credentials, .. } => {
+            let allowed = at.as_str() == "https://signin.aws.amazon.com" || at.host() == portal.host();
+            allowed && credentials.for_sending_to(at).is_ok()
         }
         Call::GetRoleCredentials { access_token, .. }
         | Call::ListAccounts { access_token }
         | Call::ProbeAccounts { access_token }
         | Call::ListAccountRoles { access_token, .. }
         | Call::Logout { access_token } => access_token.for_sending_to(portal).is_ok(),
+        Call::AssumeRole { credentials, assumption, .. } => {
+            credentials.for_sending_to(&(&assumption.sts.address).into()).is_ok()
+        }
     };
     assert!(at_home, "{} would go elsewhere", call.operation());
 }
-
-fn agent() -> Agent {
-    Agent {
-        version: "0.0.0",
-        pid: 1,
-        socket: "/run/agent.sock".to_owned(),
-        client_name: "sso-agent user@host".to_owned(),
-        protection: crate::store::Protection { key: "file", awaited: None },
-        time_zone: jiff::tz::TimeZone::UTC,
-        seed: 7,
-    }
-}
-
-fn corp() -> SessionName {
-    "corp".parse().unwrap()
-}
-
-fn oidc() -> Endpoint {
-    "https://oidc.eu-west-1.amazonaws.com".parse().unwrap()
-}
-
-fn portal() -> Endpoint {
-    "https://portal.sso.eu-west-1.amazonaws.com".parse().unwrap()
-}
-
-fn place() -> Place {
-    Place { file: "/home/user/.aws/config".into(), line: 1 }
-}
-
-fn definition() -> SessionDefinition {
-    SessionDefinition {
-        name: corp(),
-        start_url: "https://corp.awsapps.com/start".to_owned(),
-        region: "eu-west-1".parse().unwrap(),
-        scopes: vec!["sso:account:access".to_owned()],
-        endpoints: Endpoints { oidc: oidc(), portal: portal() },
-        endpoints_from: "the region".to_owned(),
-        ca_bundle: None,
-        place: place(),
-    }
-}
-
-fn origin() -> Origin {
-    definition().origin()
-}
-
-fn grant(role: &str) -> Grant {
-    Grant::Role { account: "111122223333".parse().unwrap(), role: role.parse().unwrap() }
-}
-
-fn configuration_of(definition: SessionDefinition) -> Configuration {
-    let mut catalog = Catalog::default();
-    let target = TargetId { session: corp(), grant: grant("Dev") };
-    let dev = Profile {
-        name: "dev".parse().unwrap(),
-        target: Some(target),
-        session: corp(),
-        through_shim: false,
-        place: place(),
-    };
-    catalog.sessions.insert(corp(), Ok(definition));
-    catalog.profiles.insert(dev.name.clone(), Ok(dev));
-    Configuration { catalog, settings: Settings::default() }
-}
-
-fn configuration() -> Configuration {
-    configuration_of(definition())
-}
-
-/// The same session, led to another place by an environment variable.
-fn elsewhere() -> Configuration {
-    let endpoints =
-        Endpoints { oidc: "http://localhost:4566".parse().unwrap(), portal: "http://localhost:4566".parse().unwrap() };
-    configuration_of(SessionDefinition { endpoints, endpoints_from: "AWS_ENDPOINT_URL".to_owned(), ..definition() })
-}
-
-fn secret(text: &str) -> Secret {
-    Secret::new(text.to_owned())
-}
-
-fn registration() -> ClientRegistration {
-    ClientRegistration {
-        client_id: "client-1".to_owned(),
-        client_secret: secret("client-secret"),
-        issued_at: Timestamp::from_millis(START),
-        expires_at: Timestamp::from_millis(START).after(90 * DAY),
-        scopes: vec!["sso:account:access".to_owned()],
-        flow: Flow::Device,
-    }
-}
-
-/// As they are on disk after a sign-in at the start of the bench's time.
-fn tokens() -> TokenRecord {
-    let issued_at = Timestamp::from_millis(START);
-    TokenRecord {
-        session: corp(),
-        origin: origin(),
-        tokens: TokenSet {
-            access_token: secret("access-1"),
-            token_type: "Bearer".to_owned(),
-            issued_at,
-            expires_at: issued_at.after(HOUR),
-            refresh_token: Some(secret("refresh-1")),
-            registration: registration(),
-        },
-        clock_ahead: 0,
-        signed_in_at: issued_at,
-        refresh_sent_at: None,
-        refused: None,
-    }
-}
-
-fn client() -> ClientRecord {
-    ClientRecord {
-        session: corp(),
-        origin: origin(),
-        registrations: vec![registration()],
-        longest_session: Duration::ZERO,
-        program_sign_ins: Vec::new(),
-        published: crate::sso_cache::Published::default(),
-    }
-}
-
-fn fresh(number: u32) -> Result<Answer, Failure> {
-    Ok(Answer::Token(TokenResponse {
-        access_token: secret(&format!("access-{number}")),
-        token_type: "Bearer".to_owned(),
-        expires_in: HOUR,
-        refresh_token: Some(secret(&format!("refresh-{number}"))),
-    }))
-}
-
-fn service_error(name: ErrorName, status: u16) -> ServiceError {
-    ServiceError { name, status, message: Untrusted::new("the service's words") }
-}
-
-fn refused(name: ErrorName) -> Result<Answer, Failure> {
-    Err(Failure::Refused(service_error(name, 400)))
-}
-
-fn unauthorized() -> Result<Answer, Failure> {
-    Err(Failure::Refused(service_error(ErrorName::Unauthorized, 401)))
-}
-
-fn not_sent() -> Result<Answer, Failure> {
-    Err(Failure::NotSent(NotSent::Connect("refused".to_owned())))
-}
-
-fn throttled(retry_after: Option<Duration>) -> Result<Answer, Failure> {
-    Err(Failure::NotProcessed { status: 429, throttled: true, retry_after })
-}
-
-fn lost() -> Result<Answer, Failure> {
-    Err(Failure::Unknown(Unclear::Broken("reset".to_owned())))
-}
-
-fn role_keys(id: &str, expires_at: Timestamp) -> Result<Answer, Failure> {
-    Ok(Answer::RoleCredentials(RoleCredentials {
-        access_key_id: id.to_owned(),
-        secret_access_key: secret("role-secret"),
-        session_token: secret("role-session"),
-        expires_at,
-    }))
-}
-
-fn device() -> Result<Answer, Failure> {
-    Ok(Answer::DeviceAuthorization(DeviceAuthorization {
-        device_code: secret("device-code"),
-        user_code: Untrusted::new("ABCD-EFGH"),
-        verification_uri: Untrusted::new("https://device.sso.eu-west-1.amazonaws.com/"),
-        verification_uri_complete: Untrusted::new("https://device.sso.eu-west-1.amazonaws.com/?user_code=ABCD-EFGH"),
-        expires_in: Duration::from_secs(600),
-        interval: Duration::from_secs(1),
-    }))
-}
-
-fn credentials(role: &str, min_validity: Option<Duration>, timeout: Option<Duration>) -> Request {
-    let target =
-        TargetQuery::Role { session: None, account: "111122223333".parse().unwrap(), role: role.parse().unwrap() };
-    Request::Credentials { target, min_validity, timeout }
-}
-
-fn by(started_by: StartedBy) -> LoginRequest {
-    LoginRequest { flow: FlowChoice::Device, started_by, ..LoginRequest::default() }
-}
-
-fn disk_full() -> StoreError {
-    StoreError::Io {
-        doing: "write",
-        path: "/state/record".into(),
-        source: std::io::Error::from(std::io::ErrorKind::StorageFull),
-    }
-}
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
-
-const START: i64 = 1_700_000_000_000;
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(86_400);

@@ -51,7 +51,7 @@ fn a_sign_in_registers_authorizes_polls_saves_and_is_over() {
 fn the_registration_asks_for_scopes_and_names_the_machine() {
     let mut bench = Bench::new(Vec::new());
     bench.login(by(StartedBy::Cli));
-    let Call::RegisterClient { client_name, scopes, flow } = bench.open("RegisterClient").call else { panic!() };
+    let Call::RegisterClient { client_name, scopes, flow, .. } = bench.open("RegisterClient").call else { panic!() };
     assert_eq!((client_name.as_str(), flow), ("sso-agent user@host", Flow::Device));
     assert_eq!(scopes, ["sso:account:access"]);
 }

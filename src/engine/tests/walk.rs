@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::identity_center::start_url::Resolved;
 
 /// One thing that happens.
 #[derive(Debug, Clone)]
@@ -132,6 +133,7 @@ impl Walk {
         let timeout = seconds(u64::from(detail) % 300);
         let (request, patience) = match kind % 16 {
             0 | 1 => (Request::Token { session, min_validity: validity, kind: TokenKind::Access }, seconds(25)),
+            6 if detail.is_multiple_of(3) => (console(role, None), seconds(40)),
             2..=6 => (credentials(role, Some(validity).filter(|_| detail.is_multiple_of(2)), Some(timeout)), timeout),
             7 => (Request::Refresh { session, force: false }, seconds(75)),
             8 => {
@@ -167,6 +169,8 @@ impl Walk {
             (Call::CreateTokenFromDeviceCode { .. }, 4..8) => refused(ErrorName::AuthorizationPending),
             (Call::CreateTokenFromDeviceCode { .. }, 8) => refused(ErrorName::SlowDown),
             (Call::GetRoleCredentials { .. } | Call::ListAccounts { .. } | Call::Logout { .. }, 4) => unauthorized(),
+            (Call::GetSigninToken { .. }, 4..7) => refused(ErrorName::Unnamed),
+            (Call::GetSigninToken { .. }, _) => Ok(Answer::SigninToken(secret("signin"))),
             (Call::GetRoleCredentials { .. }, 5) => refused(ErrorName::Forbidden),
             (Call::RegisterClient { .. }, _) => Ok(Answer::Registered(ClientRegistration {
                 issued_at: self.bench.now().wall,
@@ -174,13 +178,21 @@ impl Walk {
                 ..registration()
             })),
             (Call::StartDeviceAuthorization { .. }, _) => device(),
-            (Call::CreateTokenFromDeviceCode { .. } | Call::CreateTokenFromRefreshToken { .. }, _) => {
+            (Call::CreateTokenFromAuthorizationCode { .. }, 4..8) => refused(ErrorName::InvalidGrant),
+            (
+                Call::CreateTokenFromDeviceCode { .. }
+                | Call::CreateTokenFromAuthorizationCode { .. }
+                | Call::CreateTokenFromRefreshToken { .. },
+                _,
+            ) => {
                 self.issued += 1;
                 let access_token = secret(&format!("access-{}", self.issued));
                 self.bench.lives.push((access_token, open.at.wall.after(HOUR), open.at.mono_from_start() + HOUR));
                 fresh(self.issued)
             }
-            (Call::GetRoleCredentials { .. }, lifetime) => {
+            (Call::AssumeRole { .. }, 4) => refused(ErrorName::AccessDenied),
+            (Call::AssumeRole { .. }, 5) => refused(ErrorName::ExpiredToken),
+            (Call::GetRoleCredentials { .. } | Call::AssumeRole { .. }, lifetime) => {
                 self.issued += 1;
                 let id = format!("KEY{}", self.issued);
                 let left = Duration::from_secs(u64::from(lifetime) * 400);
@@ -191,6 +203,10 @@ impl Walk {
             (Call::ListAccounts { .. } | Call::ProbeAccounts { .. }, _) => Ok(Answer::Accounts(Vec::new())),
             (Call::ListAccountRoles { .. }, _) => Ok(Answer::Roles(Vec::new())),
             (Call::Logout { .. }, _) => Ok(Answer::LoggedOut),
+            (Call::ResolveStartUrl { start_url }, _) => {
+                let region = None;
+                Ok(Answer::StartUrl(Ok(Resolved { url: start_url.clone(), region })))
+            }
         };
         if let Call::CreateTokenFromRefreshToken { refresh_token, .. } = &open.call {
             let era = self.bench.state.sessions[&corp()].era;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::identity_center::{ErrorName, ServiceError};
 use crate::time::Now;
-use crate::upstream::{Answer, Failure, NotSent, Unclear, oidc, portal};
+use crate::upstream::{Answer, Failure, Unclear, oidc, portal};
 
 /// A capture's request and response.
 struct Capture(Value);
@@ -17,6 +17,15 @@ impl Capture {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire").join(format!("{name}.json"));
         let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         Self(file["exchanges"][0].clone())
+    }
+
+    /// The request without a member that the agent never sends.
+    fn without(mut self, member: &str) -> Self {
+        let body = &mut self.0["request"]["body"];
+        let mut members: serde_json::Map<String, Value> = serde_json::from_str(body.as_str().unwrap()).unwrap();
+        members.remove(member).expect("the member is there");
+        *body = Value::String(Value::Object(members).to_string());
+        self
     }
 
     fn request_line(&self) -> String {
@@ -64,7 +73,8 @@ impl Capture {
 
 fn register(scopes: &[&str]) -> Call {
     let scopes = scopes.iter().map(|&scope| scope.into()).collect();
-    Call::RegisterClient { client_name: "agent-test".into(), scopes, flow: Flow::Device }
+    let start_url = "https://d-1234567890.awsapps.com/start".to_owned();
+    Call::RegisterClient { client_name: "agent-test".into(), scopes, flow: Flow::Device, start_url }
 }
 
 fn refusal(reply: Reply) -> ServiceError {
@@ -88,11 +98,17 @@ async fn a_client_is_registered_with_the_scopes_asked_for() {
 }
 
 #[tokio::test]
-async fn the_browser_flow_is_not_registered_yet() {
-    let nowhere = endpoint("127.0.0.1:1".parse().unwrap());
-    let browser = Call::RegisterClient { client_name: "x".into(), scopes: vec![], flow: Flow::Browser };
-    let reply = call(browser, &nowhere).await;
-    assert!(matches!(reply.result, Err(Failure::NotSent(NotSent::Malformed(_)))), "{reply:?}");
+async fn a_client_for_the_browser_is_registered_with_its_grants_its_way_back_and_its_issuer() {
+    let call = |_: &Endpoint| match register(&["sso:account:access"]) {
+        Call::RegisterClient { client_name, scopes, start_url, .. } => {
+            Call::RegisterClient { client_name, scopes, flow: Flow::Browser, start_url }
+        }
+        other => other,
+    };
+    let capture = Capture::read("oidc-register-client-authcode").without("entitledApplicationArn");
+    let reply = capture.replay(call).await;
+    let Ok(Answer::Registered(registration)) = reply.result else { panic!("{reply:?}") };
+    assert_eq!(registration.flow, Flow::Browser);
 }
 
 #[tokio::test]
@@ -113,8 +129,9 @@ async fn a_device_authorization_is_understood() {
 }
 
 #[tokio::test]
-async fn a_token_is_fetched_with_a_device_code_and_with_a_refresh_token() {
-    let captures: [(&str, Make, Option<&str>); 4] = [
+async fn a_token_is_fetched_with_a_device_code_an_authorization_code_and_a_refresh_token() {
+    let captures: [(&str, Make, Option<&str>); 5] = [
+        ("oidc-create-token-authcode", exchange, Some("rt")),
         ("oidc-create-token-device", poll, Some("rt")),
         ("oidc-create-token-device-legacy-norefresh", poll, None),
         ("oidc-create-token-refresh", refresh, Some("rt")),

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::{Call, Https, Reply, Route, Upstream};
+use crate::callback::AuthorizationCode;
 use crate::clock::SystemClock;
 use crate::identity_center::{Bound, ClientRegistration, Endpoint, Endpoints, Flow};
 use crate::secret::Secret;
@@ -165,6 +166,16 @@ fn secret(home: &Endpoint, text: &str) -> Bound<Secret> {
 
 fn refresh(home: &Endpoint) -> Call {
     Call::CreateTokenFromRefreshToken { registration: registration(home), refresh_token: secret(home, "rt") }
+}
+
+fn exchange(home: &Endpoint) -> Call {
+    let code = AuthorizationCode {
+        code: Secret::new("thecode".into()),
+        verifier: Secret::new("v".repeat(64)),
+        redirect_uri: "http://127.0.0.1:34567/oauth/callback".into(),
+    };
+    let code = Bound::new(home.clone(), code);
+    Call::CreateTokenFromAuthorizationCode { registration: registration(home), code }
 }
 
 fn poll(home: &Endpoint) -> Call {

@@ -63,6 +63,8 @@ pub struct FakeConfig {
     pub registration_lifetime: Duration,
     /// How long a device code lives.
     pub device_code_lifetime: Duration,
+    /// How long an authorization code lives.
+    pub authorization_code_lifetime: Duration,
     /// The polling interval in whole seconds; `None` leaves it out of the answer and enforces 5 s.
     pub interval: Option<u64>,
     /// How long a portal session lives, however often it is refreshed or signed in to again.
@@ -77,8 +79,10 @@ pub struct FakeConfig {
     pub page_size: usize,
     /// How many portal calls a second are answered before 429; `None` is no limit.
     pub portal_calls_per_second: Option<u32>,
-    /// Whether a device authorization is approved the moment it starts.
+    /// Whether a device authorization is approved the moment it starts, and `/authorize` without asking.
     pub auto_approve: bool,
+    /// `error` and `error_description` with which `/authorize` sends the browser back without asking.
+    pub authorize_error: Option<(String, String)>,
     /// How far the service's clock is ahead of the machine's at the start, in seconds.
     pub clock_ahead_seconds: i64,
     /// How long an operation takes before it has its effect.
@@ -101,6 +105,7 @@ impl Default for FakeConfig {
             role_credentials_lifetime: HOUR,
             registration_lifetime: 90 * 24 * HOUR,
             device_code_lifetime: Duration::from_secs(600),
+            authorization_code_lifetime: Duration::from_secs(300),
             interval: Some(1),
             session_cap: 8 * HOUR,
             refresh_tokens: RefreshTokens::OneTime,
@@ -112,6 +117,7 @@ impl Default for FakeConfig {
             page_size: 100,
             portal_calls_per_second: None,
             auto_approve: false,
+            authorize_error: None,
             clock_ahead_seconds: 0,
             latency: BTreeMap::new(),
             transport: Transport::Plain,

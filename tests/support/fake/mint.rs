@@ -40,6 +40,12 @@ impl Mint {
         self.remember(text)
     }
 
+    /// An authorization code.
+    pub fn authorization_code(&mut self) -> String {
+        let text = self.text("FAKEauthorizationCode-", 400, URL_SAFE);
+        self.remember(text)
+    }
+
     /// A user code, `XXXX-XXXX`, which is no secret.
     pub fn user_code(&mut self) -> String {
         let letters = self.text("", 8, CONSONANTS);

@@ -324,6 +324,7 @@ pub fn found_in(bytes: &[u8], secrets: &[String]) -> Vec<String> {
 }
 
 mod answer;
+mod authorize;
 mod background;
 mod clock;
 mod config;

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Request};
+use super::authorize;
 use super::clock::ServiceTime;
 use super::config::RefreshTokens;
 use super::operation::{AUTHORIZATION_CODE_GRANT, DEVICE_CODE_GRANT, Operation, REFRESH_TOKEN_GRANT};
@@ -91,7 +92,10 @@ fn register_client(service: &mut Service, now: ServiceTime, base: &str, members:
     let redirect_uris = members.list("redirectUris")?.unwrap_or_default();
     let redirect = |text: String| Err(Refusal::new(Exception::InvalidRedirectUri, text));
     if grants.authorization_code {
-        members.text("issuerUrl")?;
+        let issuer_url = members.text("issuerUrl")?;
+        if !service.config.start_urls.is_empty() && !service.config.start_urls.iter().any(|url| url == issuer_url) {
+            return Err(invalid("no such issuer URL"));
+        }
         if redirect_uris.is_empty() {
             return redirect("the authorization-code grant needs redirectUris".to_owned());
         }
@@ -102,6 +106,9 @@ fn register_client(service: &mut Service, now: ServiceTime, base: &str, members:
         return redirect("redirectUris belong to the authorization-code grant".to_owned());
     }
     let client = service.register(now, client_name, scopes, grants);
+    if grants.authorization_code {
+        service.register_for_browser(&client, redirect_uris, members.text("issuerUrl")?);
+    }
     Ok(Answer::json(
         200,
         &json!({
@@ -148,6 +155,11 @@ fn create_token(service: &mut Service, now: ServiceTime, members: &Members) -> R
         DEVICE_CODE_GRANT => {
             members.only(&["clientId", "clientSecret", "grantType", "scope", "deviceCode"])?;
             service.redeem_device_code(now, &client, members.text("deviceCode")?)?
+        }
+        AUTHORIZATION_CODE_GRANT => {
+            members.only(&["clientId", "clientSecret", "grantType", "scope", "code", "codeVerifier", "redirectUri"])?;
+            let (code, verifier) = (members.text("code")?, members.text("codeVerifier")?);
+            authorize::redeem(service, now, &client, code, verifier, members.text("redirectUri")?)?
         }
         REFRESH_TOKEN_GRANT => {
             members.only(&["clientId", "clientSecret", "grantType", "scope", "refreshToken"])?;
@@ -242,6 +254,7 @@ pub fn serves(operation: Operation, path: &str) -> bool {
             Operation::RegisterClient
                 | Operation::StartDeviceAuthorization
                 | Operation::CreateTokenDeviceCode
+                | Operation::CreateTokenAuthorizationCode
                 | Operation::CreateTokenRefresh
         )
 }

@@ -11,6 +11,8 @@ pub enum Operation {
     StartDeviceAuthorization,
     /// `POST /token` with the device-code grant.
     CreateTokenDeviceCode,
+    /// `POST /token` with the authorization-code grant.
+    CreateTokenAuthorizationCode,
     /// `POST /token` with the refresh-token grant.
     CreateTokenRefresh,
     /// `GET /federation/credentials`.
@@ -23,6 +25,8 @@ pub enum Operation {
     Logout,
     /// The page behind a verification URI, which a browser visits.
     DevicePage,
+    /// `/authorize`, which a browser visits: the page, and the answer to it.
+    Authorize,
     /// Anything else, for instance `POST /token` with a grant that is none.
     Unknown,
 }
@@ -35,6 +39,7 @@ impl Operation {
             "/device_authorization" => Self::StartDeviceAuthorization,
             "/token" => match grant_type(body).as_deref() {
                 Some(DEVICE_CODE_GRANT) => Self::CreateTokenDeviceCode,
+                Some(AUTHORIZATION_CODE_GRANT) => Self::CreateTokenAuthorizationCode,
                 Some(REFRESH_TOKEN_GRANT) => Self::CreateTokenRefresh,
                 _ => Self::Unknown,
             },
@@ -43,6 +48,7 @@ impl Operation {
             "/assignment/roles" => Self::ListAccountRoles,
             "/logout" => Self::Logout,
             "/device" => Self::DevicePage,
+            "/authorize" => Self::Authorize,
             _ => Self::Unknown,
         }
     }

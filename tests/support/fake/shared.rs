@@ -12,7 +12,7 @@ use super::journal::{Journal, Outcome};
 use super::operation::Operation;
 use super::refusal::{Exception, Refusal};
 use super::state::Service;
-use super::{oidc, portal};
+use super::{authorize, oidc, portal};
 
 /// The model and its events.
 pub struct Shared {
@@ -125,6 +125,8 @@ impl Shared {
                 portal::answer(service, now, operation, request)
             } else if operation == Operation::DevicePage {
                 Ok(oidc::device_page(service, now, request))
+            } else if operation == Operation::Authorize {
+                Ok(authorize::visit(service, now, request))
             } else if oidc::serves(operation, request.path()) {
                 oidc::answer(service, now, &self.base, request)
             } else {

@@ -1,4 +1,4 @@
-//! The service itself: registrations and device authorizations; what comes of them are the [`Sessions`].
+//! The service itself: registrations and authorizations; what comes of them are the [`Sessions`].
 //!
 //! Pure: it is told the time and owns no connection. Invariant: a device code yields one sign-in, once, to the
 //! client it was made for.
@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::authorize::Authorizations;
 use super::clock::ServiceTime;
 use super::config::FakeConfig;
 use super::mint::Mint;
@@ -20,6 +21,7 @@ pub struct Service {
     pub(super) mint: Mint,
     registrations: HashMap<String, Registration>,
     devices: Vec<DeviceAuthorization>,
+    pub(super) authorizations: Authorizations,
     pub(super) sessions: Sessions,
     portal_window: (u64, u32),
 }
@@ -52,6 +54,10 @@ pub struct Registration {
     pub scopes: Vec<String>,
     /// What it may do.
     pub grants: Grants,
+    /// Where a browser may be sent back to, without port; only for the authorization-code grant.
+    pub redirect_uris: Vec<String>,
+    /// `issuerUrl`: the start URL of the authorization-code grant.
+    pub issuer_url: Option<String>,
 }
 
 /// A sign-in that was made at another time, for a service that is to go on with it.
@@ -101,6 +107,7 @@ impl Service {
             mint: Mint::new(seed),
             registrations: HashMap::new(),
             devices: Vec::new(),
+            authorizations: Authorizations::default(),
             sessions: Sessions::default(),
             portal_window: (0, 0),
         }
@@ -122,9 +129,22 @@ impl Service {
             expires_at: now.plus(self.config.registration_lifetime),
             scopes,
             grants,
+            redirect_uris: Vec::new(),
+            issuer_url: None,
         };
         self.registrations.insert(registration.client_id.clone(), registration.clone());
         registration
+    }
+
+    /// Registers a client whose user comes by browser.
+    pub fn register_for_browser(&mut self, client: &Registration, redirect_uris: Vec<String>, issuer_url: &str) {
+        let client = Registration { redirect_uris, issuer_url: Some(issuer_url.to_owned()), ..client.clone() };
+        self.registrations.insert(client.client_id.clone(), client);
+    }
+
+    /// The client of this id, whoever asks.
+    pub fn client_of_id(&self, now: ServiceTime, id: &str) -> Option<&Registration> {
+        self.registrations.get(id).filter(|client| client.expires_at > now)
     }
 
     /// The client, if its secret is right and still valid.
@@ -249,6 +269,8 @@ impl Service {
             expires_at: now.plus(self.config.registration_lifetime),
             scopes: vec!["sso:account:access".to_owned()],
             grants: Grants { device_code: true, authorization_code: false, refresh_token: true },
+            redirect_uris: Vec::new(),
+            issuer_url: None,
         };
         self.registrations.insert(client.client_id.clone(), client.clone());
         let tokens = Tokens {

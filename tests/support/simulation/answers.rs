@@ -7,7 +7,7 @@ use sso_agent::schedule;
 
 use super::books::Kept;
 use super::facts::{named, renewal_of, set_number};
-use super::files::{role_number, session_name};
+use super::files::{chained, role_number, session_name};
 use super::hands::numbers;
 use super::judge::SIX_MINUTES;
 use super::moment::{At, MINUTE, NEVER, SECOND, shown, span};
@@ -53,7 +53,19 @@ impl World {
     }
 
     fn judge_document(&mut self, document: &CredentialDocument, good_for: At) {
-        let set = self.service.sets[set_number(&document.access_key_id)];
+        self.judge_set(set_number(&document.access_key_id), good_for, "are handed out");
+    }
+
+    /// A role is assumed with these.
+    pub fn judge_assumption(&mut self, session: usize, set: usize) {
+        if self.service.sets[set].session != session {
+            self.violation(format!("s{session}: role credentials of another session are signed with"));
+        }
+        self.judge_set(set, 0, "are signed with");
+    }
+
+    fn judge_set(&mut self, set: usize, good_for: At, used: &str) {
+        let set = self.service.sets[set];
         let last = self.now + good_for;
         let books = &self.books[set.session];
         let forgotten = !books.kept.contains_key(&set.role);
@@ -64,10 +76,10 @@ impl World {
         }
         if set.ends + self.slack(set.session) <= last && true_clock {
             let ended = shown(set.ends);
-            self.violation(format!("role credentials of s{} are handed out, over since {ended}", set.session));
+            self.violation(format!("role credentials of s{} {used}, over since {ended}", set.session));
         }
         if forgotten {
-            self.violation(format!("role credentials of s{} are handed out after they were to go", set.session));
+            self.violation(format!("role credentials of s{} {used} after they were to go", set.session));
         }
     }
 
@@ -86,6 +98,10 @@ impl World {
                 let grant = sso_agent::ids::Grant::Role { account: super::files::account(), role: role.clone() };
                 (super::files::session_number(name), Some(role_number(&grant)))
             }
+            Request::Credentials { target: TargetQuery::Profile(name), .. } => match chained(name) {
+                Some((session, role)) => (session, Some(role)),
+                None => return,
+            },
             Request::Token { session, .. } => match named(session) {
                 Some(session) => (session, None),
                 None => return,

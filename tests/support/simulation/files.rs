@@ -2,16 +2,17 @@
 //!
 //! Invariant: what a file says at a moment is a value; the agent knows it from the moment it has read it.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use sso_agent::aws_config::{Catalog, Place, Profile, Rejected, SessionDefinition};
 use sso_agent::engine::Configuration;
 use sso_agent::identity_center::{Endpoint, Endpoints};
-use sso_agent::ids::{Grant, SessionName, TargetId};
+use sso_agent::ids::{Assumption, Grant, ProfileName, SessionName, StsPlace, TargetId};
 use sso_agent::settings::{SessionSettings, Settings};
 
 use super::chance::Chance;
+use super::service::CHAINED_ROLE;
 
 /// What the files say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +95,16 @@ impl Files {
                 place: place(),
             };
             catalog.profiles.insert(profile.name.clone(), Ok(profile));
+            for role in [CHAINED_ROLE, CHAINED_ROLE + 1] {
+                let profile = Profile {
+                    name: chained_profile(number, role),
+                    target: Some(TargetId { session: name.clone(), grant: grant(role) }),
+                    session: name.clone(),
+                    through_shim: false,
+                    place: place(),
+                };
+                catalog.profiles.insert(profile.name.clone(), Ok(profile));
+            }
             let margin = SessionSettings { refresh_margin: entry.margin, ..SessionSettings::default() };
             settings.sessions.insert(name, margin);
         }
@@ -113,20 +124,43 @@ pub fn session_number(name: &SessionName) -> usize {
 
 /// What is asked for in a session.
 pub fn grant(role: usize) -> Grant {
+    if role >= CHAINED_ROLE {
+        let source = if role == CHAINED_ROLE { grant(0) } else { grant(role - 1) };
+        return Grant::Assumed(Arc::new(Assumption {
+            source,
+            role: format!("arn:aws:iam::444455556666:role/Role{role}").parse().expect("a role's ARN"),
+            session_name: "sso-agent-user".parse().expect("a name"),
+            external_id: None,
+            duration: None,
+            sts: StsPlace {
+                region: "eu-west-1".parse().expect("a region"),
+                address: (&endpoint("https://sts.eu-west-1.amazonaws.com")).into(),
+                ca_bundle: None,
+            },
+        }));
+    }
     Grant::Role { account: account(), role: format!("Role{role}").parse().expect("a role's name") }
 }
 
-/// The only account.
+/// The profile of a role that is assumed.
+pub fn chained_profile(session: usize, role: usize) -> ProfileName {
+    format!("chained-{session}-{role}").parse().expect("a profile's name")
+}
+
+/// The session and the role of such a profile.
+pub fn chained(profile: &ProfileName) -> Option<(usize, usize)> {
+    let (session, role) = profile.as_str().strip_prefix("chained-")?.split_once('-')?;
+    Some((session.parse().ok()?, role.parse().ok()?))
+}
+
+/// The only account
 pub fn account() -> sso_agent::ids::AccountId {
     "111122223333".parse().expect("an account")
 }
 
 /// The number of the role.
 pub fn role_number(grant: &Grant) -> usize {
-    match grant {
-        Grant::Role { role, .. } => role.as_str()[4..].parse().expect("a role from here"),
-        _ => unreachable!("no other grants are asked for"),
-    }
+    grant.role().as_str()[4..].parse().expect("a role from here")
 }
 
 /// Where sso-oidc is, at home and elsewhere.
@@ -156,6 +190,7 @@ fn definition(number: usize, elsewhere: bool) -> SessionDefinition {
         endpoints: Endpoints { oidc: oidc(elsewhere).clone(), portal: portal(elsewhere).clone() },
         endpoints_from: "the region".to_owned(),
         ca_bundle: None,
+        signin: None,
         place: place(),
     }
 }

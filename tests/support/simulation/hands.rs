@@ -12,6 +12,7 @@ use sso_agent::upstream::{Call, Failure, NotSent, Reply, Route, ServiceTime, Unc
 
 use super::books::Skew;
 use super::disk::Job;
+use super::facts::set_number;
 use super::files::{oidc, portal, role_number, session_number};
 use super::moment::{At, DAY, HOUR, NEVER, SECOND, service_time, span};
 use super::service::Arrival;
@@ -147,6 +148,8 @@ impl World {
                 }
             }
             Effect::Cache(..) | Effect::WatchCache(_) => {}
+            // Nobody in the simulation has a browser.
+            Effect::Listen(..) | Effect::Conclude(..) => {}
             // Nobody in the simulation asks for anything about the key.
             Effect::Manage(..) => {}
             Effect::ReadConfiguration => {
@@ -314,6 +317,7 @@ fn patience_of(request: &Request) -> At {
         Request::Credentials { timeout, .. } => timeout.map_or(25 * SECOND, span),
         Request::Token { .. } | Request::Adopt { .. } | Request::Reload | Request::Logout { .. } => 25 * SECOND,
         Request::Status { wait, .. } | Request::LoginState { wait, .. } => span(*wait),
+        Request::Console { .. } => 40 * SECOND,
         Request::Login { .. } => 45 * SECOND,
         Request::Refresh { .. } => 75 * SECOND,
         Request::Accounts { .. } | Request::Roles { .. } => 60 * SECOND,
@@ -346,6 +350,8 @@ fn arrival(flight: &Flight, route: &Route, call: &Call) -> Option<Arrival> {
             client: client(registration.for_sending_to(oidc).ok()?),
             device: numbers(device_code.for_sending_to(oidc).ok()?)[0],
         },
+        // Nobody in the simulation has a browser.
+        Call::CreateTokenFromAuthorizationCode { .. } => return None,
         Call::CreateTokenFromRefreshToken { registration, refresh_token } => {
             let token = numbers(refresh_token.for_sending_to(oidc).ok()?);
             let client = client(registration.for_sending_to(oidc).ok()?);
@@ -362,10 +368,18 @@ fn arrival(flight: &Flight, route: &Route, call: &Call) -> Option<Arrival> {
             let accounts = matches!(call, Call::ListAccounts { .. });
             Arrival::List { family: token[0], serial: token[1], accounts }
         }
+        Call::AssumeRole { credentials, assumption, .. } => {
+            let address = (&assumption.sts.address).into();
+            let set = set_number(&credentials.for_sending_to(&address).ok()?.access_key_id);
+            Arrival::Assume { set, role }
+        }
+        // Nobody in the simulation goes to the console.
+        Call::GetSigninToken { .. } => return None,
         Call::Logout { access_token } => {
             let token = numbers(access_token.for_sending_to(portal).ok()?);
             Arrival::Logout { family: token[0], serial: token[1] }
         }
+        Call::ResolveStartUrl { .. } => unreachable!("the start URLs of this world are AWS's own"),
     })
 }
 

@@ -93,6 +93,7 @@ impl World {
                 self.books[session].portal_calls += 1;
                 self.judge_access(session, family, serial, "is used");
             }
+            Arrival::Assume { set, .. } => self.judge_assumption(session, set),
             Arrival::Register | Arrival::StartDevice { .. } | Arrival::Poll { .. } => {}
         }
     }
@@ -201,7 +202,7 @@ impl World {
             Arrival::Refresh { family, index, .. } => {
                 self.judge_refreshed(session, Renewal { family, index }, up, result);
             }
-            Arrival::Role { role, .. } if result.is_ok() => {
+            Arrival::Role { role, .. } | Arrival::Assume { role, .. } if result.is_ok() => {
                 let set = self.books[session].portal_since < up.made;
                 if let (Ok(Answer::RoleCredentials(credentials)), true) = (result, set) {
                     let number = set_number(&credentials.access_key_id);

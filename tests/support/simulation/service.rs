@@ -120,6 +120,8 @@ pub enum Arrival {
     Refresh { client: usize, family: usize, index: usize },
     /// `GetRoleCredentials`.
     Role { family: usize, serial: usize, role: usize },
+    /// `AssumeRole`, with this set of role credentials.
+    Assume { set: usize, role: usize },
     /// A list.
     List { family: usize, serial: usize, accounts: bool },
     /// `Logout`.
@@ -177,6 +179,21 @@ impl Service {
                     return Err(error(ErrorName::Forbidden, 403));
                 }
                 let ends = at + self.realm(realm, chance).role;
+                self.sets.push(RoleSet { ends, session: realm / 2, role });
+                Ok(Answer::RoleCredentials(RoleCredentials {
+                    access_key_id: format!("ASIA{:016}", self.sets.len() - 1),
+                    secret_access_key: secret("role-secret"),
+                    session_token: secret("role-session"),
+                    expires_at: service_time(ends),
+                }))
+            }
+            Arrival::Assume { set, role } => {
+                let source = self.sets[set];
+                if source.ends <= at {
+                    return Err(error(ErrorName::ExpiredToken, 403));
+                }
+                assert!(role >= CHAINED_ROLE && source.session == realm / 2, "role credentials of another session");
+                let ends = at + HOUR;
                 self.sets.push(RoleSet { ends, session: realm / 2, role });
                 Ok(Answer::RoleCredentials(RoleCredentials {
                     access_key_id: format!("ASIA{:016}", self.sets.len() - 1),
@@ -336,3 +353,6 @@ pub fn error(name: ErrorName, status: u16) -> ServiceError {
 
 /// The role that the portal says the user does not have.
 pub const FORBIDDEN_ROLE: usize = 9;
+/// The first of the roles that are assumed with the credentials of another one: with those of the first; the next one
+/// with those of this one.
+pub const CHAINED_ROLE: usize = 20;

@@ -8,9 +8,9 @@ use sso_agent::api::{
 
 use super::answers::{query, status};
 use super::facts::named;
-use super::files::{account, session_name, session_number};
+use super::files::{account, chained, chained_profile, session_name, session_number};
 use super::moment::{At, DAY, HOUR, MINUTE, SECOND};
-use super::service::FORBIDDEN_ROLE;
+use super::service::{CHAINED_ROLE, FORBIDDEN_ROLE};
 use super::world::{Happening, World};
 
 impl World {
@@ -75,10 +75,15 @@ impl World {
 
     fn credentials(&mut self, session: usize) -> Request {
         let role = if self.chance.permille(10) { FORBIDDEN_ROLE as u64 } else { self.chance.below(4) };
-        let target = TargetQuery::Role {
-            session: Some(session_name(session)),
-            account: account(),
-            role: format!("Role{role}").parse().expect("a role's name"),
+        let target = if self.chance.permille(150) {
+            let role = self.chance.pick(&[CHAINED_ROLE, CHAINED_ROLE + 1]);
+            TargetQuery::Profile(chained_profile(session, role))
+        } else {
+            TargetQuery::Role {
+                session: Some(session_name(session)),
+                account: account(),
+                role: format!("Role{role}").parse().expect("a role's name"),
+            }
         };
         let min_validity = self.chance.pick(&[None, None, None, Some(0), Some(1800), Some(43_200)]);
         let timeout = self.chance.pick(&[None, Some(29), Some(29), Some(29), Some(1), Some(300)]);
@@ -115,6 +120,9 @@ impl World {
                 let session = match request {
                     Request::Credentials { target: TargetQuery::Role { session: Some(name), .. }, .. } => {
                         Some(session_number(name))
+                    }
+                    Request::Credentials { target: TargetQuery::Profile(name), .. } => {
+                        chained(name).map(|(session, _)| session)
                     }
                     Request::Token { session, .. } | Request::Accounts { session } => named(session),
                     _ => None,
