@@ -9,7 +9,7 @@ use sso_agent::aws_config::{Catalog, Place, Profile, Rejected, SessionDefinition
 use sso_agent::engine::Configuration;
 use sso_agent::identity_center::{Endpoint, Endpoints};
 use sso_agent::ids::{Assumption, Grant, ProfileName, SessionName, StsPlace, TargetId};
-use sso_agent::settings::{SessionSettings, Settings};
+use sso_agent::settings::{Publish, SessionSettings, Settings};
 
 use super::chance::Chance;
 use super::service::CHAINED_ROLE;
@@ -105,8 +105,10 @@ impl Files {
                 };
                 catalog.profiles.insert(profile.name.clone(), Ok(profile));
             }
-            let margin = SessionSettings { refresh_margin: entry.margin, ..SessionSettings::default() };
-            settings.sessions.insert(name, margin);
+            // One is published whole, one as far as the token goes, the others are not.
+            let publish = [Publish::Full, Publish::Token].get(number).copied().unwrap_or_default();
+            let session = SessionSettings { refresh_margin: entry.margin, publish, ..SessionSettings::default() };
+            settings.sessions.insert(name, session);
         }
         Configuration { catalog, settings }
     }
