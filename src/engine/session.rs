@@ -412,7 +412,7 @@ impl Session {
         let save = self.save_again.map(|at| at.since(now.mono));
         let portal = self.portal_wait(keep_warm, stopping, now);
         let sign_in = self.sign_in.wait(self.sign_in_pause(now), stopping, now);
-        let publishing = self.publishing.wait(stopping, now);
+        let publishing = self.publishing.wait(stopping || self.refreshing.is_under_way(), now);
         let visits = self.visits.wait(now);
         let own = [refresh, expiry, save, portal, sign_in, publishing, visits];
         own.into_iter().flatten().chain(waiters).chain(sign_outs).min()
