@@ -217,7 +217,7 @@ impl Session {
             },
             Ok(Answer::StartUrl(Err(misled))) => words::misled(definition, &misled),
             Ok(_) => return,
-            Err(failure) => words::failed(&self.name, "asking where the start URL leads", &failure, None),
+            Err(failure) => words::start_url_not_asked(definition, &failure),
         };
         self.sign_in_failed(&problem.session(&self.name), turn);
     }

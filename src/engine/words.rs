@@ -12,7 +12,7 @@ use crate::ids::{Assumption, Region, SessionName};
 use crate::store::{Awaited, ManageError, Refused, TokenRecord};
 use crate::time::Timestamp;
 use crate::untrusted::shown;
-use crate::upstream::{Failure, NotSent, Unclear};
+use crate::upstream::{Failure, NotSent, Trouble, Unclear};
 
 /// A name as it can be typed into a shell.
 pub(super) fn typed(name: &SessionName) -> String {
@@ -67,6 +67,21 @@ pub(super) fn misled(definition: &SessionDefinition, misled: &Misled) -> Problem
     Problem::new(Code::InvalidConfig, detail)
         .caused_by(misled)
         .hint(format!("check sso_start_url at {}", definition.place))
+}
+
+/// Nobody could be asked where the start URL leads.
+pub(super) fn start_url_not_asked(definition: &SessionDefinition, failure: &Failure) -> Problem {
+    let problem = failed(&definition.name, "asking where the start URL leads", failure, None);
+    let no_such_host = match failure {
+        Failure::NotSent(NotSent::Dns(_)) => true,
+        Failure::NotSent(NotSent::Proxy(proxy)) => matches!(proxy.trouble, Trouble::Refused { .. }),
+        _ => false,
+    };
+    if no_such_host {
+        problem.hint(format!("check sso_start_url at {}, and the network", definition.place))
+    } else {
+        problem
+    }
 }
 
 /// The start URL leads to an instance in another region than the configured one.

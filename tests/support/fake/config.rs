@@ -25,6 +25,8 @@ pub enum Transport {
     Plain,
     /// `https://localhost:PORT`, with a certificate of a private CA made for this fake.
     Tls,
+    /// The same for these host names, which somebody has to lead to the fake; its URL is the first.
+    TlsAs(&'static [&'static str]),
 }
 
 /// An account with the roles assigned to the user.
