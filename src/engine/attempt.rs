@@ -270,15 +270,23 @@ impl Session {
         if let Some(attempt) = &mut self.sign_in.attempt {
             attempt.step = Step::Saving(holding);
         }
+        if self.publishing.adoption.take().is_some() {
+            self.answer_adopters(&Err(words::being_replaced(&self.name)), turn);
+        }
         // From here on no result about the old tokens may land on disk after the new ones.
         self.era += 1;
         self.refreshing.abandon();
         self.save(Write::SignedIn, Record::Tokens(record), turn);
     }
 
+    /// Whether other tokens are on their way to disk, of our own sign-in or of one that is taken over.
     pub(super) fn sign_in_is_saving(&self) -> bool {
-        self.publishing.adoption.is_some()
-            || self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)))
+        self.publishing.adoption.is_some() || self.attempt_is_saving()
+    }
+
+    /// Whether the sign-in under way has its tokens: nobody throws them away.
+    pub(super) fn attempt_is_saving(&self) -> bool {
+        self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)))
     }
 }
 
