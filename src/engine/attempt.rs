@@ -114,13 +114,20 @@ impl Session {
             self.sign_in_failed(&words::shutting_down().session(&self.name), turn);
             return;
         }
+        if let Some(attempt) = &mut self.sign_in.attempt {
+            attempt.step = step;
+        }
+        self.oidc.trying(turn.now, turn.dice);
+        self.call_for_sign_in(call, turn);
+    }
+
+    /// Makes a call of the sign-in that is under way.
+    pub(super) fn call_for_sign_in(&mut self, call: Call, turn: &mut Turn<'_>) {
         let Ok(definition) = self.usable() else { return };
         let route = route(definition, CALL_TIMEOUT);
         let Some(attempt) = &mut self.sign_in.attempt else { return };
-        attempt.step = step;
         attempt.flying = true;
         let purpose = Purpose::SignIn(attempt.number);
-        self.oidc.trying(turn.now, turn.dice);
         turn.effects.push(Effect::Call(Flight { session: self.name.clone(), era: self.era, purpose }, route, call));
     }
 
@@ -191,14 +198,10 @@ impl Session {
 
     /// Asks a host that is not AWS's: whether it can be reached says nothing about AWS.
     pub(super) fn resolve_start_url(&mut self, new_session: bool, turn: &mut Turn<'_>) {
-        let Ok(definition) = self.usable() else { return };
-        let route = route(definition, CALL_TIMEOUT);
         let Some(attempt) = &mut self.sign_in.attempt else { return };
         attempt.step = Step::Resolving { new_session };
-        attempt.flying = true;
         let call = Call::ResolveStartUrl { start_url: attempt.start_url.clone() };
-        let purpose = Purpose::SignIn(attempt.number);
-        turn.effects.push(Effect::Call(Flight { session: self.name.clone(), era: self.era, purpose }, route, call));
+        self.call_for_sign_in(call, turn);
     }
 
     /// The host of the start URL has said where it leads.
