@@ -143,6 +143,8 @@ fn what_botocore_refreshes_behind_our_back_is_adopted() {
     let old = set["accessToken"].clone();
     set["expiresAt"] = json!("2026-01-01T00:00:00Z");
     std::fs::write(file(&sandbox), set.to_string()).unwrap();
+    // Later than ours, however soon after the sign-in this is.
+    service.configure(|config| config.access_token_lifetime += Duration::from_secs(60));
     Client::AwsCli.run(&sandbox, &sts).expect_success();
     assert_eq!(service.count(Operation::CreateTokenRefresh), 1, "by the CLI");
     wait_for_another(&agent, &sandbox, &old);

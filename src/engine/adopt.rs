@@ -139,6 +139,7 @@ impl Session {
         self.plan_by_settings(turn);
         self.stored(Write::Adopted, outcome, turn.now);
         self.publishing.there = There::Unknown;
+        self.needs_no_sign_in(turn);
         tracing::info!(session = %shown(self.name.as_str()), "a sign-in of the AWS CLI was taken over");
         let answer = Ok(self.adopted(true, turn.now));
         self.answer_adopters(&answer, turn);

@@ -156,7 +156,7 @@ impl Session {
         }
         let whole = match (&set.renewal, needs) {
             (Renewal::Whole(material), _) => material.registration_expires_at > turn.now.wall,
-            (Renewal::None, Needs::Anything) => true,
+            (Renewal::None, Needs::Anything) => set.expires_at > turn.now.wall,
             (Renewal::None | Renewal::Incomplete, _) => false,
         };
         // Whole seconds are all that a file says.

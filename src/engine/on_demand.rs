@@ -127,6 +127,15 @@ impl Session {
         self.update_quiet(|_| None, turn);
     }
 
+    /// A person has signed in elsewhere: what a request had started is not to be approved any more.
+    pub(super) fn needs_no_sign_in(&mut self, turn: &mut Turn<'_>) {
+        if self.sign_in.attempt.as_ref().is_some_and(|attempt| self.on_demand.attempt == Some(attempt.number)) {
+            let problem = Problem::new(Code::SignInCancelled, "another sign-in was taken over").session(&self.name);
+            self.sign_in_failed(&problem, turn);
+        }
+        self.may_be_asked_again(turn);
+    }
+
     fn keep_quiet(&mut self, turn: &mut Turn<'_>) {
         let now = turn.now;
         self.update_quiet(|quiet| Some(lasting(quiet.map_or(0, |quiet| quiet.times).saturating_add(1), now)), turn);

@@ -151,6 +151,8 @@ impl Session {
             }
         }
         client.longest_session = client.longest_session.max(stored.longest_session);
+        client.last_session = client.last_session.or(stored.last_session);
+        client.end_announced = client.end_announced.or(stored.end_announced);
         client.program_sign_ins.extend(stored.program_sign_ins);
         client.program_sign_ins.sort_unstable();
         // What this run has written stands; what an earlier one wrote is known again.

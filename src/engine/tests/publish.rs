@@ -254,6 +254,8 @@ fn a_refused_refresh_token_ends_nothing_that_another_program_has_refreshed() {
 
     let mut alone = self::bench(Publish::Full);
     alone.advance_to_refresh();
+    let old = CachedSet { renewal: Renewal::None, expires_at: alone.now().wall.before(MINUTE), ..alone.theirs(2) };
+    alone.cache.lies.insert(corp(), Lies::Set(old));
     alone.reply_refresh(refused(ErrorName::InvalidGrant));
     assert!(!alone.session().renewable, "nobody else has");
     assert!(!is_whole(&alone.file().unwrap()), "what is refused is not offered to others");
@@ -688,4 +690,20 @@ fn a_question_that_is_open_after_a_write_that_failed_does_not_spin() {
             bench.reply_refresh(not_sent());
         }
     }
+}
+
+#[test]
+fn a_sign_in_that_a_request_had_started_is_over_when_another_is_taken_over() {
+    let mut configuration = configuration();
+    let settings = SessionSettings { sign_in: crate::settings::SignInMode::OnDemand, ..SessionSettings::default() };
+    configuration.settings.sessions.insert(corp(), settings);
+    let mut bench = Bench::configured(configuration, vec![Record::Client(client())]);
+    let waiter = bench.ask_token(Duration::ZERO);
+    bench.reply("StartDeviceAuthorization", device());
+    let theirs = bench.theirs(1);
+    bench.cache.lies.insert(corp(), Lies::Set(theirs));
+    assert!(bench.adopt().is_ok());
+    assert_eq!(bench.access_token(waiter), secret("theirs-1"));
+    assert_eq!(bench.notices.last().unwrap().news, News::Over, "nothing to be approved any more");
+    assert_eq!(bench.client_on_disk().unwrap().quiet, None, "a person has signed in");
 }

@@ -185,7 +185,8 @@ impl World {
     pub fn judge_arrival(&mut self, up: &Up, result: &Result<Answer, Failure>, time: Option<ServiceTime>) {
         let session = session_number(&up.flight.session);
         self.answered_to = up.made;
-        if let Some(time) = time {
+        // The clock of an STS says nothing about the session.
+        if let Some(time) = time.filter(|_| !matches!(up.arrival, Arrival::Assume { .. })) {
             let books = &mut self.books[session];
             let was_true = books.skew.is_true(self.clocks.ahead);
             books.skew.observe(time);
@@ -203,7 +204,11 @@ impl World {
                 self.judge_refreshed(session, Renewal { family, index }, up, result);
             }
             Arrival::Role { role, .. } | Arrival::Assume { role, .. } if result.is_ok() => {
-                let set = self.books[session].portal_since < up.made;
+                let books = &self.books[session];
+                // Made in the very moment of the sign-in, with what it brought.
+                let with_the_new = matches!(up.arrival, Arrival::Role { family, .. }
+                    if up.made == books.portal_since && books.access.is_some_and(|access| access.family == family));
+                let set = books.portal_since < up.made || with_the_new;
                 if let (Ok(Answer::RoleCredentials(credentials)), true) = (result, set) {
                     let number = set_number(&credentials.access_key_id);
                     // An answer's own date, wrong or not, may shorten what it brings.
