@@ -86,9 +86,13 @@ impl DiskCache {
         // What was left by a write that was cut off.
         let _ = rustix::fs::unlinkat(&opened, temporary_name(name).as_str(), AtFlags::empty());
         let path = directory.join(name);
-        let is_ours = match read(&path) {
+        // Others may have been let in since: it is ours all the same, and goes.
+        let is_ours = match read_unless(&path, 0) {
             Ok(Some(bytes)) => {
                 matches!(parse::token(bytes.expose(), |_| None), Found::Set(set) if ours.contains(&Mark::of(&set.access_token)))
+            }
+            Err(Unusable::Unreadable(error)) => {
+                return Err(CacheError::Io { doing: "read", path, source: io::Error::other(error) });
             }
             _ => false,
         };
@@ -118,6 +122,11 @@ impl Cache for DiskCache {
 
 /// A file's content, if it may be believed; `None` if it is not there.
 fn read(path: &Path) -> Result<Option<SecretBytes>, Unusable> {
+    read_unless(path, 0o022)
+}
+
+/// The same, unless it grants one of these permissions.
+fn read_unless(path: &Path, forbidden: u32) -> Result<Option<SecretBytes>, Unusable> {
     let unreadable = |error: io::Error| Unusable::Unreadable(error.to_string());
     // Not blocking, for a pipe would keep us for ever.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -135,7 +144,7 @@ fn read(path: &Path) -> Result<Option<SecretBytes>, Unusable> {
         return Err(Unusable::NotOurs { owner: stat.st_uid });
     }
     let mode = permission_bits(&stat);
-    if mode & 0o022 != 0 {
+    if mode & forbidden != 0 {
         return Err(Unusable::Writable { mode });
     }
     // One buffer that never grows: an outgrown one would be a copy of secrets that nobody wipes.
@@ -372,8 +381,9 @@ mod tests {
         let of = |token: &str| Mark::of(&Secret::new(token.to_owned()));
         home.order(CacheOrder::Remove(vec![of("another")]));
         assert!(home.file().exists());
+        std::fs::set_permissions(home.file(), PermissionsExt::from_mode(0o666)).unwrap();
         home.order(CacheOrder::Remove(vec![of("another"), of("AT")]));
-        assert!(!home.file().exists());
+        assert!(!home.file().exists(), "whoever else may write to it by now");
         assert!(matches!(home.order(CacheOrder::Remove(vec![of("AT")])), CacheOutcome::Removed(Ok(()))));
     }
 
