@@ -68,6 +68,7 @@ fn client(session: &str) -> Result<ClientRecord, Box<dyn Error>> {
         last_session: None,
         end_announced: None,
         program_sign_ins: vec![SIGNED_IN],
+        published: sso_agent::sso_cache::Published::default(),
     })
 }
 

@@ -4,7 +4,7 @@
 //! the first secret is read after the process has been hardened; nothing is served before everything is loaded.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -29,6 +29,7 @@ use crate::server::{self, Limits};
 use crate::service::Manager;
 use crate::signals::{self, Signal, Signals};
 use crate::source::{Locations, Source, SourceError};
+use crate::sso_cache::DiskCache;
 use crate::store::{self, LockError, OpenError, StateLock};
 use crate::upstream::Https;
 
@@ -96,6 +97,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         read.map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))
     };
     let (desktop_env, env_of_button) = (env.clone(), env.clone());
+    let cache = DiskCache::below(paths::home(env).ok().as_deref());
     let ended = runtime.block_on(async move {
         let world = World {
             upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>, env)),
@@ -106,6 +108,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
                 &desktop_env,
                 Box::new(move |button| button::pressed(button, &env_of_button)),
             )),
+            cache_directory: cache.directory().map(Path::to_owned),
+            cache: Box::new(cache),
             alarm: Alarm::of_system(),
             still_ours: Box::new(move || place.still_ours()),
         };

@@ -65,6 +65,8 @@ pub mod sso_cache;
 pub mod store;
 #[cfg(feature = "agent")]
 pub mod upstream;
+#[cfg(feature = "agent")]
+pub mod watch;
 
 // Floor 3: heart.
 #[cfg(feature = "agent")]

@@ -88,6 +88,15 @@ fn a_chained_profile_is_served_by_shim_and_socket_and_signed_as_sts_wants_it() {
 }
 
 #[test]
+fn a_request_is_signed_by_the_services_clock_where_ours_is_wrong() {
+    let (service, sandbox) = set_up(|config| config.clock_ahead_seconds = 3 * 3600);
+    let agent = sandbox.start_agent();
+    agent.sign_in(&service);
+    assert_eq!(agent.get("/v1/credentials?profile=ops")["Version"], 1);
+    assert_eq!(service.count(Operation::AssumeRole), 1);
+}
+
+#[test]
 fn fifty_callers_of_a_chained_profile_cost_one_call_to_each_service() {
     let (service, sandbox) = set_up(|_| {});
     let agent = sandbox.start_agent();

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::fake::{FakeAccount, FakeConfig, FakeIdentityCenter, Operation};
+use crate::support::fake::{Exception, FakeAccount, FakeConfig, FakeIdentityCenter, Fault, Operation, Times, When};
 use crate::support::sandbox::{AGENT, CORP, Finished, SHIM, Sandbox};
 
 #[test]
@@ -59,6 +59,9 @@ fn six_hundred_accounts_become_profiles_although_the_portal_throttles() {
     let sandbox = Sandbox::with_session(service.url());
     let agent = sandbox.start_agent();
     agent.sign_in(&service);
+    // Also on a machine that is too slow to ask more often than it may.
+    let throttled = Fault::Exception(Exception::TooManyRequests);
+    service.fault(Operation::ListAccountRoles, throttled, When::BeforeEffect, Times::Next(12));
     let done = sandbox.cli(&["configure", "profiles", "--json"]).json();
     assert_eq!(done["profiles"].as_array().map(Vec::len), Some(1200));
     assert!(service.count(Operation::ListAccountRoles) > 600, "the portal has throttled");

@@ -14,6 +14,8 @@ mod chaining;
 #[cfg(test)]
 mod configure;
 #[cfg(test)]
+mod console;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod device_sign_in;
@@ -33,6 +35,8 @@ mod keyring;
 mod main_job;
 // The desktop of macOS has no bus of its own that a test could have.
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 #[cfg(not(target_os = "macos"))]
 mod notifications;
 #[cfg(test)]
@@ -44,6 +48,8 @@ mod origin;
 mod real_clients;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod sso_cache;
 #[cfg(test)]
 mod stampede;
 #[cfg(test)]

@@ -105,6 +105,7 @@ impl Response {
             Self::Status(_)
             | Self::Login { .. }
             | Self::Session(_)
+            | Self::Adopted(_)
             | Self::LoggedOut(_)
             | Self::Accounts(_)
             | Self::Roles(_)

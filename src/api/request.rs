@@ -76,6 +76,11 @@ pub enum Request {
         /// Also present a refresh token whose fate is unknown.
         force: bool,
     },
+    /// Take over the sign-in that lies in the AWS CLI's cache.
+    Adopt {
+        /// Of which session.
+        session: SessionQuery,
+    },
     /// Sign out.
     Logout {
         /// Of which session.
@@ -238,6 +243,7 @@ impl Request {
                 }
                 session_route(Method::Post, session, "/refresh")
             }
+            Self::Adopt { session } => session_route(Method::Post, session, "/adopt"),
             Self::Logout { session } => session_route(Method::Delete, session, ""),
             Self::Accounts { session } => session_route(Method::Get, session, "/accounts"),
             Self::Roles { session, account } => {
@@ -324,6 +330,7 @@ impl Request {
             ("POST", Route::Refresh(session)) => {
                 Self::Refresh { session, force: from_json::<RefreshBody>(body)?.force }
             }
+            ("POST", Route::Adopt(session)) => Self::Adopt { session },
             ("DELETE", Route::Session(session)) => Self::Logout { session },
             ("GET", Route::Accounts(session)) => Self::Accounts { session },
             ("GET", Route::Roles(session, account)) => Self::Roles { session, account },
@@ -360,6 +367,7 @@ enum Route {
     Session(SessionQuery),
     Login(SessionQuery),
     Refresh(SessionQuery),
+    Adopt(SessionQuery),
     Accounts(SessionQuery),
     Roles(SessionQuery, AccountId),
 }
@@ -383,6 +391,7 @@ impl Route {
             [] => Self::Session(session),
             ["login"] => Self::Login(session),
             ["refresh"] => Self::Refresh(session),
+            ["adopt"] => Self::Adopt(session),
             ["accounts"] => Self::Accounts(session),
             ["accounts", account, "roles"] => Self::Roles(session, legal("account", account)?),
             other => return Err(no_such_route(&format!("/v1/sessions/…/{}", other.join("/")))),
@@ -531,6 +540,7 @@ mod tests {
             Request::Refresh { session: SessionQuery::Only, force: true },
             Request::Refresh { session: session(), force: false },
             Request::Logout { session: session() },
+            Request::Adopt { session: session() },
             Request::Accounts { session: session() },
             Request::Roles { session: session(), account: "111122223333".parse().unwrap() },
             Request::Storage,

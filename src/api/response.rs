@@ -34,6 +34,8 @@ pub enum Response {
     },
     /// `POST …/refresh`.
     Session(Box<SessionStatus>),
+    /// `POST …/adopt`.
+    Adopted(Box<Adopted>),
     /// `DELETE /v1/sessions/{s}`.
     LoggedOut(LoggedOut),
     /// `GET …/accounts`.
@@ -88,6 +90,7 @@ impl Response {
             Self::Status(body) => serde_json::to_vec(body),
             Self::Login { status, .. } => serde_json::to_vec(status),
             Self::Session(body) => serde_json::to_vec(body),
+            Self::Adopted(body) => serde_json::to_vec(body),
             Self::LoggedOut(body) => serde_json::to_vec(body),
             Self::Accounts(body) => serde_json::to_vec(body),
             Self::Roles(body) => serde_json::to_vec(body),
@@ -260,6 +263,9 @@ pub struct SessionStatus {
     pub renewable_until: Option<Timestamp>,
     /// Whether what is in memory is on disk.
     pub saved: bool,
+    /// What other programs find of it in the AWS CLI's cache; null where nothing is published.
+    #[serde(default)]
+    pub publish: Option<PublishStatus>,
     pub last_error: Option<LastError>,
     pub registrations: Vec<RegistrationStatus>,
     /// `manual` or `on-demand`: who may start a sign-in.
@@ -268,6 +274,29 @@ pub struct SessionStatus {
     /// After a sign-in that nobody wanted: until when no request starts another.
     #[serde(default)]
     pub sign_in_quiet_until: Option<Timestamp>,
+}
+
+/// A session's file in the AWS CLI's cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishStatus {
+    /// `token`, `full`; `off` for a file that should go and could not be removed.
+    pub mode: String,
+    /// The file, once it was looked for.
+    pub path: Option<String>,
+    /// When it was last written by this run of the agent.
+    pub at: Option<Timestamp>,
+    /// Why it is not as it should be, and what helps.
+    pub error: Option<String>,
+}
+
+/// `POST …/adopt`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// Whether a sign-in was taken over; not if the agent holds a better one.
+    pub adopted: bool,
+    /// The session as it is now.
+    #[serde(flatten)]
+    pub session: SessionStatus,
 }
 
 /// What last went wrong with a session, gone with the next success.

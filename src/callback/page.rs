@@ -62,8 +62,8 @@ pub(super) fn of(verdict: &Verdict, session: &SessionName) -> Answer {
             let first: String = rest.next().into_iter().flat_map(char::to_uppercase).collect();
             let reason = escaped(shown(&format!("{first}{}", rest.as_str())));
             let text = format!(
-                "<p>{reason}.</p>\n<p>If there is more to know, it is where you began to sign in. You can close this \
-                 window. To try again, run <code>sso-agent login</code>.</p>"
+                "<p>{reason}.</p>\n<p>The program that asked for the sign-in may know more. You can close this window. \
+                 To try again, run <code>sso-agent login</code>.</p>"
             );
             page(StatusCode::OK, "bad", "Sign-in failed", &text)
         }

@@ -272,6 +272,17 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_in_a_link_it_is_one_argument() {
+        let link = "https://example.com/?a=b&c=$(id);'x'%20*~!#-P%00";
+        assert!(is_link(link));
+        let find = |name: &str| Some(Path::new("/bin").join(name));
+        for command in [None, Some(&["firefox".to_owned(), PLACE.to_owned(), "-P".to_owned()][..])] {
+            let (_, arguments) = command_line(command, Surroundings::Display, link, &find).unwrap();
+            assert_eq!(arguments[0], link);
+        }
+    }
+
+    #[test]
     fn a_program_is_never_found_in_the_current_directory() {
         let everywhere = |_: &Path| true;
         assert_eq!(find("x", OsStr::new(".::bin:/usr/bin:/bin"), &everywhere), Some("/usr/bin/x".into()));

@@ -148,12 +148,10 @@ impl Context<'_> {
 
     /// Asks the agent for all of these, several at a time. Each answer goes to `take` with the place of its request;
     /// `false` ends it.
-    pub(super) fn ask_all(
-        &mut self,
-        requests: &[Request],
-        patience: Duration,
-        take: &mut dyn FnMut(usize, Result<Reply, Failure>, &mut Self) -> bool,
-    ) {
+    pub(super) fn ask_all<F>(&mut self, requests: &[Request], patience: Duration, take: &mut F)
+    where
+        F: FnMut(usize, Result<Reply, Failure>, &mut Self) -> bool,
+    {
         let agent = self.agent;
         agent.send_all(requests, patience, &mut |index, answer| take(index, answer.map_err(Failure::from), self));
     }

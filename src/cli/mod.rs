@@ -5,6 +5,7 @@
 //! stderr; foreign text is cleaned before a person sees it; commands see the world only through their `Context`.
 
 mod accounts;
+mod adopt;
 mod audit;
 mod browser;
 pub(crate) mod button;
@@ -92,6 +93,7 @@ enum Asking {
     Accounts(accounts::Options),
     Roles(roles::Options),
     Refresh(refresh::Options),
+    Adopt(adopt::Options),
     Reload(reload::Options),
     Audit(audit::Options),
     Storage(storage::Options),
@@ -170,6 +172,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Accounts(options) => accounts::run(options, context),
         Asking::Roles(options) => roles::run(options, context),
         Asking::Refresh(options) => refresh::run(options, context),
+        Asking::Adopt(options) => adopt::run(options, context),
         Asking::Reload(options) => reload::run(options, context),
         Asking::Audit(options) => audit::run(options, context),
         Asking::Storage(options) => storage::run(options, context),
@@ -240,6 +243,7 @@ mod tests {
                 "accounts",
                 "roles",
                 "refresh",
+                "adopt",
                 "reload",
                 "audit",
                 "storage",
@@ -279,7 +283,6 @@ mod tests {
             "storage unlock secret",
             "console --print --no-browser",
             "console --json",
-            "adopt",
             "configure",
             "configure profiles --sso --credential-process",
             "configure profiles --name-template {nobody}",

@@ -205,6 +205,7 @@ impl Page<'_> {
         let mut text = table.render(self.colour);
         for session in &status.sessions {
             self.trouble(session, &status.storage, &mut text);
+            self.published(session, &mut text);
         }
         text
     }
@@ -266,6 +267,25 @@ impl Page<'_> {
         }
         if let Some(hint) = hint {
             let _ = writeln!(text, "{name}: {} {hint}", Paint::Bold.apply("hint:", self.colour));
+        }
+    }
+
+    /// What other programs find, and that anybody who reads this user's files finds it too.
+    fn published(&self, session: &SessionStatus, text: &mut String) {
+        let Some(publish) = &session.publish else { return };
+        let name = shown(&session.session);
+        let path = publish.path.as_deref().unwrap_or("~/.aws/sso/cache");
+        let what = match (publish.mode.as_str(), publish.at) {
+            ("full", Some(_)) => "the access token and the refresh token are",
+            ("token", Some(_)) => "the access token is",
+            _ => "",
+        };
+        if !what.is_empty() {
+            let _ = writeln!(text, "{name}: {what} published as plain text in {}", shown(path));
+        }
+        if let Some(error) = &publish.error {
+            let mark = Paint::Red.apply(&format!("{name}:"), self.colour);
+            let _ = writeln!(text, "{mark} not published as it should be: {}", shown(error));
         }
     }
 

@@ -217,7 +217,7 @@ impl Session {
             },
             Ok(Answer::StartUrl(Err(misled))) => words::misled(definition, &misled),
             Ok(_) => return,
-            Err(failure) => words::failed(&self.name, "asking where the start URL leads", &failure, None),
+            Err(failure) => words::start_url_not_asked(definition, &failure),
         };
         self.sign_in_failed(&problem.session(&self.name), turn);
     }
@@ -277,7 +277,8 @@ impl Session {
     }
 
     pub(super) fn sign_in_is_saving(&self) -> bool {
-        self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)))
+        self.publishing.adoption.is_some()
+            || self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)))
     }
 }
 

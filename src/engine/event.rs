@@ -10,6 +10,7 @@ use crate::callback::{Arrival, ListenError, Listening, Plan, Verdict};
 use crate::ids::{AccountId, Assumption, Grant, SessionName};
 use crate::schedule::Dice;
 use crate::settings::Settings;
+use crate::sso_cache::{CacheOrder, CacheReport};
 use crate::store::{Inventory, Loaded, Manage, ManageError, Protection, Record, RecordKind, StoreError};
 use crate::time::{Mono, Now};
 use crate::upstream::{Call, Reply, Route};
@@ -32,6 +33,10 @@ pub enum Event {
     Listening(SignInId, Result<Listening, ListenError>),
     /// The browser has come back.
     BrowserCameBack(SignInId, Arrival),
+    /// What was to be done in the AWS CLI's cache is done, or was not.
+    Cached(CacheTicket, CacheReport),
+    /// Somebody did something in the AWS CLI's cache.
+    CacheTouched,
     /// The configuration was read (again).
     ConfigurationRead(Result<Configuration, Problem>),
     /// SIGHUP: read the configuration again, with nobody waiting for the answer.
@@ -67,6 +72,10 @@ pub enum Effect {
     Listen(SignInId, Box<Plan>),
     /// Tell the browser of this sign-in how it ended, and close the place.
     Conclude(SignInId, Verdict),
+    /// Do this in the AWS CLI's cache; it comes back as [`Event::Cached`]. In order with every store effect.
+    Cache(CacheTicket, CacheOrder),
+    /// From now on say [`Event::CacheTouched`], or do not; said again after the directory may have been made anew.
+    WatchCache(bool),
     /// Answer the waiter, who is then forgotten.
     Answer(WaiterId, Result<Response, Problem>),
     /// Until the next event that is not answered from the warm cache, this answers the same question.
@@ -119,6 +128,8 @@ pub enum Purpose {
     Portal(PortalKey),
     /// The exchange of role credentials for a way into the console, for who waits for that.
     Console(WaiterId),
+    /// Whether the session still lives, because its published file is gone.
+    Probe,
     /// The end of the session at the portal.
     Logout,
     /// The end of a session whose tokens came when nobody wanted them any more; of the sign-in with this number, or of
@@ -159,6 +170,15 @@ pub struct Ticket {
     pub write: Write,
 }
 
+/// An order to the cache: whose file, and its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheTicket {
+    /// The session whose file it is about.
+    pub session: SessionName,
+    /// Counts the session's orders.
+    pub number: u64,
+}
+
 /// What a write is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
@@ -170,6 +190,8 @@ pub enum Write {
     Refreshed,
     /// The tokens a sign-in brought, before they are used.
     SignedIn,
+    /// The tokens of a sign-in that was taken over, before they are used.
+    Adopted,
     /// The token record, for any other change or once more after a failure.
     Tokens,
     /// Its deletion at sign-out.

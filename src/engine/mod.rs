@@ -5,10 +5,12 @@
 //! is answered once; what is valid is served while everything else fails, and what is expired is never served.
 
 mod abandoned;
+mod adopt;
 mod assume;
 mod attempt;
 mod brought;
 mod browser_flow;
+mod cached;
 mod callbacks;
 mod console;
 mod device_flow;
@@ -20,6 +22,7 @@ mod notices;
 mod on_demand;
 mod outage;
 mod portal;
+mod publish;
 mod refresh;
 mod refreshing;
 mod reloading;
@@ -38,7 +41,9 @@ mod storage;
 mod tests;
 mod words;
 
-pub use event::{Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, SignInId, Ticket, WaiterId, Write};
+pub use event::{
+    Agent, CacheTicket, Configuration, Effect, Event, Flight, PortalKey, Purpose, SignInId, Ticket, WaiterId, Write,
+};
 pub use handle::{Handle, Question, Questions};
 pub use notices::{News, Notice};
 pub use run::{Ended, Order, World, run};

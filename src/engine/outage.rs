@@ -105,7 +105,7 @@ impl Session {
             // Another host than both.
             Purpose::Console(_) => return,
             Purpose::Portal(key) => &mut self.portal.lane_of(key).outage,
-            Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.lane.outage,
+            Purpose::Probe | Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.lane.outage,
         };
         outage.observe(reply, turn.now, turn.dice);
     }
@@ -123,6 +123,7 @@ impl Session {
     pub(super) fn forget_pauses(&mut self) {
         self.refreshing.forget_pauses();
         self.portal.forget_pauses();
+        self.publishing.forget_pauses();
         self.oidc.forget_pause();
     }
 }

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use super::event::{Effect, Flight, Purpose, Turn, Write};
 use super::expiry::Expiry;
+use super::publish::Job;
 use super::refreshing::{Again, Fate, Sending, Step, again, fate_unknown};
 use super::session::{Holding, Session, route};
 use super::words;
 use crate::api::{Code, Problem};
 use crate::identity_center::{Bound, ErrorName, ServiceError, TokenResponse, TokenSet};
 use crate::schedule;
+use crate::settings::Publish;
 use crate::store::{Record, Refused, TokenRecord};
 use crate::time::Now;
 use crate::upstream::{Answer, Call, Failure, Reply};
@@ -23,7 +25,7 @@ impl Session {
     pub(super) fn settle_refresh(&mut self, turn: &mut Turn<'_>) {
         let wanted = self.someone_needs_a_token(turn.now);
         if !turn.stopping && self.refreshing.wait_for_attempt(self, wanted, turn.now) == Some(Duration::ZERO) {
-            self.start_refresh(wanted, turn);
+            self.begin_refresh(wanted, turn);
         }
     }
 
@@ -68,8 +70,19 @@ impl Session {
         }
         self.refreshing.forget_pauses();
         self.oidc.forget_pause();
-        self.start_refresh(true, turn);
+        self.begin_refresh(true, turn);
         Ok(Some(self.refreshing.started))
+    }
+
+    /// Where others can refresh it too, first a look whether they have.
+    fn begin_refresh(&mut self, wanted: bool, turn: &mut Turn<'_>) {
+        self.refreshing.started += 1;
+        if self.is_watched() {
+            self.refreshing.step = Step::Looking { wanted };
+            self.look(Job::BeforeRefresh, turn);
+        } else {
+            self.start_refresh(wanted, turn);
+        }
     }
 
     /// The settings name another margin: it counts for the tokens at hand too.
@@ -81,7 +94,7 @@ impl Session {
         }
     }
 
-    fn start_refresh(&mut self, wanted: bool, turn: &mut Turn<'_>) {
+    pub(super) fn start_refresh(&mut self, wanted: bool, turn: &mut Turn<'_>) {
         let remaining = self.remaining(turn.now);
         let sent_at = self.skew.to_service(turn.now.wall);
         let Some(holding) = &mut self.holding else { return };
@@ -98,7 +111,6 @@ impl Session {
         holding.record.refresh_sent_at = Some(sent_at);
         let record = Record::Tokens(holding.record.clone());
         self.refreshing.step = Step::Marking(sending);
-        self.refreshing.started += 1;
         self.oidc.trying(turn.now, turn.dice);
         self.save(Write::Mark, record, turn);
     }
@@ -230,6 +242,7 @@ impl Session {
             "the access token is fresh"
         );
         self.holding = Some(*holding);
+        self.publishing.session_lives();
         // The settings may have changed while it was being saved.
         self.plan_by_settings(turn);
         self.portal.token_changed();
@@ -254,6 +267,17 @@ impl Session {
             self.refresh_failed(problem, turn.now);
             return;
         }
+        if self.settings.publish == Publish::Full {
+            // Somebody else may have refreshed it: then this one is used up, and theirs is good.
+            self.refreshing.step = Step::Doubting(Box::new((sending, error.clone())));
+            self.look(Job::AfterRefusal, turn);
+        } else {
+            self.refused_for_good(sending, error, turn);
+        }
+    }
+
+    pub(super) fn refused_for_good(&mut self, sending: Sending, error: &ServiceError, turn: &mut Turn<'_>) {
+        let registration = error.name == ErrorName::InvalidClient;
         let was_unknown = sending.mark_before.is_some();
         let skew = self.skew;
         let Some(holding) = &mut self.holding else { return };

@@ -10,6 +10,7 @@ use super::expiry::Skew;
 use super::session::{Holding, Session};
 use super::words;
 use crate::api::{Code, Problem};
+use crate::identity_center::ServiceError;
 use crate::ids::SessionName;
 use crate::schedule::{self, Backoff};
 use crate::store::TokenRecord;
@@ -36,10 +37,14 @@ pub(super) struct Refreshing {
 pub(super) enum Step {
     #[default]
     Idle,
+    /// Somebody else may have refreshed it: the AWS CLI's cache is being read.
+    Looking { wanted: bool },
     /// The mark is being saved.
     Marking(Sending),
     /// The refresh token was presented.
     Flying(Sending),
+    /// It was refused for good, unless somebody else has refreshed it: the cache is being read once more.
+    Doubting(Box<(Sending, ServiceError)>),
     /// What came back is being saved.
     Saving(Box<Holding>),
 }
@@ -105,6 +110,10 @@ impl Refreshing {
         if self.is_under_way() || holding.record.refused.is_some() || holding.record.tokens.refresh_token.is_none() {
             return None;
         }
+        if !wanted && !session.remaining(now).is_zero() && session.publishing.holds_a_refresh_back(now) {
+            // Is the session over? The answer comes in a moment.
+            return None;
+        }
         if session.sign_in_is_saving() {
             // These tokens are about to be replaced, and nothing of theirs may land on disk after the new ones.
             return None;
@@ -152,6 +161,11 @@ impl Refreshing {
 
     pub(super) const fn is_flying(&self) -> bool {
         matches!(self.step, Step::Flying(_))
+    }
+
+    /// Whatever is found elsewhere, its end decides what is held.
+    pub(super) const fn is_busy_with_the_service(&self) -> bool {
+        matches!(self.step, Step::Marking(_) | Step::Flying(_) | Step::Doubting(_) | Step::Saving(_))
     }
 
     /// What a refresh brought and is on its way to disk.

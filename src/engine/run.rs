@@ -3,7 +3,8 @@
 //! Invariants: events are handled one at a time; store writes are made in the order the engine gave them; a refresh
 //! or write under way is waited for at the end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +13,17 @@ use tokio::task::JoinSet;
 
 use super::callbacks::Callbacks;
 use super::shelf::Shelf;
-use super::{Configuration, Effect, Event, Flight, Question, Questions, State, Ticket, WaiterId};
+use super::{CacheTicket, Configuration, Effect, Event, Flight, Question, Questions, State, Ticket, WaiterId};
 use crate::alarm::Alarm;
 use crate::api::{Problem, Response};
 use crate::clock::Clock;
 use crate::desktop::Desktop;
 use crate::ids::SessionName;
+use crate::sso_cache::{Cache, CacheOrder};
 use crate::store::{Manage, Protection, Record, RecordKind, Store};
 use crate::time::Now;
 use crate::upstream::{Reply, Upstream};
+use crate::watch::Watch;
 
 /// The world as the engine's loop sees it.
 pub struct World<U> {
@@ -34,6 +37,10 @@ pub struct World<U> {
     pub read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
     /// Where the user is told what they did not ask for.
     pub desktop: Box<dyn Desktop>,
+    /// The AWS CLI's cache.
+    pub cache: Box<dyn Cache>,
+    /// Where that is, for whoever watches it.
+    pub cache_directory: Option<PathBuf>,
     /// The wake-up call.
     pub alarm: Alarm,
     /// Whether the agent still owns its place; asked at every wake-up.
@@ -69,13 +76,25 @@ pub async fn run<U: Upstream>(
     mut questions: Questions,
     mut orders: mpsc::Receiver<Order>,
 ) -> Ended {
-    let World { upstream, clock, store, read_configuration, desktop, mut alarm, mut still_ours } = world;
+    let World {
+        upstream,
+        clock,
+        store,
+        read_configuration,
+        desktop,
+        cache,
+        cache_directory,
+        mut alarm,
+        mut still_ours,
+    } = world;
     let mut hands = Hands {
         upstream,
         flights: JoinSet::new(),
         reads: JoinSet::new(),
-        store: StoreThread::start(store, state.protection().clone()),
+        store: StoreThread::start(store, cache, state.protection().clone()),
         callbacks: Callbacks::new(),
+        watch: Watch::nothing(),
+        cache_directory: cache_directory.into_iter().collect(),
         waiters: HashMap::new(),
         read_configuration,
         desktop,
@@ -114,6 +133,7 @@ pub async fn run<U: Upstream>(
             Some(event) = hands.store.done() => event,
             Some(event) = hands.callbacks.next() => event,
             Some(Ok(read)) = hands.reads.join_next() => Event::ConfigurationRead(read),
+            () = hands.watch.changed() => Event::CacheTouched,
             () = alarm.rings() => {
                 if !stopping && !still_ours() {
                     tracing::error!("the socket is gone or somebody else's: saving and ending");
@@ -144,6 +164,9 @@ struct Hands<U> {
     reads: JoinSet<Result<Configuration, Problem>>,
     store: StoreThread,
     callbacks: Callbacks,
+    watch: Watch,
+    /// One, or none without a home.
+    cache_directory: BTreeSet<PathBuf>,
     waiters: HashMap<WaiterId, oneshot::Sender<Result<Response, Problem>>>,
     read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
     desktop: Box<dyn Desktop>,
@@ -170,6 +193,9 @@ impl<U: Upstream> Hands<U> {
                 Effect::Manage(waiter, order) => self.store.order(Job::Manage(waiter, order)),
                 Effect::Listen(id, plan) => self.callbacks.listen(id, *plan),
                 Effect::Conclude(id, verdict) => self.callbacks.conclude(&id, verdict),
+                Effect::Cache(ticket, order) => self.store.order(Job::Cache(ticket, order)),
+                Effect::WatchCache(true) => self.watch.set(&self.cache_directory),
+                Effect::WatchCache(false) => self.watch.set(&BTreeSet::new()),
                 Effect::Answer(waiter, answer) => {
                     if let Some(asker) = self.waiters.remove(&waiter) {
                         // A caller that has gone away does not need its answer.
@@ -191,6 +217,8 @@ enum Job {
     Save(Ticket, Box<Record>),
     Delete(Ticket, SessionName, RecordKind),
     Manage(WaiterId, Option<Manage>),
+    /// Not of the store, but its writes must come after what the store was told before.
+    Cache(CacheTicket, CacheOrder),
     /// Somebody may have given the key.
     Look,
 }
@@ -203,7 +231,7 @@ struct StoreThread {
 }
 
 impl StoreThread {
-    fn start(mut store: Box<dyn Store>, mut protection: Protection) -> Self {
+    fn start(mut store: Box<dyn Store>, mut cache: Box<dyn Cache>, mut protection: Protection) -> Self {
         let (orders, ordered) = std::sync::mpsc::channel::<Job>();
         // Bounded by the engine: a session has at most a handful of writes under way.
         let (report, done) = mpsc::unbounded_channel();
@@ -222,6 +250,10 @@ impl StoreThread {
                     Job::Manage(waiter, Some(order)) => {
                         let managed = store.manage(order).map(|records| loaded = records);
                         Some(Event::Managed(waiter, managed.map(|()| store.inventory())))
+                    }
+                    Job::Cache(ticket, order) => {
+                        let report = cache.carry_out(&ticket.session, order);
+                        Some(Event::Cached(ticket, report))
                     }
                     Job::Look => {
                         loaded = store.look();

@@ -13,6 +13,7 @@ use super::notices::Notices;
 use super::on_demand::OnDemand;
 use super::outage::Outage;
 use super::portal::Portal;
+use super::publish::Publishing;
 use super::refreshing::Refreshing;
 use super::sign_in::SignIn;
 use super::words;
@@ -56,6 +57,7 @@ pub(super) struct Session {
     pub(super) save_again: Option<Mono>,
     /// Tokens that were let go may still be on disk: their record is being deleted, or could not be.
     pub(super) undeleted: bool,
+    pub(super) publishing: Publishing,
     /// A sign-in is stored and cannot be read, for this reason.
     pub(super) sealed: Option<Box<Problem>>,
 }
@@ -132,6 +134,7 @@ impl Session {
             last_error: None,
             save_again: None,
             undeleted: false,
+            publishing: Publishing::default(),
             sealed: None,
         }
     }
@@ -274,6 +277,7 @@ impl Session {
                 quiet: None,
                 last_session: None,
                 end_announced: None,
+                published: crate::sso_cache::Published::default(),
             });
         }
         if let Some(client) = &mut self.client {
@@ -421,7 +425,9 @@ impl Session {
         let portal = self.portal_wait(keep_warm, stopping, now);
         let sign_in = self.sign_in.wait(self.sign_in_pause(now), stopping, now);
         let visits = self.visits.wait(now);
-        [refresh, expiry, save, portal, sign_in, visits, self.announcement_wait(now)]
+        let announcement = self.announcement_wait(now);
+        let publishing = self.publishing.wait(stopping, now);
+        [refresh, expiry, save, portal, sign_in, visits, announcement, publishing]
             .into_iter()
             .flatten()
             .chain(waiters)

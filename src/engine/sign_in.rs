@@ -236,6 +236,7 @@ impl Session {
         let Step::Saving(holding) = attempt.step else { return };
         self.portal.signed_in_at(&attempt.origin);
         self.holding = Some(*holding);
+        self.publishing.session_lives();
         self.undeleted = false;
         self.plan_by_settings(turn);
         self.last_error = None;

@@ -38,10 +38,14 @@ impl Session {
         }
         self.era += 1;
         self.refreshing.abandon();
+        if self.publishing.adoption.take().is_some() {
+            self.answer_adopters(&Err(words::signed_out(&self.name, false)), turn);
+        }
         self.holding = None;
         self.sealed = None;
         self.last_error = None;
         self.portal.new_era();
+        self.withdraw(turn);
         self.delete_tokens(turn);
     }
 
@@ -128,11 +132,13 @@ impl Session {
         // After the questions of this turn, so that what they need is known.
         self.settle_refresh(turn);
         self.announce(turn);
+        self.settle_publishing(turn);
     }
 
     /// The agent stops: nobody waits longer than this.
     pub(super) fn bound_patience(&mut self, deadline: Mono) {
         let waiters = self.token_waiters.iter_mut().map(|waiting| &mut waiting.waiter);
+        let waiters = waiters.chain(&mut self.publishing.adopters);
         for waiter in waiters.chain(self.sign_out.iter_mut().map(|sign_out| &mut sign_out.waiter)) {
             waiter.deadline = waiter.deadline.min(deadline);
         }

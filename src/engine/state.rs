@@ -46,6 +46,8 @@ pub struct State {
     plan_holds: bool,
     steps_judged: Option<Mono>,
     pub(super) stopping: bool,
+    /// The AWS CLI's cache is watched.
+    pub(super) watching: bool,
 }
 
 impl State {
@@ -76,6 +78,7 @@ impl State {
             plan_holds: false,
             steps_judged: None,
             stopping: false,
+            watching: false,
         };
         let mut effects = Vec::new();
         state.configure(configuration, now, &mut effects);
@@ -106,6 +109,12 @@ impl State {
             Event::Managed(waiter, outcome) => self.managed(waiter, outcome, &mut effects),
             Event::Listening(id, outcome) => self.listening(&id, outcome, now, &mut effects),
             Event::BrowserCameBack(id, arrival) => self.browser_came_back(&id, arrival, now, &mut effects),
+            Event::Cached(ticket, report) => {
+                self.with_session(&ticket.session, now, &mut effects, |session, turn| {
+                    session.cached(&ticket, report, turn)
+                });
+            }
+            Event::CacheTouched => self.cache_touched(),
             Event::ConfigurationRead(read) => self.configuration_read(read, now, &mut effects),
             Event::ReloadWanted => self.read_configuration(&mut effects),
             Event::Tick => {}
@@ -217,6 +226,7 @@ impl State {
         if self.planned.is_some_and(|planned| planned <= now.mono) {
             self.planned = None;
         }
+        self.settle_watching(effects);
         self.settle_reloads(now, effects);
         self.settle_managing(now, effects);
         self.settle_watchers(now, effects);
@@ -294,6 +304,10 @@ impl State {
             Request::Refresh { session, force } => self.with_query(&session, |state, name| {
                 state
                     .with_session(&name, now, effects, |session, turn| session.asked_to_refresh(waiter, force, turn))?
+            }),
+            Request::Adopt { session } => self.with_query(&session, |state, name| {
+                let waiter = Waiter { id: waiter, deadline: now.mono.after(PATIENCE) };
+                state.with_session(&name, now, effects, |session, turn| session.asked_to_adopt(waiter, turn))?
             }),
             Request::Login { session, login } => self.with_query(&session, |state, name| {
                 let waiter = Waiter { id: waiter, deadline: now.mono.after(SIGN_IN_PATIENCE) };
@@ -377,6 +391,7 @@ impl State {
                 Purpose::SignIn(number) if session.sign_in.awaits(*number) => session.sign_in_finished(reply, turn),
                 Purpose::Portal(key) => session.portal_finished(key, era, reply, turn),
                 Purpose::Console(id) => session.console_finished(*id, era, reply, turn),
+                Purpose::Probe => session.probed(era, reply, turn),
                 Purpose::Logout => session.portal_signed_out(era, reply.result.is_ok()),
                 Purpose::Refresh | Purpose::SignIn(_) => session.late_answer(&flight, reply, turn),
                 Purpose::Revoke(_) => tracing::info!(revoked = reply.result.is_ok(), "tokens nobody wants"),
@@ -398,6 +413,7 @@ impl State {
                 Write::Mark if current => session.refresh_marked(outcome, turn),
                 Write::Refreshed if current => session.refresh_saved(outcome, turn),
                 Write::SignedIn if current => session.sign_in_saved(outcome, turn),
+                Write::Adopted if current => session.adoption_saved(outcome, turn),
                 Write::Tokens if current => session.stored(write, outcome, now),
                 _ => {}
             }

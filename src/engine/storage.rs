@@ -11,6 +11,7 @@ use super::state::State;
 use super::words;
 use crate::api::{Code, Problem, Response, StorageReport, StorageStatus, WarningEntry};
 use crate::settings::KeyKind;
+use crate::sso_cache::Published;
 use crate::store::{ClientRecord, Inventory, Loaded, Manage, ManageError, Protection, Record};
 use crate::time::Now;
 
@@ -152,6 +153,10 @@ impl Session {
         client.longest_session = client.longest_session.max(stored.longest_session);
         client.program_sign_ins.extend(stored.program_sign_ins);
         client.program_sign_ins.sort_unstable();
+        // What this run has written stands; what an earlier one wrote is known again.
+        let Published { mut marks, standing } = stored.published;
+        marks.append(&mut client.published.marks);
+        client.published = Published { marks, standing: standing || client.published.standing };
         self.client_saved = false;
     }
 

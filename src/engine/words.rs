@@ -12,7 +12,7 @@ use crate::ids::{Assumption, Region, SessionName};
 use crate::store::{Awaited, ManageError, Refused, TokenRecord};
 use crate::time::Timestamp;
 use crate::untrusted::shown;
-use crate::upstream::{Failure, NotSent, Unclear};
+use crate::upstream::{Failure, NotSent, Trouble, Unclear};
 
 /// A name as it can be typed into a shell.
 pub(super) fn typed(name: &SessionName) -> String {
@@ -69,6 +69,21 @@ pub(super) fn misled(definition: &SessionDefinition, misled: &Misled) -> Problem
         .hint(format!("check sso_start_url at {}", definition.place))
 }
 
+/// Nobody could be asked where the start URL leads.
+pub(super) fn start_url_not_asked(definition: &SessionDefinition, failure: &Failure) -> Problem {
+    let problem = failed(&definition.name, "asking where the start URL leads", failure, None);
+    let no_such_host = match failure {
+        Failure::NotSent(NotSent::Dns(_)) => true,
+        Failure::NotSent(NotSent::Proxy(proxy)) => matches!(proxy.trouble, Trouble::Refused { .. }),
+        _ => false,
+    };
+    if no_such_host {
+        problem.hint(format!("check sso_start_url at {}, and the network", definition.place))
+    } else {
+        problem
+    }
+}
+
 /// The start URL leads to an instance in another region than the configured one.
 pub(super) fn other_region(definition: &SessionDefinition, region: &Region) -> Problem {
     let detail = format!(
@@ -77,6 +92,16 @@ pub(super) fn other_region(definition: &SessionDefinition, region: &Region) -> P
         definition.region
     );
     Problem::new(Code::InvalidConfig, detail).hint(format!("set sso_region = {region} at {}", definition.place))
+}
+
+/// Another program removed the published sign-in, and the portal agrees.
+pub(super) fn signed_out_elsewhere(name: &SessionName, file: Option<&str>) -> Problem {
+    let detail = format!(
+        "session {} was signed out by another program: {} was removed, and the portal does not accept the token",
+        shown(name.as_str()),
+        shown(file.unwrap_or("its file in the AWS CLI's cache"))
+    );
+    Problem::new(Code::SignInRequired, detail).session(name).hint(login_hint(name))
 }
 
 /// A sign-in is stored and its key is not there.

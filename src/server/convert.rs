@@ -41,6 +41,7 @@ pub(super) fn burden(request: &Request) -> Burden {
         | Request::Console { .. }
         | Request::Login { .. }
         | Request::Refresh { .. }
+        | Request::Adopt { .. }
         | Request::Accounts { .. }
         | Request::Roles { .. } => Burden::Working,
     }
@@ -55,6 +56,7 @@ pub(super) const fn route(request: &Request) -> &'static str {
         Request::Status { .. } => "status",
         Request::Login { .. } | Request::LoginState { .. } | Request::CancelLogin { .. } => "login",
         Request::Refresh { .. } => "refresh",
+        Request::Adopt { .. } => "adopt",
         Request::Logout { .. } => "session",
         Request::Accounts { .. } => "accounts",
         Request::Roles { .. } => "roles",

@@ -75,6 +75,28 @@ impl Mark {
     }
 }
 
+/// What we have written for a session: remembered, so that it is known again whoever leads there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The sets, the latest last. Older ones than the last few have long expired.
+    pub marks: Vec<Mark>,
+    /// Whether a file of ours should be there.
+    pub standing: bool,
+}
+
+impl Published {
+    /// Remembers a set that is about to be written.
+    pub fn remember(&mut self, mark: Mark) {
+        self.marks.retain(|known| *known != mark);
+        self.marks.push(mark);
+        let surplus = self.marks.len().saturating_sub(MOST_MARKS);
+        self.marks.drain(..surplus);
+        self.standing = true;
+    }
+}
+
+const MOST_MARKS: usize = 32;
+
 /// What is to be done about a session's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheOrder {

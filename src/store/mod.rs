@@ -42,6 +42,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity_center::{ClientRegistration, Origin, TokenSet};
 use crate::ids::SessionName;
+use crate::sso_cache::Published;
 use crate::time::Timestamp;
 
 pub use self::directory::{DirectoryError, PrivateDirectory};
@@ -86,6 +87,9 @@ pub struct ClientRecord {
     /// Of which sign-in the user was told that its session is about to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_announced: Option<Timestamp>,
+    /// What was written into the AWS CLI's cache.
+    #[serde(default)]
+    pub published: Published,
 }
 
 /// No sign-in is started on demand for a while.

@@ -20,6 +20,7 @@ pub(super) fn client(session: &str) -> Record {
         quiet: Some(Quiet { until: Timestamp::from_secs(1_700_000_600), times: 1 }),
         last_session: Some(Duration::from_secs(28_800)),
         end_announced: Some(Timestamp::from_secs(1_700_000_000)),
+        published: crate::sso_cache::Published::default(),
     })
 }
 

@@ -43,7 +43,8 @@ impl ServerCertVerifier for Explaining {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let verdict = self.verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         verdict.map_err(|error| match error {
-            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            // A bad signature is what an authority of the same name with another key looks like: a renewed one.
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
                 // The end of the chain is whoever would have to be trusted.
                 let issuer = issuer::of(intermediates.last().unwrap_or(end_entity));
                 let stranger = Stranger { issuer, bundle: self.bundle.clone() };
@@ -128,12 +129,18 @@ fn certificate(host: &str, problem: &CertificateError) -> String {
             date(time)
         ),
         CertificateError::NotValidForNameContext { presented, .. } => {
-            let names: Vec<String> = presented.iter().take(MOST_NAMES).map(|name| shown(name).to_string()).collect();
+            let names: Vec<String> = presented.iter().take(MOST_NAMES).map(|name| bare(name)).collect();
             let names = if names.is_empty() { "no name at all".to_owned() } else { names.join(", ") };
             format!("what answers for {host} shows a certificate for {names}")
         }
         other => format!("the certificate of {host} is not valid: {}", shown(&other.to_string())),
     }
+}
+
+/// `x.example` of `DnsName("x.example")`, which is how the verifier writes it.
+fn bare(name: &str) -> String {
+    let inside = name.split_once("(\"").and_then(|(_, rest)| rest.strip_suffix("\")"));
+    shown(inside.unwrap_or(name)).to_string()
 }
 
 /// The error of the TLS layer, however often it was wrapped.

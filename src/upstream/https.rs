@@ -81,6 +81,11 @@ impl Https {
                 let request = |next: Option<&str>| portal::list_accounts(&endpoints.portal, access_token, next);
                 Ok(line.all_pages(request, portal::accounts).await?.map(Answer::Accounts))
             }
+            Call::ProbeAccounts { access_token } => {
+                let request = portal::probe_accounts(&endpoints.portal, access_token)?;
+                let received = line.send(&endpoints.portal, request).await?;
+                received.read(|body| portal::accounts(body).map(|page| Answer::Accounts(page.items)))
+            }
             Call::ListAccountRoles { access_token, account } => {
                 let request =
                     |next: Option<&str>| portal::list_account_roles(&endpoints.portal, access_token, account, next);

@@ -120,6 +120,11 @@ pub enum Call {
         /// The bearer token.
         access_token: Bound<Secret>,
     },
+    /// Portal `ListAccounts` for one account: only to learn whether the token is still accepted.
+    ProbeAccounts {
+        /// The bearer token.
+        access_token: Bound<Secret>,
+    },
     /// Portal `ListAccountRoles`, all pages.
     ListAccountRoles {
         /// The bearer token.
@@ -161,6 +166,7 @@ impl Call {
             Self::GetRoleCredentials { .. } => "GetRoleCredentials",
             Self::GetSigninToken { .. } => "getSigninToken",
             Self::ListAccounts { .. } => "ListAccounts",
+            Self::ProbeAccounts { .. } => "ListAccounts (one)",
             Self::ListAccountRoles { .. } => "ListAccountRoles",
             Self::Logout { .. } => "Logout",
             Self::ResolveStartUrl { .. } => "resolving the start URL",

@@ -61,6 +61,11 @@ pub(super) fn list_accounts(
     list(endpoint, "/assignment/accounts", None, token, next)
 }
 
+/// The shortest question whose answer depends on the token.
+pub(super) fn probe_accounts(endpoint: &Endpoint, token: &Bound<Secret>) -> Result<Outgoing, NotSent> {
+    outgoing(Method::GET, Connection::Pooled, endpoint, "/assignment/accounts", &[("max_result", "1")], token)
+}
+
 pub(super) fn accounts(body: &[u8]) -> Result<Page<Account>, Unusable> {
     let body: AccountsBody = decode(body)?;
     let items = body.account_list.ok_or_else(|| no_legal("accountList"))?;

@@ -14,8 +14,10 @@ use http::Uri;
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
+use super::connect::meant;
 use super::no_proxy::NoProxy;
 use crate::env::Env;
+use crate::identity_center::Endpoint;
 use crate::identity_center::endpoint::is_loopback_host;
 use crate::secret::Secret;
 
@@ -50,7 +52,7 @@ impl Proxies {
             names.iter().find_map(|name| env.get_os(name).map(|value| (*name, value.to_str().unwrap_or_default())))
         };
         let setting = first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])
-            .map(|(variable, value)| Setting { variable, proxy: parse(value.trim(), variable).map(Arc::new) });
+            .map(|(variable, value)| Setting { variable, proxy: parse(value.trim()).map(Arc::new) });
         let except = first(&["no_proxy", "NO_PROXY"]).map(|(_, value)| NoProxy::parse(value)).unwrap_or_default();
         Self { setting, except }
     }
@@ -165,7 +167,7 @@ impl fmt::Display for ProxyFailure {
                 write!(formatter, "the proxy {proxy} does not accept the user name and password that it was given")
             }
             Trouble::Refused { status, host } => {
-                write!(formatter, "the proxy {proxy} does not connect to {host} (HTTP {status})")
+                write!(formatter, "the proxy {proxy} does not connect to {host} (HTTP {status}){}", meant(host))
             }
             Trouble::NoProxy(cause) => write!(formatter, "{proxy} does not answer as a proxy: {cause}"),
         }
@@ -184,7 +186,7 @@ impl fmt::Display for InvalidProxy {
     }
 }
 
-fn parse(text: &str, _variable: &str) -> Result<Proxy, InvalidProxy> {
+fn parse(text: &str) -> Result<Proxy, InvalidProxy> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(InvalidProxy::NotAUrl);
     }
@@ -203,8 +205,7 @@ fn parse(text: &str, _variable: &str) -> Result<Proxy, InvalidProxy> {
         None => (None, authority),
     };
     // The same rules as for an endpoint: what is no host and no port there is none here.
-    let place: crate::identity_center::Endpoint =
-        format!("https://{host_and_port}").parse().map_err(|_| InvalidProxy::NotAUrl)?;
+    let place: Endpoint = format!("https://{host_and_port}").parse().map_err(|_| InvalidProxy::NotAUrl)?;
     let host_and_port = place.as_str().trim_start_matches("https://");
     let has_port = host_and_port.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
     let host_and_port = if has_port { host_and_port.to_owned() } else { format!("{host_and_port}:{default_port}") };

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::visitor::{Page, Visitor};
 use super::{Login, PATIENCE, fake, sign_in};
-use crate::support::fake::{Exception, FakeIdentityCenter, Fault, Operation, Times, When, found_in};
+use crate::support::fake::{Ended, Exception, FakeIdentityCenter, Fault, Operation, Times, When, found_in};
 use crate::support::sandbox::Sandbox;
 
 const EXCHANGE: Operation = Operation::CreateTokenAuthorizationCode;
@@ -190,6 +190,27 @@ fn a_code_whose_tokens_were_lost_is_a_sign_in_that_failed_and_the_page_says_so()
     assert!(text.contains("Sign-in failed") && !text.contains("You are signed in"), "{text}");
     assert_eq!(service.count(EXCHANGE), 2);
     assert_ne!(login.end().0, Some(0));
+}
+
+#[test]
+fn tokens_that_come_after_a_cancel_are_revoked_and_the_page_says_that_nobody_waits() {
+    let service = fake();
+    let sandbox = Sandbox::with_session(service.url());
+    let agent = sandbox.start_agent();
+    service.fault(EXCHANGE, Fault::Hold, When::AfterEffect, Times::UntilCleared);
+    let login = Login::begin(&sandbox, &[]);
+    let page = thread::scope(|scope| {
+        let visit = scope.spawn(|| allowed(&login));
+        service.wait_for_calls(EXCHANGE, 1, PATIENCE).unwrap();
+        assert_eq!(agent.request("DELETE", "/v1/sessions/corp/login", "").0, 204);
+        visit.join().unwrap()
+    });
+    assert_eq!(page.status, 410);
+    assert!(page.text().contains("Nobody waits for this sign-in any more"), "{}", page.text());
+    service.clear_faults();
+    service.wait_for_answers(Operation::Logout, 1, PATIENCE).unwrap();
+    assert_eq!(service.sessions()[0].ended, Some(Ended::LoggedOut));
+    assert_eq!(login.end().0, Some(3));
 }
 
 #[test]

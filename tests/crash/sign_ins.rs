@@ -205,6 +205,7 @@ impl Scene {
             quiet: None,
             last_session: None,
             end_announced: None,
+            published: sso_agent::sso_cache::Published::default(),
         };
         let mut records = vec![Record::Client(client)];
         records.extend((before == Before::SignIn).then_some(Record::Tokens(tokens)));

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// The running stand-in.
-pub(super) struct StsStub {
+pub(crate) struct StsStub {
     address: SocketAddr,
     url: String,
     shared: Arc<Shared>,
@@ -18,11 +18,11 @@ pub(super) struct StsStub {
 
 /// What signed a request.
 #[derive(Debug, Clone)]
-pub(super) struct SignedCall {
+pub(crate) struct SignedCall {
     /// From `Authorization`.
-    pub(super) access_key_id: String,
+    pub(crate) access_key_id: String,
     /// From `X-Amz-Security-Token`.
-    pub(super) session_token: String,
+    pub(crate) session_token: String,
 }
 
 #[derive(Default)]
@@ -33,10 +33,10 @@ struct Shared {
 
 impl StsStub {
     /// What it answers to everybody.
-    pub(super) const ARN: &'static str = "arn:aws:sts::111122223333:assumed-role/ReadOnly/user";
+    pub(crate) const ARN: &'static str = "arn:aws:sts::111122223333:assumed-role/ReadOnly/user";
 
     /// Starts it; it accepts connections when this returns.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared::default());
@@ -56,17 +56,17 @@ impl StsStub {
     }
 
     /// Where it is.
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// How many signed requests have come.
-    pub(super) fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.shared.calls.lock().unwrap().len()
     }
 
     /// The last signed request.
-    pub(super) fn last_call(&self) -> SignedCall {
+    pub(crate) fn last_call(&self) -> SignedCall {
         self.shared.calls.lock().unwrap().last().expect("a signed request has come").clone()
     }
 }

@@ -8,6 +8,7 @@ mod console;
 mod notices;
 mod on_demand;
 mod outage;
+mod publish;
 mod refresh;
 mod roles;
 mod shutdown;
@@ -70,6 +71,8 @@ struct Bench {
     notices: Vec<Notice>,
     /// What was to be done about the key.
     managed: Vec<(WaiterId, Option<crate::store::Manage>)>,
+    /// The AWS CLI's cache.
+    cache: publish::CacheBox,
     /// Everything in order, in short words.
     log: Vec<String>,
     /// Every time a refresh token was presented.
@@ -124,6 +127,7 @@ struct OpenCall {
 enum OpenWrite {
     Save(Ticket, Box<Record>),
     Delete(Ticket, SessionName, RecordKind),
+    Cache(super::CacheTicket, crate::sso_cache::CacheOrder),
 }
 
 impl Bench {
@@ -152,6 +156,7 @@ impl Bench {
             listening: Vec::new(),
             concluded: Vec::new(),
             notices: Vec::new(),
+            cache: publish::CacheBox::default(),
             log: Vec::new(),
             presented: Vec::new(),
             lives: Vec::new(),
@@ -169,6 +174,7 @@ impl Bench {
         let mut next = Self::new(Vec::new());
         (next.wall, next.mono) = (self.wall, self.mono);
         next.disk = std::mem::take(&mut self.disk);
+        next.cache = std::mem::take(&mut self.cache);
         next.state = State::new(agent(), configuration(), records, Vec::new(), next.now());
         next.made = std::mem::take(&mut self.made);
         next.presented = std::mem::take(&mut self.presented);
@@ -232,6 +238,8 @@ impl Bench {
                 Effect::Notify(notice) => self.notices.push(notice),
                 Effect::Listen(id, plan) => self.listening.push((id, *plan)),
                 Effect::Conclude(id, verdict) => self.concluded.push((id, verdict)),
+                Effect::Cache(ticket, order) => self.writes.push(OpenWrite::Cache(ticket, order)),
+                Effect::WatchCache(watched) => self.cache.watched = watched,
                 Effect::Manage(waiter, order) => self.managed.push((waiter, order)),
             }
         }
@@ -265,6 +273,11 @@ impl Bench {
                     self.disk.remove(&(session, kind));
                 }
                 ticket
+            }
+            OpenWrite::Cache(ticket, order) => {
+                let report = crate::sso_cache::Cache::carry_out(&mut self.cache, &ticket.session, order);
+                let effects = self.state.handle(self.now(), Event::Cached(ticket, report));
+                return self.carry_out(effects);
             }
         };
         let effects = self.state.handle(self.now(), Event::Stored(ticket, outcome));
@@ -518,6 +531,7 @@ fn assert_at_home(route: &Route, call: &Call) {
         }
         Call::GetRoleCredentials { access_token, .. }
         | Call::ListAccounts { access_token }
+        | Call::ProbeAccounts { access_token }
         | Call::ListAccountRoles { access_token, .. }
         | Call::Logout { access_token } => access_token.for_sending_to(portal).is_ok(),
         Call::AssumeRole { credentials, assumption, .. } => {

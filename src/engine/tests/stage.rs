@@ -124,6 +124,7 @@ pub(super) fn client() -> ClientRecord {
         quiet: None,
         last_session: None,
         end_announced: None,
+        published: crate::sso_cache::Published::default(),
     }
 }
 

@@ -200,7 +200,7 @@ impl Walk {
                 self.bench.lives.push((secret(&id), until, self.bench.mono + left));
                 role_keys(&id, until)
             }
-            (Call::ListAccounts { .. }, _) => Ok(Answer::Accounts(Vec::new())),
+            (Call::ListAccounts { .. } | Call::ProbeAccounts { .. }, _) => Ok(Answer::Accounts(Vec::new())),
             (Call::ListAccountRoles { .. }, _) => Ok(Answer::Roles(Vec::new())),
             (Call::Logout { .. }, _) => Ok(Answer::LoggedOut),
             (Call::ResolveStartUrl { start_url }, _) => {

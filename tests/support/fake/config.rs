@@ -25,6 +25,8 @@ pub enum Transport {
     Plain,
     /// `https://localhost:PORT`, with a certificate of a private CA made for this fake.
     Tls,
+    /// The same for these host names, which somebody has to lead to the fake; its URL is the first.
+    TlsAs(&'static [&'static str]),
 }
 
 /// An account with the roles assigned to the user.
@@ -101,6 +103,8 @@ pub struct FakeConfig {
     pub portal_calls_per_second: Option<u32>,
     /// Whether a device authorization is approved the moment it starts, and `/authorize` without asking.
     pub auto_approve: bool,
+    /// Whether a length may be asked for a console session.
+    pub console_sessions: bool,
     /// `error` and `error_description` with which `/authorize` sends the browser back without asking.
     pub authorize_error: Option<(String, String)>,
     /// How far the service's clock is ahead of the machine's at the start, in seconds.
@@ -138,6 +142,7 @@ impl Default for FakeConfig {
             page_size: 100,
             portal_calls_per_second: None,
             auto_approve: false,
+            console_sessions: true,
             authorize_error: None,
             clock_ahead_seconds: 0,
             latency: BTreeMap::new(),

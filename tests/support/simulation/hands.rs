@@ -150,6 +150,7 @@ impl World {
             // Nobody in the simulation has a browser.
             Effect::Listen(..) | Effect::Conclude(..) => {}
             Effect::Notify(notice) => self.user_sees(&notice),
+            Effect::Cache(..) | Effect::WatchCache(_) => {}
             // Nobody in the simulation asks for anything about the key.
             Effect::Manage(..) => {}
             Effect::ReadConfiguration => {
@@ -315,7 +316,7 @@ impl World {
 fn patience_of(request: &Request) -> At {
     match request {
         Request::Credentials { timeout, .. } => timeout.map_or(25 * SECOND, span),
-        Request::Token { .. } | Request::Reload | Request::Logout { .. } => 25 * SECOND,
+        Request::Token { .. } | Request::Adopt { .. } | Request::Reload | Request::Logout { .. } => 25 * SECOND,
         Request::Status { wait, .. } | Request::LoginState { wait, .. } => span(*wait),
         Request::Console { .. } => 40 * SECOND,
         Request::Login { .. } => 45 * SECOND,
@@ -361,7 +362,9 @@ fn arrival(flight: &Flight, route: &Route, call: &Call) -> Option<Arrival> {
             let token = numbers(access_token.for_sending_to(portal).ok()?);
             Arrival::Role { family: token[0], serial: token[1], role }
         }
-        Call::ListAccounts { access_token } | Call::ListAccountRoles { access_token, .. } => {
+        Call::ListAccounts { access_token }
+        | Call::ProbeAccounts { access_token }
+        | Call::ListAccountRoles { access_token, .. } => {
             let token = numbers(access_token.for_sending_to(portal).ok()?);
             let accounts = matches!(call, Call::ListAccounts { .. });
             Arrival::List { family: token[0], serial: token[1], accounts }

@@ -1,0 +1,551 @@
+//! The AWS CLI's cache: what is written when, what is adopted, and what a missing file means (attacks 10).
+
+use super::*;
+use crate::settings::Publish;
+use crate::sso_cache::{
+    Cache, CacheError, CacheOrder, CacheOutcome, CacheReport, CachedSet, Found, Mark, Material, Renewal, Unusable,
+};
+
+/// The cache's directory, as others see it too.
+#[derive(Debug, Default)]
+pub(super) struct CacheBox {
+    lies: BTreeMap<SessionName, Lies>,
+    pub(super) watched: bool,
+    read_only: bool,
+    written: usize,
+    looks: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Lies {
+    Set(CachedSet),
+    Half,
+    Garbage,
+}
+
+impl Cache for CacheBox {
+    fn carry_out(&mut self, session: &SessionName, order: CacheOrder) -> CacheReport {
+        let failed = || CacheError::Writable { path: "/home/user/.aws/sso/cache".into(), mode: 0o777 };
+        let outcome = match order {
+            CacheOrder::Look { .. } => {
+                self.looks += 1;
+                CacheOutcome::Looked(match self.lies.get(session) {
+                    None => Found::Missing,
+                    Some(Lies::Set(set)) => Found::Set(Box::new(set.clone())),
+                    Some(Lies::Half) => Found::Torn,
+                    Some(Lies::Garbage) => Found::Unusable(Unusable::NoSignIn("accessToken")),
+                })
+            }
+            _ if self.read_only => CacheOutcome::Written(Err(failed())),
+            CacheOrder::Write(set) => {
+                self.written += 1;
+                self.lies.insert(session.clone(), Lies::Set(*set));
+                CacheOutcome::Written(Ok(()))
+            }
+            CacheOrder::Remove(marks) => {
+                if let Some(Lies::Set(set)) = self.lies.get(session)
+                    && marks.contains(&Mark::of(&set.access_token))
+                {
+                    self.lies.remove(session);
+                }
+                CacheOutcome::Removed(Ok(()))
+            }
+        };
+        CacheReport { path: "/home/user/.aws/sso/cache/x.json".into(), outcome }
+    }
+}
+
+fn publishing(mode: Publish) -> Configuration {
+    let mut configuration = configuration();
+    let settings = SessionSettings { publish: mode, ..SessionSettings::default() };
+    configuration.settings.sessions.insert(corp(), settings);
+    configuration
+}
+
+/// Signed in, with its file in place.
+fn bench(mode: Publish) -> Bench {
+    let mut bench = Bench::configured(publishing(mode), vec![Record::Tokens(tokens())]);
+    bench.handle(Event::Tick);
+    assert_eq!(bench.file().map(|set| set.access_token), Some(secret("access-1")));
+    bench
+}
+
+impl Bench {
+    fn file(&self) -> Option<CachedSet> {
+        match self.cache.lies.get(&corp()) {
+            Some(Lies::Set(set)) => Some(set.clone()),
+            _ => None,
+        }
+    }
+
+    /// Somebody else writes the file, and the system tells of it.
+    fn put(&mut self, lies: Lies) {
+        self.cache.lies.insert(corp(), lies);
+        self.handle(Event::CacheTouched);
+    }
+
+    fn remove(&mut self) {
+        self.cache.lies.remove(&corp());
+        self.handle(Event::CacheTouched);
+    }
+
+    fn restart_publishing(&mut self, mode: Publish) {
+        let records = self.disk.values().cloned().collect();
+        let mut next = Bench::configured(publishing(mode), Vec::new());
+        (next.wall, next.mono) = (self.wall, self.mono);
+        next.disk = std::mem::take(&mut self.disk);
+        next.cache = std::mem::take(&mut self.cache);
+        next.state = State::new(agent(), publishing(mode), records, Vec::new(), next.now());
+        *self = next;
+        self.handle(Event::Tick);
+    }
+
+    fn held(&self) -> Secret {
+        self.state.sessions[&corp()].holding.as_ref().expect("signed in").record.tokens.access_token.clone()
+    }
+
+    fn trouble(&mut self) -> Option<String> {
+        self.session().publish.and_then(|publish| publish.error)
+    }
+
+    fn adopt(&mut self) -> Result<Response, Problem> {
+        let waiter = self.ask(Request::Adopt { session: SessionQuery::Only });
+        self.answer(waiter)
+    }
+
+    /// As another program leaves it after a refresh at this moment.
+    fn theirs(&self, number: u32) -> CachedSet {
+        CachedSet {
+            start_url: definition().start_url,
+            region: "eu-west-1".to_owned(),
+            access_token: secret(&format!("theirs-{number}")),
+            expires_at: self.now().wall.after(HOUR),
+            renewal: Renewal::Whole(Box::new(Material {
+                refresh_token: secret(&format!("their-refresh-{number}")),
+                client_id: "client-1".to_owned(),
+                client_secret: secret("client-secret"),
+                registration_expires_at: registration().expires_at,
+            })),
+        }
+    }
+}
+
+fn is_whole(set: &CachedSet) -> bool {
+    matches!(set.renewal, Renewal::Whole(_))
+}
+
+#[test]
+fn nothing_is_looked_at_watched_or_written_where_nothing_is_published() {
+    let mut bench = Bench::signed_in();
+    bench.advance_to_refresh();
+    bench.reply_refresh(fresh(2));
+    assert_eq!((bench.cache.looks, bench.cache.written, bench.cache.watched), (0, 0, false));
+    assert_eq!(bench.session().publish, None);
+}
+
+#[test]
+fn the_file_is_there_after_the_start_and_follows_every_refresh() {
+    for (mode, whole) in [(Publish::Token, false), (Publish::Full, true)] {
+        let mut bench = bench(mode);
+        assert!(bench.cache.watched);
+        for number in 2..5 {
+            bench.advance_to_refresh();
+            let before = bench.file().unwrap();
+            assert!(before.expires_at.since(bench.now().wall) > 15 * MINUTE, "nobody else refreshes it");
+            bench.reply_refresh(fresh(number));
+            let after = bench.file().unwrap();
+            assert_eq!((&after.access_token, is_whole(&after)), (&secret(&format!("access-{number}")), whole));
+        }
+        assert_eq!(bench.cache.written, 4, "only what is new");
+    }
+}
+
+#[test]
+fn nothing_wakes_the_agent_for_the_file() {
+    let mut publishing = bench(Publish::Full);
+    let mut silent = Bench::signed_in();
+    assert_eq!(publishing.next_wait(), silent.next_wait());
+}
+
+#[test]
+fn what_was_written_is_remembered_before_it_is_there() {
+    let mut bench = Bench::configured(publishing(Publish::Full), vec![Record::Tokens(tokens())]);
+    bench.hold_writes = true;
+    bench.handle(Event::Tick);
+    while bench.cache.written == 0 {
+        let client = bench.client_on_disk().map(|client| client.published.clone());
+        if matches!(bench.writes.first(), Some(OpenWrite::Cache(_, CacheOrder::Write(_)))) {
+            let marks = client.expect("the record came first").marks;
+            assert_eq!(marks, [Mark::of(&secret("access-1"))]);
+        }
+        bench.write_one();
+    }
+}
+
+#[test]
+fn switched_off_it_removes_its_own_file_and_nobody_elses() {
+    let mut mine = bench(Publish::Token);
+    mine.reconfigure(configuration());
+    assert!(mine.file().is_none());
+    assert!(!mine.cache.watched);
+
+    let mut replaced = bench(Publish::Token);
+    let theirs = replaced.theirs(1);
+    replaced.put(Lies::Set(theirs.clone()));
+    replaced.cache.lies.insert(corp(), Lies::Set(theirs));
+    replaced.reconfigure(configuration());
+    assert!(replaced.file().is_some(), "it is somebody else's");
+
+    let mut restarted = bench(Publish::Full);
+    restarted.restart_publishing(Publish::Off);
+    assert!(restarted.file().is_none(), "it knows its file again");
+}
+
+#[test]
+fn the_file_is_gone_when_the_sign_out_is_answered() {
+    let mut bench = bench(Publish::Full);
+    let waiter = bench.logout();
+    bench.reply("Logout", Ok(Answer::LoggedOut));
+    assert!(bench.answer(waiter).is_ok());
+    assert!(bench.file().is_none());
+    bench.advance(HOUR);
+    assert!(bench.file().is_none());
+}
+
+#[test]
+fn what_another_program_has_refreshed_is_adopted_and_saved_before_it_is_used() {
+    let mut bench = bench(Publish::Full);
+    bench.advance(30 * MINUTE);
+    let theirs = bench.theirs(1);
+    bench.hold_writes = true;
+    bench.put(Lies::Set(theirs));
+    while bench.held() == secret("access-1") {
+        bench.write_one();
+    }
+    let stored = bench.tokens_on_disk().unwrap();
+    assert_eq!(stored.tokens.access_token, secret("theirs-1"));
+    assert_eq!(stored.origin, origin());
+    bench.release_writes();
+    assert_eq!(bench.file().unwrap().access_token, secret("theirs-1"), "as they left it");
+    bench.advance_to_refresh();
+    assert!(bench.presents("their-refresh-1"));
+}
+
+#[test]
+fn the_last_look_is_just_before_the_refresh() {
+    let mut bench = bench(Publish::Full);
+    bench.advance(30 * MINUTE);
+    // The system does not tell of it.
+    let theirs = bench.theirs(1);
+    bench.cache.lies.insert(corp(), Lies::Set(theirs));
+    bench.advance(11 * MINUTE);
+    assert_eq!((bench.refreshes(), bench.held()), (0, secret("theirs-1")));
+}
+
+#[test]
+fn a_refused_refresh_token_ends_nothing_that_another_program_has_refreshed() {
+    let mut bench = bench(Publish::Full);
+    bench.advance_to_refresh();
+    let theirs = bench.theirs(1);
+    bench.cache.lies.insert(corp(), Lies::Set(theirs));
+    bench.reply_refresh(refused(ErrorName::InvalidGrant));
+    assert_eq!(bench.held(), secret("theirs-1"));
+    assert!(bench.session().renewable);
+
+    let mut alone = self::bench(Publish::Full);
+    alone.advance_to_refresh();
+    alone.reply_refresh(refused(ErrorName::InvalidGrant));
+    assert!(!alone.session().renewable, "nobody else has");
+    assert!(!is_whole(&alone.file().unwrap()), "what is refused is not offered to others");
+}
+
+#[test]
+fn what_is_not_ours_later_and_whole_is_not_adopted() {
+    let far = |set: CachedSet| CachedSet { expires_at: set.expires_at.after(HOUR), ..set };
+    type Change = fn(CachedSet) -> CachedSet;
+    let cases: [(&str, Change); 6] = [
+        ("another start URL", |set| CachedSet { start_url: "https://other.awsapps.com/start".into(), ..set }),
+        ("a slash more", |set| CachedSet { start_url: format!("{}/", set.start_url), ..set }),
+        ("another region", |set| CachedSet { region: "us-east-1".into(), ..set }),
+        ("no refresh token", |set| CachedSet { renewal: Renewal::None, ..set }),
+        ("half a client", |set| CachedSet { renewal: Renewal::Incomplete, ..set }),
+        ("earlier", |set| CachedSet { expires_at: set.expires_at.before(3 * HOUR), ..set }),
+    ];
+    for (what, change) in cases {
+        let mut bench = bench(Publish::Full);
+        bench.advance(MINUTE);
+        let theirs = change(far(bench.theirs(1)));
+        bench.put(Lies::Set(theirs));
+        assert_eq!(bench.held(), secret("access-1"), "{what}");
+        bench.advance_to_refresh();
+        assert!(bench.presents("refresh-1"), "{what}");
+    }
+    // What we wrote ourselves, put back from a copy with another date.
+    let mut bench = bench(Publish::Full);
+    let old = bench.file().unwrap();
+    bench.advance_to_refresh();
+    bench.reply_refresh(fresh(2));
+    bench.put(Lies::Set(far(far(old))));
+    assert_eq!(bench.held(), secret("access-2"));
+    assert_eq!(bench.file().unwrap().access_token, secret("access-2"), "written again");
+}
+
+#[test]
+fn a_token_alone_is_published_and_nothing_is_adopted_with_it() {
+    let mut bench = bench(Publish::Token);
+    bench.advance(MINUTE);
+    let theirs = bench.theirs(1);
+    bench.put(Lies::Set(theirs));
+    assert_eq!(bench.held(), secret("access-1"));
+}
+
+#[test]
+fn the_file_of_another_session_of_the_same_name_stays_and_is_told() {
+    let mut bench = bench(Publish::Full);
+    let other = CachedSet { start_url: "https://other.awsapps.com/start".into(), ..bench.theirs(1) };
+    bench.put(Lies::Set(other.clone()));
+    bench.advance_to_refresh();
+    bench.reply_refresh(fresh(2));
+    assert_eq!(bench.file(), Some(other));
+    assert!(bench.trouble().unwrap().contains("https://other.awsapps.com/start"));
+}
+
+#[test]
+fn after_a_lost_answer_nobody_finds_the_refresh_token_until_its_fate_is_known() {
+    let mut bench = bench(Publish::Full);
+    bench.advance_to_refresh();
+    bench.reply_refresh(lost());
+    let file = bench.file().unwrap();
+    assert_eq!((&file.access_token, is_whole(&file)), (&secret("access-1"), false));
+    bench.restart_publishing(Publish::Full);
+    assert!(!is_whole(&bench.file().unwrap()), "nor after a restart");
+    bench.advance_to_refresh();
+    bench.reply_refresh(fresh(2));
+    assert!(is_whole(&bench.file().unwrap()));
+}
+
+#[test]
+fn a_missing_file_is_looked_for_twice_and_then_a_question_to_the_portal() {
+    let mut bench = bench(Publish::Token);
+    bench.remove();
+    assert_eq!(bench.made("ListAccounts (one)"), 0);
+    bench.advance(seconds(2));
+    assert_eq!(bench.made("ListAccounts (one)"), 1);
+    bench.reply("ListAccounts (one)", Ok(Answer::Accounts(Vec::new())));
+    assert_eq!(bench.file().unwrap().access_token, secret("access-1"), "published again");
+    bench.advance(MINUTE);
+    assert_eq!(bench.made("ListAccounts (one)"), 1);
+}
+
+#[test]
+fn a_file_that_comes_back_by_itself_is_no_question() {
+    let mut bench = bench(Publish::Token);
+    let file = bench.file().unwrap();
+    bench.remove();
+    bench.put(Lies::Set(file));
+    bench.advance(MINUTE);
+    assert_eq!(bench.made("ListAccounts (one)"), 0);
+}
+
+#[test]
+fn a_missing_file_and_a_portal_that_knows_the_token_no_more_are_a_sign_out() {
+    let mut bench = bench(Publish::Full);
+    bench.remove();
+    bench.advance(seconds(2));
+    bench.reply("ListAccounts (one)", unauthorized());
+    let session = bench.session();
+    assert_eq!(session.state, crate::api::SessionState::SignedOut);
+    assert!(session.last_error.unwrap().message.contains("another program"));
+    assert!(bench.tokens_on_disk().is_none() && bench.file().is_none());
+    bench.advance(HOUR);
+    assert!(bench.file().is_none());
+}
+
+#[test]
+fn a_portal_that_does_not_answer_is_asked_later_and_the_session_lives() {
+    let mut bench = bench(Publish::Full);
+    bench.remove();
+    bench.advance(seconds(2));
+    for asked in 1..4 {
+        assert_eq!(bench.made("ListAccounts (one)"), asked);
+        bench.reply("ListAccounts (one)", lost());
+        let waiter = bench.ask_token(Duration::ZERO);
+        assert_eq!(bench.access_token(waiter), secret("access-1"));
+        bench.advance(MINUTE);
+    }
+    // A refresh is an answer too.
+    bench.reply("ListAccounts (one)", lost());
+    bench.advance_to_refresh();
+    bench.reply_refresh(fresh(2));
+    assert_eq!(bench.file().unwrap().access_token, secret("access-2"));
+}
+
+#[test]
+fn a_file_deleted_while_the_agent_was_down_is_a_question_too() {
+    let mut bench = bench(Publish::Token);
+    bench.cache.lies.clear();
+    bench.restart_publishing(Publish::Token);
+    assert!(bench.file().is_none());
+    bench.advance(seconds(2));
+    bench.reply("ListAccounts (one)", Ok(Answer::Accounts(Vec::new())));
+    assert!(bench.file().is_some());
+}
+
+#[test]
+fn half_a_file_is_read_again_in_a_moment_and_replaced_if_it_stays_so() {
+    let mut bench = bench(Publish::Full);
+    bench.advance(MINUTE);
+    bench.put(Lies::Half);
+    assert_eq!(bench.held(), secret("access-1"));
+    let theirs = bench.theirs(1);
+    bench.cache.lies.insert(corp(), Lies::Set(theirs));
+    bench.advance(seconds(1));
+    assert_eq!(bench.held(), secret("theirs-1"), "it was being written");
+    for lies in [Lies::Half, Lies::Garbage] {
+        bench.put(lies);
+        bench.advance(seconds(1));
+        assert_eq!(bench.file().unwrap().access_token, secret("theirs-1"));
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_told_and_costs_nobody_credentials() {
+    let mut bench = Bench::configured(publishing(Publish::Token), vec![Record::Tokens(tokens())]);
+    bench.cache.read_only = true;
+    bench.handle(Event::Tick);
+    assert!(bench.trouble().unwrap().contains("chmod go-w"), "{:?}", bench.trouble());
+    let waiter = bench.ask_token(Duration::ZERO);
+    assert_eq!(bench.access_token(waiter), secret("access-1"));
+    let looks = bench.cache.looks;
+    bench.advance(MINUTE);
+    assert_eq!(bench.cache.looks, looks, "not again and again");
+    bench.cache.read_only = false;
+    bench.advance(5 * MINUTE);
+    assert!(bench.file().is_some(), "tried again by itself");
+    assert_eq!(bench.trouble(), None);
+}
+
+#[test]
+fn a_session_that_moved_publishes_and_adopts_nothing() {
+    let mut bench = bench(Publish::Full);
+    let mut moved = elsewhere();
+    moved.settings = publishing(Publish::Full).settings;
+    bench.reconfigure(moved);
+    bench.advance(MINUTE);
+    let (theirs, written) = (bench.theirs(1), bench.cache.written);
+    bench.put(Lies::Set(theirs));
+    bench.advance(HOUR);
+    assert_eq!((bench.held(), bench.cache.written), (secret("access-1"), written));
+    assert_eq!(bench.adopt().unwrap_err().code, Code::InvalidConfig);
+}
+
+#[test]
+fn a_sign_in_of_the_aws_cli_is_taken_over_when_asked() {
+    let mut bench = Bench::new(Vec::new());
+    let theirs = bench.theirs(1);
+    bench.cache.lies.insert(corp(), Lies::Set(theirs));
+    match bench.adopt() {
+        Ok(Response::Adopted(adopted)) => assert!(adopted.adopted && adopted.session.renewable),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(bench.tokens_on_disk().unwrap().origin, origin());
+    bench.advance_to_refresh();
+    assert!(bench.presents("their-refresh-1"));
+    bench.reply_refresh(fresh(2));
+    assert_eq!(bench.held(), secret("access-2"));
+    assert!(bench.file().is_some_and(|set| set.access_token == secret("theirs-1")), "the file is not ours to change");
+}
+
+#[test]
+fn an_expired_sign_in_is_taken_over_if_it_can_be_refreshed() {
+    let mut bench = Bench::new(Vec::new());
+    let expired = CachedSet { expires_at: bench.now().wall.before(HOUR), ..bench.theirs(1) };
+    bench.cache.lies.insert(corp(), Lies::Set(expired));
+    assert!(bench.adopt().is_ok());
+    assert!(bench.presents("their-refresh-1"), "refreshed at once");
+}
+
+#[test]
+fn a_sign_in_without_refresh_token_is_taken_over_as_one_that_ends() {
+    let mut bench = Bench::new(Vec::new());
+    let theirs = CachedSet { renewal: Renewal::None, ..bench.theirs(1) };
+    bench.cache.lies.insert(corp(), Lies::Set(theirs));
+    assert!(bench.adopt().is_ok());
+    let session = bench.session();
+    assert_eq!((session.renewable, session.state), (false, crate::api::SessionState::SignedIn));
+    bench.advance(2 * HOUR);
+    assert_eq!((bench.refreshes(), bench.session().state), (0, crate::api::SessionState::Ended));
+}
+
+#[test]
+fn what_cannot_be_taken_over_is_said_with_the_file_and_what_helps() {
+    type Change = fn(CachedSet) -> Option<Lies>;
+    let cases: [(Change, &str); 8] = [
+        (|_| None, "there is no such file"),
+        (|_| Some(Lies::Garbage), "it holds no sign-in: no usable accessToken"),
+        (
+            |set| Some(Lies::Set(CachedSet { start_url: "https://o/start".into(), ..set })),
+            "the file holds a sign-in at",
+        ),
+        (|set| Some(Lies::Set(CachedSet { region: "us-east-1".into(), ..set })), "in region us-east-1"),
+        (|set| Some(Lies::Set(CachedSet { renewal: Renewal::Incomplete, ..set })), "without the client"),
+        (
+            |set| {
+                let expires_at = set.expires_at.before(2 * HOUR);
+                Some(Lies::Set(CachedSet { expires_at, renewal: Renewal::None, ..set }))
+            },
+            "and cannot be refreshed",
+        ),
+        (
+            |set| {
+                let Renewal::Whole(mut material) = set.renewal else { panic!() };
+                material.registration_expires_at = set.expires_at.before(DAY);
+                let (expires_at, renewal) = (set.expires_at.before(2 * HOUR), Renewal::Whole(material));
+                Some(Lies::Set(CachedSet { expires_at, renewal, ..set }))
+            },
+            "and so has the client",
+        ),
+        (|_| Some(Lies::Half), "it is half a file"),
+    ];
+    for (change, words) in cases {
+        let mut bench = Bench::new(Vec::new());
+        if let Some(lies) = change(bench.theirs(1)) {
+            bench.cache.lies.insert(corp(), lies);
+        }
+        let waiter = bench.ask(Request::Adopt { session: SessionQuery::Only });
+        bench.advance(seconds(1));
+        let problem = bench.problem(waiter);
+        assert!(problem.to_string().contains(words), "{problem}");
+        assert!(problem.to_string().contains("/home/user/.aws/sso/cache/x.json"), "{problem}");
+        assert!(problem.hint.is_some_and(|hint| hint.contains("sso-agent login corp")));
+        assert!(bench.tokens_on_disk().is_none());
+    }
+}
+
+#[test]
+fn a_better_sign_in_is_not_given_up() {
+    let mut bench = Bench::signed_in();
+    let theirs = bench.theirs(1);
+    bench.cache.lies.insert(corp(), Lies::Set(theirs));
+    match bench.adopt() {
+        Ok(Response::Adopted(adopted)) => assert!(!adopted.adopted),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(bench.held(), secret("access-1"));
+}
+
+#[test]
+fn a_sign_out_while_a_sign_in_is_taken_over_is_the_last_word() {
+    let mut bench = Bench::new(Vec::new());
+    let theirs = bench.theirs(1);
+    bench.cache.lies.insert(corp(), Lies::Set(theirs));
+    bench.hold_writes = true;
+    let adopting = bench.ask(Request::Adopt { session: SessionQuery::Only });
+    bench.write_one();
+    let leaving = bench.logout();
+    bench.release_writes();
+    assert!(bench.answer(adopting).is_err());
+    assert!(bench.answer(leaving).is_ok());
+    assert!(bench.tokens_on_disk().is_none());
+    assert_eq!(bench.session().state, crate::api::SessionState::SignedOut);
+}
