@@ -16,6 +16,8 @@ use crate::support::crowd::seconds;
 use crate::support::fake::{Exception, FakeConfig, FakeIdentityCenter, Fault, Operation, Times, When};
 use crate::support::sandbox::{AGENT, CORP, Finished, Sandbox};
 
+/// The one place where secrets are written unprotected, because the user asked for it (`publish = "full"`).
+const PUBLISHED: &str = ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Everything that was seen, with where.
@@ -50,7 +52,7 @@ impl Seen {
             self.note("a name", path.as_os_str().as_encoded_bytes());
             if kind.is_dir() {
                 self.directory(&path);
-            } else if kind.is_file() {
+            } else if kind.is_file() && !path.ends_with(PUBLISHED) {
                 self.note(path.display().to_string(), std::fs::read(&path).unwrap());
             }
         }
@@ -134,6 +136,7 @@ fn no_secret_is_found_where_it_does_not_belong() {
     std::fs::create_dir(&temporary).unwrap();
     sandbox.set("TMPDIR", temporary.to_str().unwrap());
     sandbox.set("RUST_LOG", "trace,hyper=trace,rustls=trace");
+    sandbox.write("home/.config/sso-agent/config.toml", "[session.corp]\npublish = \"full\"\n");
     let mut seen = Seen::default();
     let agent = sandbox.start_agent();
 
@@ -156,6 +159,10 @@ fn no_secret_is_found_where_it_does_not_belong() {
     seen.note("page", page.html);
     seen.note("login events", login.stdout.as_bytes());
     seen.streams("login by browser", &login);
+    agent.wait_for_status("published", |status| status["sessions"][0]["publish"]["at"].is_string());
+    let published = sandbox.home().join(PUBLISHED);
+    assert!(Needles::of(&service.issued_secrets()).are_in(&std::fs::read(&published).unwrap()), "there it belongs");
+    assert_eq!(published.metadata().unwrap().mode() & 0o777, 0o600);
 
     // Use, with trouble.
     let shown = sandbox.cli(&["credentials", "--profile", "dev", "--format", "env"]);

@@ -46,12 +46,32 @@ fn every_shape_in_the_protocol_document_is_what_the_agent_answers() {
     say(&agent, "POST /v1/storage/unlock", "/v1/storage/unlock");
     say(&agent, "POST /v1/storage/migrate", "/v1/storage/migrate");
     say(&agent, "DELETE /v1/sessions/{s}", "/v1/sessions/corp");
+    leave_a_sign_in(&service, &sandbox);
+    say(&agent, "POST /v1/sessions/{s}/adopt", "/v1/sessions/corp/adopt");
+    agent.request("DELETE", "/v1/sessions/corp", "");
     assert_eq!(documented, [], "routes that nobody has tried");
 
     let (_, problem) = agent.request("GET", "/v1/credentials?profile=dev", "");
     let text = document("docs/PROTOCOL.md");
     let errors = text.split("\n## Errors").nth(1).expect("there is a chapter on errors");
     assert_eq!(json_blocks(errors), [problem], "the example is the real thing");
+}
+
+/// As `aws sso login` does.
+fn leave_a_sign_in(service: &FakeIdentityCenter, sandbox: &Sandbox) {
+    let (client, tokens) = service.sign_in_directly("https://corp.awsapps.com/start");
+    let set = serde_json::json!({
+        "startUrl": "https://corp.awsapps.com/start",
+        "region": "eu-west-1",
+        "accessToken": tokens.access_token,
+        "expiresAt": "2999-01-01T00:00:00Z",
+        "clientId": client.client_id,
+        "clientSecret": client.client_secret,
+        "registrationExpiresAt": "2999-01-01T00:00:00Z",
+        "refreshToken": tokens.refresh_token,
+    });
+    let file = "home/.aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
+    sandbox.write(file, &set.to_string());
 }
 
 #[test]

@@ -283,6 +283,7 @@ mod tests {
             "storage unlock secret",
             "console --print --no-browser",
             "console --json",
+            "adopt corp other",
             "configure",
             "configure profiles --sso --credential-process",
             "configure profiles --name-template {nobody}",

@@ -153,14 +153,14 @@ impl Publishing {
         self.touched = true;
     }
 
-    /// The pause until something is to be done that no event announces.
-    pub(super) fn wait(&self, stopping: bool, now: Now) -> Option<Duration> {
+    /// The pause until something is to be done that no event announces. Nothing of its own is begun while the agent stops or
+    /// the session is being refreshed: `still`.
+    pub(super) fn wait(&self, still: bool, now: Now) -> Option<Duration> {
         let missing = match &self.missing {
             Missing::Once(at) | Missing::Unanswered(at) => Some(*at),
             Missing::No | Missing::Asking(_) => None,
         };
-        // What an order under way or an agent that stops does not do must not wake it.
-        let idle = !stopping && !self.is_busy();
+        let idle = !still && !self.is_busy();
         let own = missing.into_iter().chain(self.again).filter(|_| idle);
         let relooks = self.relooks.iter().map(|(at, _)| *at);
         let adopters = self.adopters.iter().map(|waiter| waiter.deadline);
@@ -219,7 +219,10 @@ impl Session {
             return;
         }
         let wanted = self.wanted(turn.now);
-        if !matches!((&wanted, &self.publishing.missing), (Wanted::Ours(_), _) | (_, Missing::Asking(_))) {
+        // A refresh under way has looked, or is an answer to the question itself.
+        let refreshing = self.refreshing.is_under_way();
+        if !refreshing && !matches!((&wanted, &self.publishing.missing), (Wanted::Ours(_), _) | (_, Missing::Asking(_)))
+        {
             self.publishing.missing = Missing::No;
         }
         if self.publishing.again.is_some_and(|at| at <= turn.now.mono) {

@@ -426,7 +426,7 @@ impl Session {
         let sign_in = self.sign_in.wait(self.sign_in_pause(now), stopping, now);
         let visits = self.visits.wait(now);
         let announcement = self.announcement_wait(now);
-        let publishing = self.publishing.wait(stopping, now);
+        let publishing = self.publishing.wait(stopping || self.refreshing.is_under_way(), now);
         [refresh, expiry, save, portal, sign_in, visits, announcement, publishing]
             .into_iter()
             .flatten()

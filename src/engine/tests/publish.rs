@@ -549,3 +549,15 @@ fn a_sign_out_while_a_sign_in_is_taken_over_is_the_last_word() {
     assert!(bench.tokens_on_disk().is_none());
     assert_eq!(bench.session().state, crate::api::SessionState::SignedOut);
 }
+
+#[test]
+fn a_file_that_nobody_told_us_is_gone_delays_a_refresh_by_a_moment_and_not_for_ever() {
+    let mut bench = bench(Publish::Token);
+    bench.cache.lies.clear();
+    bench.advance(42 * MINUTE);
+    bench.reply("ListAccounts (one)", lost());
+    bench.advance(seconds(5));
+    assert_eq!((bench.refreshes(), bench.made("ListAccounts (one)")), (1, 1));
+    bench.reply_refresh(fresh(2));
+    assert_eq!(bench.file().unwrap().access_token, secret("access-2"));
+}

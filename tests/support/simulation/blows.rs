@@ -15,7 +15,7 @@ impl World {
             self.chance.spread(HOUR, 2 * DAY)
         };
         self.plan(pause, Happening::Blow);
-        let kind = match self.chance.weighed(&[14, 12, 14, 10, 12, 14, 2, 1, 12, 5]) {
+        let kind = match self.chance.weighed(&[14, 12, 14, 10, 12, 14, 2, 1, 12, 5, 14]) {
             0 => {
                 self.crash();
                 "killed"
@@ -55,9 +55,13 @@ impl World {
                 self.lose_the_network();
                 "network lost"
             }
-            _ => {
+            9 => {
                 self.tell_of_a_stray_write();
                 "stray write reported"
+            }
+            _ => {
+                self.others_act();
+                "another program in the cache"
             }
         };
         *self.report.blows.entry(kind).or_default() += 1;
@@ -122,6 +126,7 @@ impl World {
 
     fn move_clock(&mut self, by: i64) {
         self.clocks.ahead += by;
+        self.files_lose_their_times();
         self.note(format!("the clock is set by {by} ms, it is {} ms ahead", self.clocks.ahead));
         self.trouble(self.now);
         for books in &mut self.books {

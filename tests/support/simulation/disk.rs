@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sso_agent::engine::Ticket;
+use sso_agent::engine::{CacheTicket, Ticket};
 use sso_agent::ids::SessionName;
+use sso_agent::sso_cache::CacheOrder;
 use sso_agent::store::{Record, RecordKind, StoreError};
 
 use super::chance::Chance;
@@ -30,6 +31,8 @@ pub enum Job {
     Save(Ticket, Box<Record>),
     /// One to be deleted.
     Delete(Ticket, SessionName, RecordKind),
+    /// An order for the AWS CLI's cache.
+    Cache(CacheTicket, CacheOrder),
     /// The key comes, and with it what can be read.
     Unlock,
 }
@@ -59,6 +62,7 @@ impl Disk {
     pub fn finish(&mut self, at: At, chance: &mut Chance) -> Option<(Job, Result<(), StoreError>)> {
         let job = self.queue.pop_front()?;
         match &job {
+            Job::Cache(..) => return Some((job, Ok(()))),
             Job::Save(..) if self.key_is_away => return Some((job, Err(super::keyring::locked()))),
             Job::Unlock => {
                 self.key_is_away = false;
@@ -97,7 +101,7 @@ impl Disk {
             Job::Delete(_, session, kind) => {
                 self.records.remove(&(session.clone(), *kind));
             }
-            Job::Unlock => {}
+            Job::Unlock | Job::Cache(..) => {}
         }
     }
 }

@@ -9,7 +9,7 @@ use sso_agent::aws_config::{Catalog, Place, Profile, Rejected, SessionDefinition
 use sso_agent::engine::Configuration;
 use sso_agent::identity_center::{Endpoint, Endpoints};
 use sso_agent::ids::{Assumption, Grant, ProfileName, SessionName, StsPlace, TargetId};
-use sso_agent::settings::{SessionSettings, Settings, SignInMode};
+use sso_agent::settings::{Publish, SessionSettings, Settings, SignInMode};
 
 use super::chance::Chance;
 use super::service::CHAINED_ROLE;
@@ -105,8 +105,11 @@ impl Files {
                 };
                 catalog.profiles.insert(profile.name.clone(), Ok(profile));
             }
+            // One is published whole, one as far as the token goes, the others are not.
+            let publish = [Publish::Full, Publish::Token].get(number).copied().unwrap_or_default();
             let sign_in = if is_on_demand(number) { SignInMode::OnDemand } else { SignInMode::Manual };
-            let entry = SessionSettings { refresh_margin: entry.margin, sign_in, ..SessionSettings::default() };
+            let entry =
+                SessionSettings { refresh_margin: entry.margin, sign_in, publish, ..SessionSettings::default() };
             settings.sessions.insert(name, entry);
         }
         Configuration { catalog, settings }

@@ -147,10 +147,11 @@ impl World {
                     self.judge_credentials(body.body().expose(), good_for.saturating_sub(1000));
                 }
             }
+            Effect::Cache(ticket, order) => self.write(Job::Cache(ticket, order)),
+            Effect::WatchCache(_) => {}
             // Nobody in the simulation has a browser.
             Effect::Listen(..) | Effect::Conclude(..) => {}
             Effect::Notify(notice) => self.user_sees(&notice),
-            Effect::Cache(..) | Effect::WatchCache(_) => {}
             // Nobody in the simulation asks for anything about the key.
             Effect::Manage(..) => {}
             Effect::ReadConfiguration => {
@@ -183,9 +184,12 @@ impl World {
             *self.report.faults.entry("write failed").or_default() += 1;
             self.trouble(self.now);
         }
+        if let Job::Cache(ticket, order) = job {
+            return self.in_the_cache(ticket, order);
+        }
         let ticket = match &job {
             Job::Save(ticket, _) | Job::Delete(ticket, _, _) => ticket.clone(),
-            Job::Unlock => return self.unlocked(),
+            Job::Unlock | Job::Cache(..) => return self.unlocked(),
         };
         self.note(format!("stored {:?} of {}: {}", ticket.write, ticket.session, outcome.is_ok()));
         self.judge_written(&job, outcome.is_ok());
@@ -299,7 +303,12 @@ impl World {
         self.judge_arrival(&up, &result, service_time);
         let ends_the_old = matches!((&up.flight.purpose, up.arrival), (Purpose::SignIn(_), Arrival::Logout { .. }));
         let session = session_number(&up.flight.session);
-        let cause = if ends_the_old { Cause::EndsTheOld(session) } else { Cause::Other };
+        let unauthorized = matches!(&result, Err(Failure::Refused(error)) if error.name == ErrorName::Unauthorized);
+        let cause = match up.flight.purpose {
+            _ if ends_the_old => Cause::EndsTheOld(session),
+            Purpose::Probe if unauthorized => Cause::IsSignedOut(session),
+            _ => Cause::Other,
+        };
         let reply = Reply { result, started: up.started, service_time };
         self.tell(Event::Finished(up.flight, reply), cause);
         self.judge_after_arrival();

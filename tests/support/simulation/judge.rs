@@ -314,7 +314,9 @@ impl World {
                 if !signed_in {
                     books.held = Some(renewal);
                 }
-                if !signed_in && !follows {
+                // What another program brought of a session that was refused since.
+                let cause = self.agent.as_ref().map(|agent| agent.cause);
+                if !signed_in && !follows && cause != Some(Cause::Looks(session)) {
                     self.violation(format!("s{session}: {renewal:?} is saved as refreshed"));
                 }
             }
@@ -339,7 +341,10 @@ impl World {
     pub fn judge_delete(&mut self, ticket: &Ticket) {
         let session = session_number(&ticket.session);
         let cause = self.agent.as_ref().map_or(Cause::Other, |agent| agent.cause);
-        let told = matches!(cause, Cause::SignsOut(told) | Cause::EndsTheOld(told) if told == session);
+        let told = matches!(
+            cause,
+            Cause::SignsOut(told) | Cause::EndsTheOld(told) | Cause::IsSignedOut(told) if told == session
+        );
         let now = self.now;
         let on_disk = self.tokens_on_disk(session).as_ref().and_then(renewal_of);
         let books = &mut self.books[session];
@@ -358,7 +363,7 @@ impl World {
             books.coming = None;
             books.presented.clear();
             books.portal_since = now;
-            if cause == Cause::SignsOut(session) {
+            if cause != Cause::EndsTheOld(session) {
                 books.kept.clear();
             }
         }

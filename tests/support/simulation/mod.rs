@@ -17,6 +17,7 @@ mod hands;
 mod judge;
 mod keyring;
 mod moment;
+mod others;
 mod report;
 mod run;
 mod service;

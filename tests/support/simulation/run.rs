@@ -57,6 +57,7 @@ impl World {
             Happening::Acts(number) => self.acts(number),
             Happening::Arrives(number) => self.arrives(number),
             Happening::Written => self.written(),
+            Happening::OthersEnd(name) => self.others_end(&name),
             Happening::Read => self.read(),
             Happening::UserActs => self.user_acts(),
             Happening::Decides(device, approved) => self.service.decide(device, approved),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sso_agent::api::{Problem, Request, Response};
 use sso_agent::engine::{Flight, State, WaiterId};
+use sso_agent::ids::SessionName;
 use sso_agent::time::Now;
 use sso_agent::upstream::{Answer, Failure, Route};
 
@@ -15,6 +16,7 @@ use super::chance::Chance;
 use super::disk::Disk;
 use super::files::Files;
 use super::moment::{At, Clocks, NEVER};
+use super::others::Shared;
 use super::report::{Log, Report};
 use super::service::{Arrival, Service};
 use super::weather::{Fate, Weather};
@@ -45,6 +47,8 @@ pub struct World {
     pub weather: Weather,
     /// The disk.
     pub disk: Disk,
+    /// The AWS CLI's cache.
+    pub shared: Shared,
     /// The configuration files.
     pub files: Files,
     /// What the agent must know, by session.
@@ -109,6 +113,8 @@ pub enum Happening {
     PutBack,
     /// The clock is set right.
     SetRight,
+    /// Another program has written this session's file.
+    OthersEnd(SessionName),
     /// The key that this run of the agent awaits.
     KeyComes(u64),
 }
@@ -167,6 +173,10 @@ pub enum Cause {
     EndsTheOld(usize),
     /// A user insists on a refresh.
     Forces(usize),
+    /// It was told what lies in the cache for this session.
+    Looks(usize),
+    /// The portal knows its session no more, and its published file is gone.
+    IsSignedOut(usize),
 }
 
 /// A call that is up.
@@ -210,6 +220,7 @@ impl World {
             service: Service::new(),
             weather: Weather::new(),
             disk: Disk::default(),
+            shared: Shared::default(),
             files: Files::new(sessions),
             books: vec![Books::default(); sessions],
             trouble_until: 0,
