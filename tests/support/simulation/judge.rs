@@ -424,7 +424,8 @@ impl World {
             books.held = Some(coming.renewal);
             books.safe = done.then_some(coming.renewal);
             books.replaced(done);
-            books.portal_since = now;
+            // Whoever waited for this sign-in is asked for in the same moment.
+            books.portal_since = now.saturating_sub(1);
             books.rejected_at = None;
             books.kept.retain(|_, kept| kept.realm == realm);
             books.wants_sign_in = false;
