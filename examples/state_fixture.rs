@@ -64,6 +64,9 @@ fn client(session: &str) -> Result<ClientRecord, Box<dyn Error>> {
         origin: origin(session)?,
         registrations: vec![registration(session)],
         longest_session: Duration::from_secs(8 * 3600),
+        quiet: None,
+        last_session: None,
+        end_announced: None,
         program_sign_ins: vec![SIGNED_IN],
         published: sso_agent::sso_cache::Published::default(),
     })

@@ -15,7 +15,9 @@ use crate::alarm::Alarm;
 use crate::api::{Code, Problem};
 use crate::audit::{Audit, Programs};
 use crate::aws_config::Catalog;
+use crate::cli::button;
 use crate::clock::{Clock, SystemClock};
+use crate::desktop::SystemDesktop;
 use crate::engine::{self, Configuration, Ended, Handle, Order, State, World};
 use crate::env::Env;
 use crate::exit::Exit;
@@ -94,13 +96,18 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         let read = read.inspect(|configuration| audit_of_reader.set_mode(configuration.settings.audit));
         read.map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))
     };
+    let (desktop_env, env_of_button) = (env.clone(), env.clone());
     let cache = DiskCache::below(paths::home(env).ok().as_deref());
     let ended = runtime.block_on(async move {
         let world = World {
-            upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>)),
+            upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>, env)),
             clock,
             store,
             read_configuration: Arc::new(read_configuration),
+            desktop: Box::new(SystemDesktop::new(
+                &desktop_env,
+                Box::new(move |button| button::pressed(button, &env_of_button)),
+            )),
             cache_directory: cache.directory().map(Path::to_owned),
             cache: Box::new(cache),
             alarm: Alarm::of_system(),

@@ -48,6 +48,12 @@ pub fn harden() -> Vec<Weakness> {
         .collect()
 }
 
+/// Keeps the user's other processes out, and nothing that a program started from here would inherit.
+pub fn keep_others_out() {
+    // As far as it goes: whoever asked wants an answer.
+    let _ = forbid_inspection();
+}
+
 /// Makes room for so many open descriptors, as far as the hard limit allows.
 ///
 /// # Errors

@@ -70,12 +70,18 @@ fn fake() -> FakeIdentityCenter {
     FakeIdentityCenter::start(FakeConfig::default())
 }
 
-/// Signs in from beginning to end, in a browser that approves.
-fn sign_in(sandbox: &Sandbox, arguments: &[&str]) -> Page {
+/// Signs in from beginning to end, in a browser that approves: the page it shows in the end, and what `login` said.
+pub(super) fn signed_in(sandbox: &Sandbox, arguments: &[&str]) -> (Page, Finished) {
     let login = Login::begin(sandbox, arguments);
     let mut browser = Visitor::default();
     let question = browser.open(&login.link());
     let page = browser.press(&question, "allow").unwrap();
-    assert_eq!(login.end().0, Some(0));
-    page
+    let (code, _, finished) = login.end();
+    assert_eq!(code, Some(0), "{finished:?}");
+    (page, finished)
+}
+
+/// The same, for the page.
+fn sign_in(sandbox: &Sandbox, arguments: &[&str]) -> Page {
+    signed_in(sandbox, arguments).0
 }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::browser_sign_in;
 use crate::support::crowd::seconds;
 use crate::support::fake::{Exception, FakeConfig, FakeIdentityCenter, Fault, Operation, Times, When};
 use crate::support::sandbox::{AGENT, CORP, Finished, Sandbox};
@@ -153,6 +154,11 @@ fn no_secret_is_found_where_it_does_not_belong() {
     seen.note("login events", login.stdout.as_bytes());
     seen.streams("login", &login);
 
+    // Another with the browser.
+    let (page, login) = browser_sign_in::signed_in(&sandbox, &["--force"]);
+    seen.note("page", page.html);
+    seen.note("login events", login.stdout.as_bytes());
+    seen.streams("login by browser", &login);
     agent.wait_for_status("published", |status| status["sessions"][0]["publish"]["at"].is_string());
     let published = sandbox.home().join(PUBLISHED);
     assert!(Needles::of(&service.issued_secrets()).are_in(&std::fs::read(&published).unwrap()), "there it belongs");

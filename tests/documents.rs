@@ -13,7 +13,8 @@ use crate::support::sandbox::{Agent, Sandbox};
 #[test]
 fn every_shape_in_the_protocol_document_is_what_the_agent_answers() {
     let service = FakeIdentityCenter::start(FakeConfig::default());
-    let sandbox = Sandbox::with_session(service.url());
+    let mut sandbox = Sandbox::with_session(service.url());
+    sandbox.set("AWS_ENDPOINT_URL_SIGNIN", service.url());
     let agent = sandbox.start_agent();
     let mut documented: Vec<(String, Vec<Value>)> = routes(&document("docs/PROTOCOL.md"));
     let mut say = |agent: &Agent<'_>, route: &str, path: &str| {
@@ -34,6 +35,7 @@ fn every_shape_in_the_protocol_document_is_what_the_agent_answers() {
     say(&agent, "GET /v1/sessions/{s}/login", "/v1/sessions/corp/login");
     say(&agent, "GET /v1/credentials", "/v1/credentials?profile=dev");
     say(&agent, "GET /v1/token", "/v1/token?session=corp");
+    say(&agent, "POST /v1/console", "/v1/console?profile=dev");
     say(&agent, "GET /v1/status", "/v1/status");
     say(&agent, "GET /v1/health", "/v1/health");
     say(&agent, "POST /v1/sessions/{s}/refresh", "/v1/sessions/corp/refresh");

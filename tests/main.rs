@@ -10,6 +10,12 @@ mod browser_sign_in;
 #[cfg(test)]
 mod canary;
 #[cfg(test)]
+mod chaining;
+#[cfg(test)]
+mod configure;
+#[cfg(test)]
+mod console;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod device_sign_in;
@@ -19,6 +25,8 @@ mod documents;
 mod fake_identity_center;
 #[cfg(test)]
 mod gapless;
+#[cfg(test)]
+mod identities;
 // The keyring of macOS has no bus of its own that a test could have.
 #[cfg(test)]
 #[cfg(not(target_os = "macos"))]
@@ -27,8 +35,13 @@ mod keyring;
 mod main_job;
 // The desktop of macOS has no bus of its own that a test could have.
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 #[cfg(not(target_os = "macos"))]
 mod notifications;
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod on_demand;
 #[cfg(test)]
 mod origin;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::fake::{FakeConfig, FakeIdentityCenter, Operation};
+use crate::support::fake::{FakeConfig, FakeIdentityCenter, FakeRole, Operation};
 use crate::support::sandbox::{Finished, SHIM, Sandbox};
 use sts::StsStub;
 
@@ -42,6 +42,38 @@ fn boto3_shows_our_line_when_nobody_is_signed_in() {
 #[test]
 fn the_javascript_sdk_shows_our_line_when_nobody_is_signed_in() {
     shows_our_line_when_nobody_is_signed_in(Client::JavaScriptProcessOnly);
+}
+
+#[test]
+fn the_aws_cli_and_boto3_work_with_a_role_that_is_assumed_once_for_both() {
+    let arn = "arn:aws:iam::444455556666:role/Operator";
+    let service = FakeIdentityCenter::start(FakeConfig { roles: vec![FakeRole::new(arn)], ..FakeConfig::default() });
+    let mut sandbox = served_by_the_shim(service.url());
+    sandbox.set("AWS_ENDPOINT_URL_STS", service.url());
+    let config = std::fs::read_to_string(sandbox.home().join(".aws/config")).unwrap();
+    let (shim, _) = config.split_once(" --session").expect("the profile names its target");
+    let shim = shim.rsplit(' ').next().expect("it has a program");
+    let source = config.replace("[profile served]", "[profile source]");
+    sandbox.write_config(&format!(
+        "{source}
+[profile chained]
+role_arn = {arn}
+source_profile = source
+region = eu-west-1
+
+[profile served]
+credential_process = {shim} --profile chained
+region = eu-west-1
+"
+    ));
+    let (agent, sts) = (sandbox.start_agent(), StsStub::start());
+    agent.sign_in(&service);
+    for client in [Client::AwsCli, Client::Boto3] {
+        client.run(&sandbox, &sts).expect_success();
+    }
+    let served = agent.get("/v1/credentials?profile=chained");
+    assert_eq!(sts.last_call().access_key_id, served["AccessKeyId"]);
+    assert_eq!((service.count(Operation::GetRoleCredentials), service.count(Operation::AssumeRole)), (1, 1));
 }
 
 fn works_before_and_after_a_refresh(client: Client) {

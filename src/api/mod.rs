@@ -4,6 +4,7 @@
 //! server compile this one table. Refuses to know how bytes travel. Invariant: what `encode` writes, `parse` reads;
 //! clients ignore unknown response members, the server refuses unknown request members.
 
+mod bodies;
 pub mod hand_out;
 mod login;
 mod parameters;

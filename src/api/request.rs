@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::bodies::{ConsoleBody, MigrateBody, RefreshBody, UnlockBody};
 pub use super::login::{FlowChoice, LoginRequest, StartedBy};
 use super::parameters::{Parameters, Query, decode, encode, invalid};
 use super::problem::Problem;
@@ -395,31 +396,6 @@ impl Route {
             other => return Err(no_such_route(&format!("/v1/sessions/…/{}", other.join("/")))),
         })
     }
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RefreshBody {
-    force: bool,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct ConsoleBody {
-    destination: Option<String>,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct UnlockBody {
-    passphrase: Option<Secret>,
-}
-
-#[derive(Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct MigrateBody {
-    to: String,
-    passphrase: Option<Secret>,
 }
 
 /// Stands for "the agent decides" where a path needs a session.

@@ -268,6 +268,12 @@ pub struct SessionStatus {
     pub publish: Option<PublishStatus>,
     pub last_error: Option<LastError>,
     pub registrations: Vec<RegistrationStatus>,
+    /// `manual` or `on-demand`: who may start a sign-in.
+    #[serde(default)]
+    pub sign_in: String,
+    /// After a sign-in that nobody wanted: until when no request starts another.
+    #[serde(default)]
+    pub sign_in_quiet_until: Option<Timestamp>,
 }
 
 /// A session's file in the AWS CLI's cache.

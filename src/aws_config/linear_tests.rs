@@ -11,7 +11,9 @@ use crate::env::Env;
 use crate::settings::Settings;
 
 /// A place that others lead to; `{}` is long.
-const PLACES: [&str; 15] = [
+const PLACES: [&str; 17] = [
+    "[profile long]\nrole_arn = {}\nsource_profile = p1\nexternal_id = {}",
+    "[profile long]\nsso_session = long\nsso_account_id = 111122223333\nsso_role_name = R\nrole_arn = {}\nsource_profile = {}",
     "",
     "[sso-session long]\nsso_region = eu-west-1\nsso_start_url = https://a.example/{}",
     "[sso-session long]\nsso_region = eu-west-1\nsso_start_url = ftp://a.example/{}",
@@ -30,7 +32,11 @@ const PLACES: [&str; 15] = [
 ];
 
 /// A section that there are many of; `{}` is its number.
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 18] = [
+    "[profile p{}]\nrole_arn = arn:aws:iam::111122223333:role/R\nsource_profile = long\nendpoint_url = https://e{}.example",
+    "[profile p{}]\nrole_arn = arn:aws:iam::111122223333:role/R\nsource_profile = p{}0",
+    "[profile p{}]\ncredential_process = sso-credential-process --profile q{}\n\
+     [profile q{}]\nrole_arn = arn:aws:iam::111122223333:role/R\nsource_profile = p{}0",
     "[sso-session s{}]\nsso_start_url = https://d-{}.awsapps.com/start\nsso_region = eu-west-1",
     "[sso-session s{}]\nsso_region = eu-west-1",
     "[profile p{}]\nsso_session = long\nsso_account_id = 111122223333\nsso_role_name = R",

@@ -8,6 +8,8 @@
 mod agreement_tests;
 mod catalog;
 mod chains;
+#[cfg(test)]
+mod chains_tests;
 mod ini;
 #[cfg(test)]
 mod linear_tests;

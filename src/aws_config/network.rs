@@ -167,7 +167,11 @@ impl Surroundings<'_> {
                 work::did(path.text.len());
                 Ok(Some((self.path(path.text), by)))
             }
-            (None, None) => Ok(None),
+            // Whose `aws` works behind a company's proxy with this variable alone expects the same of us.
+            (None, None) => Ok(self
+                .env
+                .get_os("REQUESTS_CA_BUNDLE")
+                .map(|path| (PathBuf::from(path), Decider::Variable("REQUESTS_CA_BUNDLE")))),
         }
     }
 
@@ -570,6 +574,50 @@ mod tests {
         assert_eq!(endpoints(&catalog).unwrap(), ["http://127.0.0.1:1"; 2]);
         let warning = catalog.warnings[0].to_string();
         assert!(warning.contains("AWS_ENDPOINT_URL") && warning.contains("use_fips_endpoint"), "{warning}");
+    }
+
+    #[test]
+    fn the_ca_bundle_is_the_one_of_aws_and_then_the_one_of_its_command_line() {
+        let bundle = |lines: &str, env: &[(&str, &str)]| {
+            let text = format!("{SESSION}[profile t]\nsso_session = corp\n{lines}");
+            let catalog = Catalog::of(&text, env);
+            catalog.session_named("corp").unwrap().ca_bundle.clone().map(|path| path.display().to_string())
+        };
+        let requests = ("REQUESTS_CA_BUNDLE", "/requests.pem");
+        assert_eq!(bundle("", &[requests]).as_deref(), Some("/requests.pem"));
+        assert_eq!(bundle("ca_bundle = /file.pem\n", &[requests]).as_deref(), Some("/file.pem"));
+        assert_eq!(bundle("", &[requests, ("AWS_CA_BUNDLE", "/aws.pem")]).as_deref(), Some("/aws.pem"));
+        assert_eq!(bundle("", &[]), None);
+    }
+
+    #[test]
+    fn fips_and_dual_stack_are_switched_by_environment_and_file_and_the_environment_wins() {
+        let oidc = |lines: &str, env: &[(&str, &str)]| {
+            let text = format!("{SESSION}[profile t]\nsso_session = corp\n{lines}");
+            endpoints(&Catalog::of(&text, env)).unwrap()[0].clone()
+        };
+        let both = "use_fips_endpoint = true\nuse_dualstack_endpoint = True\n";
+        assert_eq!(oidc(both, &[]), "https://oidc-fips.us-east-1.api.aws");
+        assert_eq!(oidc("use_dualstack_endpoint = true\n", &[]), "https://oidc.us-east-1.api.aws");
+        assert_eq!(oidc(both, &[("AWS_USE_FIPS_ENDPOINT", "false")]), "https://oidc.us-east-1.api.aws");
+        let env = [("AWS_USE_FIPS_ENDPOINT", "true"), ("AWS_USE_DUALSTACK_ENDPOINT", "false")];
+        assert_eq!(oidc(both, &env), "https://oidc-fips.us-east-1.amazonaws.com");
+    }
+
+    #[test]
+    fn ignored_endpoints_are_those_of_the_environment_as_well() {
+        let text = format!(
+            "{SESSION}[profile t]\nsso_session = corp\nendpoint_url = http://127.0.0.1:1\nservices = s\n[services s]\n\
+             sso =\n  endpoint_url = http://127.0.0.1:2\n"
+        );
+        let url = ("AWS_ENDPOINT_URL", "http://127.0.0.1:3");
+        let ignore = ("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true");
+        assert_eq!(endpoints(&Catalog::of(&text, &[url, ignore])).unwrap(), DEFAULTS);
+        let by_file = text.replace("services = s\n", "services = s\nignore_configured_endpoint_urls = true\n");
+        assert_eq!(endpoints(&Catalog::of(&by_file, &[])).unwrap(), DEFAULTS);
+        let expected = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
+        assert_eq!(endpoints(&Catalog::of(&text, &[])).unwrap(), expected);
+        assert_eq!(endpoints(&Catalog::of(&text, &[url])).unwrap(), ["http://127.0.0.1:3"; 2], "before [services]");
     }
 
     #[test]

@@ -190,3 +190,54 @@ const CALLBACK: &str = "/oauth/callback";
 /// Longer than a sign-in is waited for. Each has a cookie of its own, and they shall not pile up.
 const COOKIE_SECONDS: u32 = 3600;
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PAIRS: &AsciiSet = &RESERVED.remove(b'&').remove(b'=');
+
+    fn gate() -> Gate {
+        let plan = Plan {
+            oidc: "https://oidc.eu-west-1.amazonaws.com".parse().unwrap(),
+            client_id: "id".to_owned(),
+            scopes: vec!["sso:account:access".to_owned()],
+            port: None,
+            session: "corp".parse().unwrap(),
+        };
+        Gate::new(&plan, 1234).unwrap()
+    }
+
+    /// A request of the browser that has the cookie.
+    fn request(gate: &Gate, target: &str) -> Option<Parts> {
+        let cookie = format!("{}={}", gate.cookie_name, gate.cookie_value);
+        let request = http::Request::get(target).header(HOST, "127.0.0.1:1234").header(COOKIE, cookie).body(());
+        Some(request.ok()?.into_parts().0)
+    }
+
+    proptest! {
+        #[test]
+        fn without_the_state_no_query_counts(query in "[a-z_=&%+0-9A-F;\\[\\]]{0,80}|((code|state|error|%63ode)=[a-f0-9%]{0,40}&?){0,5}") {
+            let mut gate = gate();
+            for target in [format!("/oauth/callback?{query}"), format!("/{query}"), query.clone()] {
+                let Some(request) = request(&gate, &target) else { continue };
+                prop_assert!(matches!(gate.visit(&request), Visit::Stranger));
+            }
+        }
+
+        #[test]
+        fn with_it_a_code_comes_out_as_it_went_in(code in "[ -~]{1,200}", others in "(&[f-z]{1,5}=[^&=#]{0,9}){0,3}") {
+            let mut gate = gate();
+            let encoded = utf8_percent_encode(&code, RESERVED);
+            let others = utf8_percent_encode(&others, PAIRS);
+            let target = format!("/oauth/callback?code={encoded}&state={}{others}", gate.state);
+            let request = request(&gate, &target).unwrap();
+            let visit = gate.visit(&request);
+            let Visit::Return(Arrival::Code(arrived)) = visit else { panic!("it does not count") };
+            prop_assert_eq!(arrived.code, Secret::new(code));
+            prop_assert!(matches!(gate.visit(&request), Visit::Again));
+        }
+    }
+}

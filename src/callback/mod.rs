@@ -86,7 +86,7 @@ pub struct AuthorizationCode {
 pub enum Verdict {
     /// The tokens are there.
     SignedIn,
-    /// They are not, in our own words.
+    /// They are not, in our own words: a sentence that begins small and ends without a period.
     Failed(String),
     /// Nobody waits for it any more: cancelled, expired, replaced.
     Closed,

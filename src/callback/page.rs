@@ -58,10 +58,12 @@ pub(super) fn of(verdict: &Verdict, session: &SessionName) -> Answer {
             page(StatusCode::OK, "good", "Signed in", &text)
         }
         Verdict::Failed(reason) => {
-            let reason = escaped(shown(reason));
+            let mut rest = reason.chars();
+            let first: String = rest.next().into_iter().flat_map(char::to_uppercase).collect();
+            let reason = escaped(shown(&format!("{first}{}", rest.as_str())));
             let text = format!(
-                "<p>Sign-in failed: {reason}</p>\n\
-                 <p>You can close this window. To try again, run <code>sso-agent login</code>.</p>"
+                "<p>{reason}.</p>\n<p>The program that asked for the sign-in may know more. You can close this window. \
+                 To try again, run <code>sso-agent login</code>.</p>"
             );
             page(StatusCode::OK, "bad", "Sign-in failed", &text)
         }

@@ -211,7 +211,7 @@ async fn what_comes_back_is_the_code_with_what_it_takes_to_redeem_it() {
 async fn the_page_says_how_it_ended_when_that_is_known() {
     let verdicts = [
         (Verdict::SignedIn, 200, "You are signed in to session <strong>corp</strong>. You can close this window."),
-        (Verdict::Failed("the service says no".to_owned()), 200, "Sign-in failed: the service says no"),
+        (Verdict::Failed("the service says no".to_owned()), 200, "<p>The service says no.</p>"),
         (Verdict::Closed, 410, "Nobody waits for this sign-in any more"),
     ];
     for (verdict, status, text) in verdicts {
@@ -350,7 +350,7 @@ async fn a_refusal_comes_with_its_reason_as_it_was_said() {
     assert_eq!(description.raw(), "<script>alert(1)</script> no\u{1b}[2J");
     sign_in.callback.conclude(Verdict::Failed(format!("the service said {}", description.raw())));
     let body = answered(waiting).await.body;
-    assert!(body.contains("the service said &lt;script&gt;alert(1)&lt;/script&gt; no\u{fffd}[2J"), "{body}");
+    assert!(body.contains("<p>The service said &lt;script&gt;alert(1)&lt;/script&gt; no\u{fffd}[2J.</p>"), "{body}");
     assert!(!body.contains("<script"), "{body}");
 }
 

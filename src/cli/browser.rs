@@ -10,7 +10,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::fs::{Access, access};
 
@@ -84,6 +84,16 @@ impl Opening {
     pub(super) fn failure(&mut self) -> Option<String> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         self.child = None;
+        self.judge(status)
+    }
+
+    /// The same, once it has ended.
+    pub(super) fn wait(mut self) -> Option<String> {
+        let status = self.child.take()?.wait().ok()?;
+        self.judge(status)
+    }
+
+    fn judge(&self, status: ExitStatus) -> Option<String> {
         (!status.success()).then(|| format!("{} ended with {status}", shown(&self.program.to_string_lossy())))
     }
 }
@@ -118,8 +128,13 @@ fn command_line(
 /// Whether a text may be printed as a link or opened: https, or http to this machine; the characters of a URL; no user
 /// name; a host of ordinary characters. That the host is the right one has been checked by the agent.
 pub(super) fn is_link(text: &str) -> bool {
+    is_address(text, LONGEST_LINK)
+}
+
+/// The same for a text that may be longer.
+pub(super) fn is_address(text: &str, longest: usize) -> bool {
     let in_a_url = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte);
-    if text.len() > LONGEST_LINK || !text.bytes().all(in_a_url) {
+    if text.len() > longest || !text.bytes().all(in_a_url) {
         return false;
     }
     let (rest, secure) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
@@ -254,6 +269,17 @@ mod tests {
         assert_eq!(opened(&["firefox", "x{url}"]).unwrap(), ["/bin/firefox", "x{url}", LINK]);
         let missing = opened(&["chrome\u{1b}[2J", "-P"]).unwrap_err();
         assert!(missing.contains("config.toml") && !missing.contains('\u{1b}'), "{missing}");
+    }
+
+    #[test]
+    fn whatever_is_in_a_link_it_is_one_argument() {
+        let link = "https://example.com/?a=b&c=$(id);'x'%20*~!#-P%00";
+        assert!(is_link(link));
+        let find = |name: &str| Some(Path::new("/bin").join(name));
+        for command in [None, Some(&["firefox".to_owned(), PLACE.to_owned(), "-P".to_owned()][..])] {
+            let (_, arguments) = command_line(command, Surroundings::Display, link, &find).unwrap();
+            assert_eq!(arguments[0], link);
+        }
     }
 
     #[test]

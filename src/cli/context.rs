@@ -148,12 +148,10 @@ impl Context<'_> {
 
     /// Asks the agent for all of these, several at a time. Each answer goes to `take` with the place of its request;
     /// `false` ends it.
-    pub(super) fn ask_all(
-        &mut self,
-        requests: &[Request],
-        patience: Duration,
-        take: &mut dyn FnMut(usize, Result<Reply, Failure>, &mut Self) -> bool,
-    ) {
+    pub(super) fn ask_all<F>(&mut self, requests: &[Request], patience: Duration, take: &mut F)
+    where
+        F: FnMut(usize, Result<Reply, Failure>, &mut Self) -> bool,
+    {
         let agent = self.agent;
         agent.send_all(requests, patience, &mut |index, answer| take(index, answer.map_err(Failure::from), self));
     }
@@ -193,6 +191,12 @@ impl Context<'_> {
     /// Prints a result.
     pub(super) fn print(&mut self, text: impl AsRef<[u8]>) -> Result<(), Failure> {
         self.write_out(text.as_ref()).map_err(Failure::Output)
+    }
+
+    /// Prints a secret that was asked for, as a line.
+    pub(super) fn print_secret_line(&mut self, secret: &Secret) -> Result<(), Failure> {
+        self.print(secret.expose())?;
+        self.print("\n")
     }
 
     /// Prints an answer as it came, as a line.

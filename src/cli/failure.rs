@@ -61,6 +61,8 @@ pub(super) enum Failure {
     Signals(io::Error),
     /// A passphrase cannot be read.
     Passphrase(io::Error),
+    /// A browser on this machine cannot be let in.
+    Doorway(io::Error),
     /// What was to be printed cannot be written.
     Output(io::Error),
     /// The AWS config is not written.
@@ -76,7 +78,7 @@ impl Failure {
             // What a passphrase is read from, and what is in it, is the caller's.
             Self::Usage { .. } | Self::Passphrase(_) => Exit::Usage,
             Self::Client(error) => error.exit(),
-            Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) => Exit::Internal,
+            Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) | Self::Doorway(_) => Exit::Internal,
             Self::UnknownSession { .. } => Exit::Configuration,
             Self::SignIn { code, .. } => code.exit(),
             Self::Path(error) => error.exit(),
@@ -136,7 +138,9 @@ impl Failure {
             Self::Configure(trouble) => trouble.causes(),
             Self::AuditLog(error) => vec![error.source.to_string()],
             Self::Answer(error) => vec![error.to_string()],
-            Self::Output(error) | Self::Signals(error) | Self::Passphrase(error) => vec![error.to_string()],
+            Self::Output(error) | Self::Signals(error) | Self::Passphrase(error) | Self::Doorway(error) => {
+                vec![error.to_string()]
+            }
             _ => Vec::new(),
         }
     }
@@ -196,6 +200,7 @@ impl fmt::Display for Failure {
             Self::AuditLog(error) => error.fmt(formatter),
             Self::Signals(_) => formatter.write_str("signals cannot be handled"),
             Self::Passphrase(_) => formatter.write_str("the passphrase cannot be read"),
+            Self::Doorway(_) => formatter.write_str("a browser on this machine cannot be let in"),
             Self::Output(_) => formatter.write_str("the output cannot be written"),
             Self::Silent(_) => Ok(()),
         }

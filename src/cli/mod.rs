@@ -8,12 +8,15 @@ mod accounts;
 mod adopt;
 mod audit;
 mod browser;
+pub(crate) mod button;
 mod choice;
 #[cfg(test)]
 mod command_tests;
 mod configure;
+mod console;
 mod context;
 mod credentials;
+mod doorway;
 mod failure;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
@@ -86,6 +89,7 @@ enum Asking {
     Status(status::Options),
     Credentials(credentials::Options),
     Token(token::Options),
+    Console(console::Options),
     Accounts(accounts::Options),
     Roles(roles::Options),
     Refresh(refresh::Options),
@@ -130,6 +134,8 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
     // The first byte of an answer is early enough: until then the agent may see who we are. But a passphrase is typed.
     match asking {
         Asking::Credentials(_) | Asking::Token(_) => client = client.before_answer(|| drop(hardening::harden())),
+        // Not what the browser would inherit.
+        Asking::Console(_) => client = client.before_answer(hardening::keep_others_out),
         Asking::Storage(_) => drop(hardening::harden()),
         _ => {}
     }
@@ -162,6 +168,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Status(options) => status::run(options, context),
         Asking::Credentials(options) => credentials::run(options, context),
         Asking::Token(options) => token::run(options, context),
+        Asking::Console(options) => console::run(options, context),
         Asking::Accounts(options) => accounts::run(options, context),
         Asking::Roles(options) => roles::run(options, context),
         Asking::Refresh(options) => refresh::run(options, context),
@@ -232,6 +239,7 @@ mod tests {
                 "status",
                 "credentials",
                 "token",
+                "console",
                 "accounts",
                 "roles",
                 "refresh",
@@ -273,6 +281,8 @@ mod tests {
             "storage migrate --to none",
             "storage migrate --to passphrase secret",
             "storage unlock secret",
+            "console --print --no-browser",
+            "console --json",
             "adopt corp other",
             "configure",
             "configure profiles --sso --credential-process",
@@ -290,6 +300,8 @@ mod tests {
             "status corp --check --min-validity 1h --socket /run/x",
             "--socket /run/x login corp --flow device --no-browser --json --timeout 5m --force --new-session",
             "token --kind id --min-validity 90",
+            "console --profile p --destination s3 --print --json",
+            "console --account 111122223333 --role R --no-browser",
             "logout --all",
             "storage migrate --to systemd-credential --json",
             "storage status --json --socket /run/x",

@@ -15,6 +15,7 @@ use crate::client::Reply;
 use crate::exit::Exit;
 use crate::ids::SessionName;
 use crate::paths::shell_word;
+use crate::settings::SignInMode;
 use crate::time::{Timestamp, parse_duration};
 use crate::untrusted::shown;
 
@@ -217,6 +218,12 @@ impl Page<'_> {
         }
         if let Some(end) = session.renewable_until.filter(|end| end.since(self.now) < SOON) {
             notes.push(format!("renewable until {} only", words::clock_time(end, self.now, self.zone)));
+        }
+        if session.sign_in == SignInMode::OnDemand.as_str() {
+            let until = session.sign_in_quiet_until.map(|until| words::clock_time(until, self.now, self.zone));
+            notes.push(
+                until.map_or("sign-in on demand".to_owned(), |until| format!("sign-in not offered before {until}")),
+            );
         }
         if !session.saved {
             notes.push("not saved".to_owned());

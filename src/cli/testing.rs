@@ -66,7 +66,7 @@ impl Outcome {
     }
 }
 
-struct TestClock(Mutex<Duration>);
+pub(super) struct TestClock(Mutex<Duration>);
 
 impl Clock for TestClock {
     fn now(&self) -> Now {

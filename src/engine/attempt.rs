@@ -34,6 +34,8 @@ pub(super) struct Attempt {
     pub(super) starters: Vec<Starter>,
     /// A client the service no longer knew was registered again once.
     pub(super) registered_again: bool,
+    /// For its sake the session that was there has been ended.
+    pub(super) ended_the_old: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -215,7 +217,7 @@ impl Session {
             },
             Ok(Answer::StartUrl(Err(misled))) => words::misled(definition, &misled),
             Ok(_) => return,
-            Err(failure) => words::failed(&self.name, "asking where the start URL leads", &failure, None),
+            Err(failure) => words::start_url_not_asked(definition, &failure),
         };
         self.sign_in_failed(&problem.session(&self.name), turn);
     }
@@ -231,6 +233,9 @@ impl Session {
                 self.sign_in_failed(&problem, turn);
                 return;
             }
+        }
+        if let Some(attempt) = &mut self.sign_in.attempt {
+            attempt.ended_the_old = true;
         }
         self.register_or_authorize(turn);
     }

@@ -133,7 +133,7 @@ impl Session {
             Arrival::Refused { error, description } => {
                 let problem = match error.raw() {
                     "access_denied" => Problem::new(Code::SignInDenied, "the sign-in was denied"),
-                    _ => Problem::new(Code::Refused, format!("the service ended the sign-in: {}", error.shown())),
+                    _ => Problem::new(Code::Refused, "the service ended the sign-in").caused_by(error.shown()),
                 };
                 let problem = if description.is_empty() { problem } else { problem.caused_by(description.shown()) };
                 self.sign_in_failed(&problem.session(&self.name), turn);

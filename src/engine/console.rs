@@ -14,7 +14,8 @@ use super::session::{Session, route};
 use super::state::State;
 use super::words;
 use crate::api::{Code, ConsoleAccess, CredentialDocument, Problem, Response, TargetQuery};
-use crate::identity_center::console::{Destination, login_url, signin_endpoint};
+use crate::identity_center::console::{Destination, Issuer, login_url, signin_endpoint};
+use crate::identity_center::partition::Service;
 use crate::identity_center::{Bound, Endpoint, RoleCredentials};
 use crate::ids::{Grant, Region, TargetId};
 use crate::time::{Mono, Now};
@@ -139,8 +140,19 @@ impl Session {
         }
         let definition = self.usable()?;
         // The slot hands out nothing that did not come from there.
-        let portal = &definition.endpoints.portal;
-        let signin = signin_endpoint(portal, &definition.region, definition.signin.as_ref()).map_err(|elsewhere| {
+        let issuer = match &self.visits.0.get(&id).map(|visit| &visit.grant) {
+            Some(Grant::Assumed(assumption)) => Issuer {
+                service: Service::Sts,
+                region: assumption.sts.region.clone(),
+                endpoint: (&assumption.sts.address).into(),
+            },
+            _ => Issuer {
+                service: Service::Portal,
+                region: definition.region.clone(),
+                endpoint: definition.endpoints.portal.clone(),
+            },
+        };
+        let signin = signin_endpoint(&issuer, &definition.region, definition.signin.as_ref()).map_err(|elsewhere| {
             Problem::new(Code::InvalidConfig, elsewhere.to_string())
                 .session(&self.name)
                 .hint("correct AWS_ENDPOINT_URL_SIGNIN of the agent, or signin in the [services] section")

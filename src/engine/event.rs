@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::notices::Notice;
 use super::shelf::Shelved;
 use crate::api::{Problem, Request, Response};
 use crate::aws_config::Catalog;
@@ -28,14 +29,14 @@ pub enum Event {
     Protected(Protection, Option<Loaded>),
     /// What a person wanted done about the key is done.
     Managed(WaiterId, Result<Inventory, ManageError>),
-    /// What was to be done in the AWS CLI's cache is done, or was not.
-    Cached(CacheTicket, CacheReport),
-    /// Somebody did something in the AWS CLI's cache.
-    CacheTouched,
     /// The place that the browser comes back to is open, or cannot be.
     Listening(SignInId, Result<Listening, ListenError>),
     /// The browser has come back.
     BrowserCameBack(SignInId, Arrival),
+    /// What was to be done in the AWS CLI's cache is done, or was not.
+    Cached(CacheTicket, CacheReport),
+    /// Somebody did something in the AWS CLI's cache.
+    CacheTouched,
     /// The configuration was read (again).
     ConfigurationRead(Result<Configuration, Problem>),
     /// SIGHUP: read the configuration again, with nobody waiting for the answer.
@@ -66,19 +67,21 @@ pub enum Effect {
     Delete(Ticket, SessionName, RecordKind),
     /// Do this about the key, or only look; it comes back as [`Event::Managed`]. In order with every other store effect.
     Manage(WaiterId, Option<Manage>),
-    /// Do this in the AWS CLI's cache; it comes back as [`Event::Cached`]. In order with every store effect.
-    Cache(CacheTicket, CacheOrder),
-    /// From now on say [`Event::CacheTouched`], or do not; said again after the directory may have been made anew.
-    WatchCache(bool),
     /// Open the place that the browser of this sign-in comes back to; it comes back as [`Event::Listening`], and what
     /// the browser brings as [`Event::BrowserCameBack`].
     Listen(SignInId, Box<Plan>),
     /// Tell the browser of this sign-in how it ended, and close the place.
     Conclude(SignInId, Verdict),
+    /// Do this in the AWS CLI's cache; it comes back as [`Event::Cached`]. In order with every store effect.
+    Cache(CacheTicket, CacheOrder),
+    /// From now on say [`Event::CacheTouched`], or do not; said again after the directory may have been made anew.
+    WatchCache(bool),
     /// Answer the waiter, who is then forgotten.
     Answer(WaiterId, Result<Response, Problem>),
     /// Until the next event that is not answered from the warm cache, this answers the same question.
     Shelve(Shelved),
+    /// Tell the user, if there is a desktop to do that on.
+    Notify(Notice),
     /// Read the configuration; it comes back as [`Event::ConfigurationRead`].
     ReadConfiguration,
 }
@@ -123,10 +126,10 @@ pub enum Purpose {
     SignIn(u64),
     /// Something the portal hands out.
     Portal(PortalKey),
-    /// Whether the session still lives, because its published file is gone.
-    Probe,
     /// The exchange of role credentials for a way into the console, for who waits for that.
     Console(WaiterId),
+    /// Whether the session still lives, because its published file is gone.
+    Probe,
     /// The end of the session at the portal.
     Logout,
     /// The end of a session whose tokens came when nobody wanted them any more; of the sign-in with this number, or of
@@ -204,6 +207,7 @@ pub(super) struct Turn<'a> {
     pub(super) agent: &'a Agent,
     pub(super) keep_warm: Duration,
     pub(super) stopping: bool,
+    pub(super) notifications: bool,
 }
 
 /// What the engine is told about the agent it is the heart of.

@@ -18,6 +18,8 @@ mod event;
 mod expiry;
 mod handle;
 mod lane;
+mod notices;
+mod on_demand;
 mod outage;
 mod portal;
 mod publish;
@@ -43,6 +45,7 @@ pub use event::{
     Agent, CacheTicket, Configuration, Effect, Event, Flight, PortalKey, Purpose, SignInId, Ticket, WaiterId, Write,
 };
 pub use handle::{Handle, Question, Questions};
+pub use notices::{News, Notice};
 pub use run::{Ended, Order, World, run};
 pub use shelf::Shelved;
 pub use state::State;

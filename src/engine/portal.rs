@@ -228,8 +228,9 @@ impl Session {
             return None;
         }
         match self.means(key, patience, turn) {
-            Outlook::Never(problem) => or_valid(*problem),
             Outlook::Wait => None,
+            Outlook::SignIn(_) if has_none && !patience.is_zero() => None,
+            Outlook::SignIn(problem) | Outlook::Never(problem) => or_valid(*problem),
             Outlook::Ready => {
                 let lane = self.portal.known_lane_of(key)?;
                 let (own, shared) = (slot.pause_left(now), lane.pause_left(now));

@@ -296,6 +296,9 @@ impl Session {
         let record = holding.record.clone();
         let problem = words::ended(&record, &refused, turn.now.wall, &turn.agent.time_zone);
         let lasted = refused.at.since(record.signed_in_at);
+        // After a night of sleep nobody knows when it was.
+        let watched = refused.at.since(refused.last_alive) <= record.tokens.lifetime() * 2;
+        let seen = Some(refused.last_alive.since(record.signed_in_at)).filter(|long| watched && !long.is_zero());
         let client_id = record.tokens.registration.client_id.clone();
         self.save(Write::Tokens, Record::Tokens(record), turn);
         self.update_client(turn, |client| {
@@ -303,6 +306,7 @@ impl Session {
                 client.registrations.retain(|registration| registration.client_id != client_id);
             } else {
                 client.longest_session = client.longest_session.max(lasted);
+                client.last_session = seen.or(client.last_session);
             }
         });
         self.refreshing.fate = Fate::Fresh;

@@ -9,7 +9,7 @@ use super::session::{Session, same_place};
 use super::state::State;
 use crate::api::{Code, Problem, Reloaded, Response};
 use crate::ids::SessionName;
-use crate::settings::Settings;
+use crate::settings::{SessionSettings, Settings};
 use crate::time::Now;
 
 /// The reading under way, and who waits for it.
@@ -141,12 +141,18 @@ fn differences(old: &Configuration, new: &Configuration) -> Vec<String> {
     let diff = old.catalog.diff(&new.catalog);
     let (old, new) = (&old.settings, &new.settings);
     let of_session = |settings: &Settings, name| {
-        settings.sessions.get(name).map(|session| (session.flow, session.refresh_margin)).unwrap_or_default()
+        let session = settings.sessions.get(name).cloned().unwrap_or_default();
+        // Where it stands in the file is no difference.
+        SessionSettings { line: 0, ..session }
     };
     let mut sessions = BTreeSet::from_iter(diff.sessions);
     let named = old.sessions.keys().chain(new.sessions.keys());
     sessions.extend(named.filter(|name| of_session(old, name) != of_session(new, name)).cloned());
-    let settings = [("audit", old.audit != new.audit), ("keep_warm", old.keep_warm != new.keep_warm)];
+    let settings = [
+        ("audit", old.audit != new.audit),
+        ("keep_warm", old.keep_warm != new.keep_warm),
+        ("notifications", old.notifications != new.notifications),
+    ];
     let sessions = sessions.iter().map(|name| format!("session {name}"));
     let profiles = diff.profiles.iter().map(|name| format!("profile {name}"));
     let settings = settings.iter().filter(|(_, differs)| *differs).map(|(name, _)| format!("setting {name}"));

@@ -17,6 +17,7 @@ use super::{CacheTicket, Configuration, Effect, Event, Flight, Question, Questio
 use crate::alarm::Alarm;
 use crate::api::{Problem, Response};
 use crate::clock::Clock;
+use crate::desktop::Desktop;
 use crate::ids::SessionName;
 use crate::sso_cache::{Cache, CacheOrder};
 use crate::store::{Manage, Protection, Record, RecordKind, Store};
@@ -34,6 +35,8 @@ pub struct World<U> {
     pub store: Box<dyn Store>,
     /// Reads the configuration; blocks.
     pub read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
+    /// Where the user is told what they did not ask for.
+    pub desktop: Box<dyn Desktop>,
     /// The AWS CLI's cache.
     pub cache: Box<dyn Cache>,
     /// Where that is, for whoever watches it.
@@ -73,17 +76,28 @@ pub async fn run<U: Upstream>(
     mut questions: Questions,
     mut orders: mpsc::Receiver<Order>,
 ) -> Ended {
-    let World { upstream, clock, store, read_configuration, cache, cache_directory, mut alarm, mut still_ours } = world;
+    let World {
+        upstream,
+        clock,
+        store,
+        read_configuration,
+        desktop,
+        cache,
+        cache_directory,
+        mut alarm,
+        mut still_ours,
+    } = world;
     let mut hands = Hands {
         upstream,
         flights: JoinSet::new(),
         reads: JoinSet::new(),
         store: StoreThread::start(store, cache, state.protection().clone()),
+        callbacks: Callbacks::new(),
         watch: Watch::nothing(),
         cache_directory: cache_directory.into_iter().collect(),
-        callbacks: Callbacks::new(),
         waiters: HashMap::new(),
         read_configuration,
+        desktop,
         asked: 0,
     };
     let mut deadline = std::pin::pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
@@ -149,12 +163,13 @@ struct Hands<U> {
     flights: JoinSet<(Flight, Reply)>,
     reads: JoinSet<Result<Configuration, Problem>>,
     store: StoreThread,
+    callbacks: Callbacks,
     watch: Watch,
     /// One, or none without a home.
     cache_directory: BTreeSet<PathBuf>,
-    callbacks: Callbacks,
     waiters: HashMap<WaiterId, oneshot::Sender<Result<Response, Problem>>>,
     read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
+    desktop: Box<dyn Desktop>,
     asked: u64,
 }
 
@@ -176,17 +191,18 @@ impl<U: Upstream> Hands<U> {
                 Effect::Save(ticket, record) => self.store.order(Job::Save(ticket, record)),
                 Effect::Delete(ticket, session, kind) => self.store.order(Job::Delete(ticket, session, kind)),
                 Effect::Manage(waiter, order) => self.store.order(Job::Manage(waiter, order)),
+                Effect::Listen(id, plan) => self.callbacks.listen(id, *plan),
+                Effect::Conclude(id, verdict) => self.callbacks.conclude(&id, verdict),
                 Effect::Cache(ticket, order) => self.store.order(Job::Cache(ticket, order)),
                 Effect::WatchCache(true) => self.watch.set(&self.cache_directory),
                 Effect::WatchCache(false) => self.watch.set(&BTreeSet::new()),
-                Effect::Listen(id, plan) => self.callbacks.listen(id, *plan),
-                Effect::Conclude(id, verdict) => self.callbacks.conclude(&id, verdict),
                 Effect::Answer(waiter, answer) => {
                     if let Some(asker) = self.waiters.remove(&waiter) {
                         // A caller that has gone away does not need its answer.
                         drop(asker.send(answer));
                     }
                 }
+                Effect::Notify(notice) => notice.put_on(&*self.desktop),
                 Effect::Shelve(shelved) => shelf.put(shelved, now),
                 Effect::ReadConfiguration => {
                     let read = Arc::clone(&self.read_configuration);

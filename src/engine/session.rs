@@ -9,6 +9,8 @@ use super::abandoned::Abandoned;
 use super::console::Visits;
 use super::event::{Effect, Flight, Purpose, Ticket, Turn, Waiter, Write};
 use super::expiry::{Expiry, Skew};
+use super::notices::Notices;
+use super::on_demand::OnDemand;
 use super::outage::Outage;
 use super::portal::Portal;
 use super::publish::Publishing;
@@ -41,6 +43,8 @@ pub(super) struct Session {
     pub(super) era: u64,
     pub(super) refreshing: Refreshing,
     pub(super) sign_in: SignIn,
+    pub(super) on_demand: OnDemand,
+    pub(super) notices: Notices,
     pub(super) abandoned: Vec<Abandoned>,
     pub(super) portal: Portal,
     pub(super) visits: Visits,
@@ -101,6 +105,8 @@ pub(super) enum Outlook {
     Ready,
     /// It will be there, or the reason why not.
     Wait,
+    /// Only with a sign-in, which is under way or will be; until then this is the problem.
+    SignIn(Box<Problem>),
     Never(Box<Problem>),
 }
 
@@ -117,6 +123,8 @@ impl Session {
             era: 0,
             refreshing: Refreshing::default(),
             sign_in: SignIn::default(),
+            on_demand: OnDemand::default(),
+            notices: Notices::default(),
             abandoned: Vec::new(),
             portal: Portal::default(),
             visits: Visits::default(),
@@ -190,8 +198,8 @@ impl Session {
         }
     }
 
-    /// Whether a token with `min_validity` left can be had. `patience` is how long the asker would wait.
-    pub(super) fn outlook(&self, min_validity: Duration, patience: Duration, turn: &Turn<'_>) -> Outlook {
+    /// [`Session::outlook`] without regard to what a sign-in may bring.
+    pub(super) fn outlook_of_tokens(&self, min_validity: Duration, patience: Duration, turn: &Turn<'_>) -> Outlook {
         let (holding, _) = match self.held_here() {
             Ok(held) => held,
             Err(problem) => return Outlook::Never(problem),
@@ -266,6 +274,9 @@ impl Session {
                 registrations: Vec::new(),
                 longest_session: Duration::ZERO,
                 program_sign_ins: Vec::new(),
+                quiet: None,
+                last_session: None,
+                end_announced: None,
                 published: crate::sso_cache::Published::default(),
             });
         }
@@ -298,7 +309,8 @@ impl Session {
             Wants::Token(min_validity) => match self.outlook(*min_validity, patience, turn) {
                 Outlook::Ready => Some(self.token_response(turn.now)),
                 Outlook::Wait => None,
-                Outlook::Never(problem) => Some(Err(*problem)),
+                Outlook::SignIn(_) if !patience.is_zero() => None,
+                Outlook::SignIn(problem) | Outlook::Never(problem) => Some(Err(*problem)),
             },
             Wants::Refresh(number) => self
                 .refreshing
@@ -412,17 +424,25 @@ impl Session {
         let save = self.save_again.map(|at| at.since(now.mono));
         let portal = self.portal_wait(keep_warm, stopping, now);
         let sign_in = self.sign_in.wait(self.sign_in_pause(now), stopping, now);
-        let publishing = self.publishing.wait(stopping || self.refreshing.is_under_way(), now);
         let visits = self.visits.wait(now);
-        let own = [refresh, expiry, save, portal, sign_in, publishing, visits];
-        own.into_iter().flatten().chain(waiters).chain(sign_outs).min()
+        let announcement = self.announcement_wait(now);
+        let publishing = self.publishing.wait(stopping || self.refreshing.is_under_way(), now);
+        [refresh, expiry, save, portal, sign_in, visits, announcement, publishing]
+            .into_iter()
+            .flatten()
+            .chain(waiters)
+            .chain(sign_outs)
+            .min()
+    }
+
+    pub(super) fn someone_waits_for_a_token(&self) -> bool {
+        self.token_waiters.iter().any(|waiting| matches!(waiting.wants, Wants::Token(_)))
     }
 
     /// Whether somebody waits for a token that is not there, so that a refresh may come before its time.
     pub(super) fn someone_needs_a_token(&self, now: Now) -> bool {
         let remaining = self.remaining(now);
-        self.token_waiters.iter().any(|waiting| matches!(waiting.wants, Wants::Token(_)))
-            || (remaining.is_zero() && self.portal.someone_waits())
+        self.someone_waits_for_a_token() || (remaining.is_zero() && self.portal.someone_waits())
     }
 }
 

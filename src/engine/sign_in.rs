@@ -89,6 +89,14 @@ impl Session {
         }
     }
 
+    /// What a request of another kind cannot be answered without; nobody waits for where it goes on.
+    pub(super) fn start_by_request(&mut self, request: &LoginRequest, turn: &mut Turn<'_>) -> Result<(), Box<Problem>> {
+        match self.prepare_login(request, turn)? {
+            Prepared::Start(flow, chosen_by) => self.start_sign_in(request, (flow, chosen_by), turn),
+            Prepared::AlreadySignedIn | Prepared::Join => Ok(()),
+        }
+    }
+
     fn prepare_login(&self, request: &LoginRequest, turn: &Turn<'_>) -> Result<Prepared, Box<Problem>> {
         if turn.stopping {
             return Err(Box::new(words::shutting_down()));
@@ -127,13 +135,16 @@ impl Session {
         Ok(Prepared::Start(flow, chosen_by))
     }
 
+    /// When programs have started too many sign-ins: the time they may start another.
+    pub(super) fn programs_may_start_at(&self, now: Now) -> Option<Timestamp> {
+        let starts = self.client.iter().flat_map(|client| &client.program_sign_ins);
+        let lately: Vec<Timestamp> = starts.copied().filter(|at| is_lately(*at, now.wall)).collect();
+        (lately.len() >= PROGRAMS_MOST).then(|| lately[lately.len() - PROGRAMS_MOST].after(PROGRAMS_PERIOD))
+    }
+
     fn may_a_program_start(&self, now: Now) -> Result<(), Box<Problem>> {
-        let Some(client) = &self.client else { return Ok(()) };
-        let lately = client.program_sign_ins.iter().filter(|at| is_lately(**at, now.wall));
-        if lately.clone().count() < PROGRAMS_MOST {
-            return Ok(());
-        }
-        let wait = lately.min().map_or(PROGRAMS_PERIOD, |first| first.after(PROGRAMS_PERIOD).since(now.wall));
+        let Some(at) = self.programs_may_start_at(now) else { return Ok(()) };
+        let wait = at.since(now.wall);
         let detail = format!("programs have started {PROGRAMS_MOST} sign-ins of this session in ten minutes");
         let hint = format!("a person may: sso-agent login {}", words::typed(&self.name));
         Err(Box::new(Problem::new(Code::Busy, detail).session(&self.name).hint(hint).retry_after(wait)))
@@ -153,6 +164,8 @@ impl Session {
                 client.program_sign_ins.retain(|at| is_lately(*at, now));
                 client.program_sign_ins.push(now);
             });
+        } else {
+            self.may_be_asked_again(turn);
         }
         self.sign_in.attempts += 1;
         self.sign_in.ended = None;
@@ -168,6 +181,7 @@ impl Session {
             flying: false,
             starters: Vec::new(),
             registered_again: false,
+            ended_the_old: false,
         }));
         tracing::info!(
             session = %crate::untrusted::shown(self.name.as_str()),
@@ -227,6 +241,7 @@ impl Session {
         self.plan_by_settings(turn);
         self.last_error = None;
         self.stored(Write::SignedIn, outcome, turn.now);
+        self.may_be_asked_again(turn);
         tracing::info!(session = %crate::untrusted::shown(self.name.as_str()), "signed in");
         let mut status = self.signed_in_status();
         status.flow = Some(flow_word(attempt.flow).to_owned());
@@ -239,7 +254,10 @@ impl Session {
     /// The attempt is over without tokens.
     pub(super) fn sign_in_failed(&mut self, problem: &Problem, turn: &mut Turn<'_>) {
         let Some(attempt) = self.sign_in.attempt.take() else { return };
+        let told = attempt.ended_the_old.then(|| problem.clone().caused_by(OLD_SESSION_ENDED));
+        let problem = told.as_ref().unwrap_or(problem);
         tracing::warn!(session = %crate::untrusted::shown(self.name.as_str()), code = %problem.code, "sign-in failed: {problem}");
+        self.sign_in_came_to_nothing(&attempt, problem, turn);
         if attempt.flying {
             self.abandon_call(Purpose::SignIn(attempt.number), attempt.origin.clone());
         }
@@ -248,7 +266,8 @@ impl Session {
         }
         let verdict = match problem.code {
             Code::SignInCancelled => Verdict::Closed,
-            _ => Verdict::Failed(problem.to_string()),
+            // Without the causes: the page has no word that is not ours (A§7).
+            _ => Verdict::Failed(problem.detail.clone()),
         };
         self.tell_the_browser(&attempt, verdict, turn);
         let status = LoginStatus {
@@ -356,6 +375,7 @@ impl Session {
         if !self.sign_in_is_saving() {
             let detail = "the configuration of the session has changed during the sign-in";
             self.sign_in_failed(&Problem::new(Code::SignInCancelled, detail).session(&self.name), turn);
+            self.may_be_asked_again(turn);
         }
     }
 
@@ -441,6 +461,7 @@ fn is_lately(at: Timestamp, now: Timestamp) -> bool {
     now.since(at) < PROGRAMS_PERIOD && at.since(now) < PROGRAMS_PERIOD
 }
 
+const OLD_SESSION_ENDED: &str = "the old session was ended before, nobody is signed in any more";
 const JOINED_BY_PEOPLE: Duration = Duration::from_secs(120);
 const PROGRAMS_PERIOD: Duration = Duration::from_secs(600);
 const PROGRAMS_MOST: usize = 3;

@@ -19,6 +19,7 @@ impl Session {
             self.holding = Some((**holding).clone());
         }
         self.sign_in_ends_with_the_session(turn);
+        self.signed_out_on_purpose(turn);
         let era = self.era + 1;
         let asked =
             self.call_portal(Purpose::Logout, era, LOGOUT_TIMEOUT, turn, |access_token| Call::Logout { access_token });
@@ -127,8 +128,10 @@ impl Session {
         self.settle_token_waiters(turn);
         self.settle_portal(turn);
         self.settle_visits(turn);
+        self.sign_in_on_demand(turn);
         // After the questions of this turn, so that what they need is known.
         self.settle_refresh(turn);
+        self.announce(turn);
         self.settle_publishing(turn);
     }
 

@@ -107,14 +107,14 @@ impl State {
             Event::Stored(ticket, outcome) => self.stored(ticket, outcome, now, &mut effects),
             Event::Protected(protection, loaded) => self.protected(protection, loaded, now, &mut effects),
             Event::Managed(waiter, outcome) => self.managed(waiter, outcome, &mut effects),
+            Event::Listening(id, outcome) => self.listening(&id, outcome, now, &mut effects),
+            Event::BrowserCameBack(id, arrival) => self.browser_came_back(&id, arrival, now, &mut effects),
             Event::Cached(ticket, report) => {
                 self.with_session(&ticket.session, now, &mut effects, |session, turn| {
                     session.cached(&ticket, report, turn)
                 });
             }
             Event::CacheTouched => self.cache_touched(),
-            Event::Listening(id, outcome) => self.listening(&id, outcome, now, &mut effects),
-            Event::BrowserCameBack(id, arrival) => self.browser_came_back(&id, arrival, now, &mut effects),
             Event::ConfigurationRead(read) => self.configuration_read(read, now, &mut effects),
             Event::ReloadWanted => self.read_configuration(&mut effects),
             Event::Tick => {}
@@ -177,6 +177,7 @@ impl State {
             agent: &self.agent,
             keep_warm: self.configuration.settings.keep_warm,
             stopping: self.stopping,
+            notifications: self.configuration.settings.notifications,
         };
         (&mut self.sessions, turn)
     }
@@ -389,8 +390,8 @@ impl State {
                 Purpose::Refresh if era == session.era => session.refresh_finished(reply, turn),
                 Purpose::SignIn(number) if session.sign_in.awaits(*number) => session.sign_in_finished(reply, turn),
                 Purpose::Portal(key) => session.portal_finished(key, era, reply, turn),
-                Purpose::Probe => session.probed(era, reply, turn),
                 Purpose::Console(id) => session.console_finished(*id, era, reply, turn),
+                Purpose::Probe => session.probed(era, reply, turn),
                 Purpose::Logout => session.portal_signed_out(era, reply.result.is_ok()),
                 Purpose::Refresh | Purpose::SignIn(_) => session.late_answer(&flight, reply, turn),
                 Purpose::Revoke(_) => tracing::info!(revoked = reply.result.is_ok(), "tokens nobody wants"),

@@ -170,6 +170,8 @@ impl Session {
                 holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none()
             }),
             saved: self.is_saved(),
+            sign_in: self.settings.sign_in.as_str().to_owned(),
+            sign_in_quiet_until: self.quiet_until(now),
             publish: self.publish_status(),
             last_error,
             registrations: self

@@ -12,7 +12,7 @@ use crate::ids::{Assumption, Region, SessionName};
 use crate::store::{Awaited, ManageError, Refused, TokenRecord};
 use crate::time::Timestamp;
 use crate::untrusted::shown;
-use crate::upstream::{Failure, NotSent, Unclear};
+use crate::upstream::{Failure, NotSent, Trouble, Unclear};
 
 /// A name as it can be typed into a shell.
 pub(super) fn typed(name: &SessionName) -> String {
@@ -49,14 +49,16 @@ pub(super) fn signed_out(name: &SessionName, pending: bool) -> Problem {
     }
 }
 
-/// Another program removed the published sign-in, and the portal agrees.
-pub(super) fn signed_out_elsewhere(name: &SessionName, file: Option<&str>) -> Problem {
-    let detail = format!(
-        "session {} was signed out by another program: {} was removed, and the portal does not accept the token",
-        shown(name.as_str()),
-        shown(file.unwrap_or("its file in the AWS CLI's cache"))
-    );
+/// A sign-in that a request has started waits for the user.
+pub(super) fn sign_in_awaited(name: &SessionName) -> Problem {
+    let detail = format!("a sign-in to session {} is waiting for you", shown(name.as_str()));
     Problem::new(Code::SignInRequired, detail).session(name).hint(login_hint(name))
+}
+
+/// A sign-in was not wanted lately.
+pub(super) fn quiet(problem: Problem, until: Timestamp, now: Timestamp, zone: &TimeZone) -> Problem {
+    let until = clock_time(until, now, zone);
+    problem.caused_by(format!("the last sign-in was not wanted, no other is started by itself before {until}"))
 }
 
 /// The start URL leads nowhere that a sign-in could begin.
@@ -67,6 +69,21 @@ pub(super) fn misled(definition: &SessionDefinition, misled: &Misled) -> Problem
         .hint(format!("check sso_start_url at {}", definition.place))
 }
 
+/// Nobody could be asked where the start URL leads.
+pub(super) fn start_url_not_asked(definition: &SessionDefinition, failure: &Failure) -> Problem {
+    let problem = failed(&definition.name, "asking where the start URL leads", failure, None);
+    let no_such_host = match failure {
+        Failure::NotSent(NotSent::Dns(_)) => true,
+        Failure::NotSent(NotSent::Proxy(proxy)) => matches!(proxy.trouble, Trouble::Refused { .. }),
+        _ => false,
+    };
+    if no_such_host {
+        problem.hint(format!("check sso_start_url at {}, and the network", definition.place))
+    } else {
+        problem
+    }
+}
+
 /// The start URL leads to an instance in another region than the configured one.
 pub(super) fn other_region(definition: &SessionDefinition, region: &Region) -> Problem {
     let detail = format!(
@@ -75,6 +92,16 @@ pub(super) fn other_region(definition: &SessionDefinition, region: &Region) -> P
         definition.region
     );
     Problem::new(Code::InvalidConfig, detail).hint(format!("set sso_region = {region} at {}", definition.place))
+}
+
+/// Another program removed the published sign-in, and the portal agrees.
+pub(super) fn signed_out_elsewhere(name: &SessionName, file: Option<&str>) -> Problem {
+    let detail = format!(
+        "session {} was signed out by another program: {} was removed, and the portal does not accept the token",
+        shown(name.as_str()),
+        shown(file.unwrap_or("its file in the AWS CLI's cache"))
+    );
+    Problem::new(Code::SignInRequired, detail).session(name).hint(login_hint(name))
 }
 
 /// A sign-in is stored and its key is not there.
@@ -197,9 +224,15 @@ pub(super) fn unselected(error: SelectError) -> Problem {
 pub(super) fn failed(name: &SessionName, doing: &str, failure: &Failure, retry_after: Option<Duration>) -> Problem {
     let (code, hint) = match failure {
         Failure::NotSent(NotSent::WrongOrigin(_) | NotSent::Roots(_)) => (Code::InvalidConfig, None),
-        Failure::NotSent(NotSent::Tls(_)) => {
-            (Code::Unavailable, Some("if a company CA signs the connection, set AWS_CA_BUNDLE for the agent"))
-        }
+        Failure::NotSent(NotSent::Proxy(proxy)) if proxy.is_setting() => (Code::InvalidConfig, Some(proxy.hint())),
+        Failure::NotSent(NotSent::Proxy(proxy)) => (Code::Unavailable, Some(proxy.hint())),
+        Failure::NotSent(NotSent::Tls(_)) => (
+            Code::Unavailable,
+            Some(
+                "if that is your company's proxy, set AWS_CA_BUNDLE for the agent, or ca_bundle in the AWS \
+                 configuration, to the file with its certificate",
+            ),
+        ),
         Failure::NotSent(_) => (Code::Unavailable, Some("check the network")),
         Failure::NotProcessed { throttled: true, .. } => (Code::Throttled, None),
         Failure::NotProcessed { status: 300..400, .. } | Failure::Unknown(Unclear::UnusableBody(_)) => {

@@ -59,24 +59,36 @@ impl fmt::Display for NoDestination {
 
 impl std::error::Error for NoDestination {}
 
-/// Where role credentials that came from `portal` are exchanged for a sign-in token.
+/// What issued role credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer {
+    /// The portal, or STS.
+    pub service: Service,
+    /// Of which region.
+    pub region: Region,
+    /// Where it is.
+    pub endpoint: Endpoint,
+}
+
+/// Where role credentials are exchanged for a sign-in token.
 ///
 /// # Errors
 /// `configured` is another host than the one that has these credentials anyway.
 pub fn signin_endpoint(
-    portal: &Endpoint,
+    issuer: &Issuer,
     home: &Region,
     configured: Option<&Endpoint>,
 ) -> Result<Endpoint, SigninElsewhere> {
+    let Issuer { service, region, endpoint } = issuer;
     let own = partition::resolve(Service::Signin, home, false, false);
     let from_aws = [(false, false), (false, true), (true, false), (true, true)]
         .into_iter()
-        .any(|(fips, dual_stack)| partition::resolve(Service::Portal, home, fips, dual_stack) == *portal);
+        .any(|(fips, dual_stack)| partition::resolve(*service, region, fips, dual_stack) == *endpoint);
     match configured {
         None => Ok(own),
         Some(configured) if *configured == own => Ok(own),
-        Some(configured) if !from_aws && configured.host() == portal.host() => Ok(configured.clone()),
-        Some(configured) => Err(SigninElsewhere { portal: portal.clone(), configured: configured.clone() }),
+        Some(configured) if !from_aws && configured.host() == endpoint.host() => Ok(configured.clone()),
+        Some(configured) => Err(SigninElsewhere { issuer: endpoint.clone(), configured: configured.clone() }),
     }
 }
 
@@ -84,15 +96,15 @@ pub fn signin_endpoint(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigninElsewhere {
     /// What issued them.
-    pub portal: Endpoint,
+    pub issuer: Endpoint,
     /// What is configured.
     pub configured: Endpoint,
 }
 
 impl fmt::Display for SigninElsewhere {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { portal, configured } = self;
-        write!(formatter, "credentials of {portal} go to AWS's own sign-in host or stay on theirs, not to {configured}")
+        let Self { issuer, configured } = self;
+        write!(formatter, "credentials of {issuer} go to AWS's own sign-in host or stay on theirs, not to {configured}")
     }
 }
 
@@ -158,6 +170,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn portal(home: &str, url: &str) -> Issuer {
+        Issuer { service: Service::Portal, region: region(home), endpoint: endpoint(url) }
+    }
+
     fn destination(asked: Option<&str>, home: &str, wanted: Option<&str>) -> Result<String, String> {
         let wanted = wanted.map(region);
         Destination::of(asked, &region(home), wanted.as_ref())
@@ -184,8 +200,8 @@ mod tests {
             let page = format!("https://{console}/s3/home?region={home}");
             assert_eq!(destination(Some("s3"), home, None).unwrap(), page);
             assert_eq!(destination(Some(&page), home, None).unwrap(), page);
-            let portal = partition::resolve(Service::Portal, &region(home), false, false);
-            assert_eq!(signin_endpoint(&portal, &region(home), None), Ok(endpoint(&format!("https://{signin}"))));
+            let issuer = portal(home, partition::resolve(Service::Portal, &region(home), false, false).as_str());
+            assert_eq!(signin_endpoint(&issuer, &region(home), None), Ok(endpoint(&format!("https://{signin}"))));
         }
     }
 
@@ -237,20 +253,24 @@ mod tests {
     fn credentials_of_awss_own_portal_go_to_awss_own_sign_in_host_only() {
         let home = region("eu-west-1");
         let own = endpoint("https://signin.aws.amazon.com");
-        for portal in ["https://portal.sso.eu-west-1.amazonaws.com", "https://portal.sso-fips.eu-west-1.api.aws"] {
-            let portal = endpoint(portal);
-            assert_eq!(signin_endpoint(&portal, &home, None), Ok(own.clone()));
-            assert_eq!(signin_endpoint(&portal, &home, Some(&own)), Ok(own.clone()));
+        for issuer in ["https://portal.sso.eu-west-1.amazonaws.com", "https://portal.sso-fips.eu-west-1.api.aws"] {
+            let issuer = portal("eu-west-1", issuer);
+            assert_eq!(signin_endpoint(&issuer, &home, None), Ok(own.clone()));
+            assert_eq!(signin_endpoint(&issuer, &home, Some(&own)), Ok(own.clone()));
             for evil in ["https://evil.example", "http://127.0.0.1:4566", "https://portal.sso.eu-west-1.amazonaws.com"]
             {
-                assert!(signin_endpoint(&portal, &home, Some(&endpoint(evil))).is_err(), "{evil}");
+                assert!(signin_endpoint(&issuer, &home, Some(&endpoint(evil))).is_err(), "{evil}");
             }
         }
+        let sts = endpoint("https://sts.us-east-1.amazonaws.com");
+        let sts = Issuer { service: Service::Sts, region: region("us-east-1"), endpoint: sts };
+        assert_eq!(signin_endpoint(&sts, &home, None), Ok(own));
+        assert!(signin_endpoint(&sts, &home, Some(&endpoint("https://evil.example"))).is_err());
     }
 
     #[test]
     fn credentials_of_another_portal_stay_on_its_host_or_go_to_aws() {
-        let (home, here) = (region("eu-west-1"), endpoint("http://127.0.0.1:4566"));
+        let (home, here) = (region("eu-west-1"), portal("eu-west-1", "http://127.0.0.1:4566"));
         let other_port = endpoint("http://127.0.0.1:4567/signin");
         assert_eq!(signin_endpoint(&here, &home, Some(&other_port)), Ok(other_port));
         assert_eq!(signin_endpoint(&here, &home, None), Ok(endpoint("https://signin.aws.amazon.com")));

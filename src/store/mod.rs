@@ -78,9 +78,27 @@ pub struct ClientRecord {
     pub longest_session: Duration,
     /// When programs started sign-ins, for the limit on them.
     pub program_sign_ins: Vec<Timestamp>,
+    /// Nobody wanted the sign-in that a program's request had started: until when no other is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet: Option<Quiet>,
+    /// From the last sign-in to the service's definite end, where that was seen as it happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_session: Option<Duration>,
+    /// Of which sign-in the user was told that its session is about to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_announced: Option<Timestamp>,
     /// What was written into the AWS CLI's cache.
     #[serde(default)]
     pub published: Published,
+}
+
+/// No sign-in is started on demand for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quiet {
+    /// Until then.
+    pub until: Timestamp,
+    /// How often in a row that was.
+    pub times: u32,
 }
 
 /// The tokens of a signed-in session.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ClientRecord, Record, TokenRecord};
+use super::{ClientRecord, Quiet, Record, TokenRecord};
 use crate::identity_center::{ClientRegistration, Flow, Origin, TokenSet};
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -17,6 +17,9 @@ pub(super) fn client(session: &str) -> Record {
         registrations: vec![registration()],
         longest_session: Duration::from_secs(8 * 3600),
         program_sign_ins: vec![Timestamp::from_secs(1_700_000_000)],
+        quiet: Some(Quiet { until: Timestamp::from_secs(1_700_000_600), times: 1 }),
+        last_session: Some(Duration::from_secs(28_800)),
+        end_announced: Some(Timestamp::from_secs(1_700_000_000)),
         published: crate::sso_cache::Published::default(),
     })
 }

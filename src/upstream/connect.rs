@@ -1,8 +1,8 @@
-//! The way to a service: name, TCP, TLS.
+//! The way to a service: name, TCP, a proxy's tunnel, TLS.
 //!
 //! Owns: the connector, its time limit, and telling by error types where it failed. Refuses to know about requests.
-//! Invariants: `localhost` and loopback addresses never ask DNS; whoever holds a connection can see whether anything
-//! was written to it after it stood.
+//! Invariants: `localhost` and loopback addresses never ask DNS; TLS to the service is inside the tunnel and verified
+//! like any other; whoever holds a connection can see whether anything was written to it after it stood.
 
 use std::error::Error;
 use std::future::Future;
@@ -26,8 +26,11 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::NotSent;
+use super::distrust::explain;
+use super::proxy::{Proxies, Trouble};
+use super::{NotSent, tunnel};
 use crate::identity_center::endpoint::is_loopback_host;
+use crate::identity_center::partition::{meant_region, region_of_host};
 use crate::untrusted::shown;
 
 /// The most that name resolution, TCP and TLS may take together.
@@ -35,16 +38,29 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes connections for hyper's client.
 #[derive(Clone)]
-pub(super) struct Connector(HttpsConnector<Tcp>);
+pub(super) struct Connector {
+    secure: HttpsConnector<Way>,
+    proxies: Arc<Proxies>,
+}
 
 impl Connector {
-    pub(super) fn new(tls: Arc<ClientConfig>) -> Self {
+    pub(super) fn new(tls: &Arc<ClientConfig>, proxies: Arc<Proxies>) -> Self {
         let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
         http.enforce_http(false);
         http.set_nodelay(true);
         // Divided among a name's addresses, so that a dead first one does not use up the time of all.
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        Self(HttpsConnector::from((Tcp(http), tls)))
+        let to_proxy = HttpsConnector::from((Tcp(http.clone()), Arc::clone(tls)));
+        let way = Way { direct: Tcp(http), to_proxy, proxies: Arc::clone(&proxies) };
+        Self { secure: HttpsConnector::from((way, Arc::clone(tls))), proxies }
+    }
+
+    /// What it means that a connection to this place was not there in time.
+    pub(super) fn too_late(&self, destination: &Uri) -> NotSent {
+        match self.proxies.way_to(destination) {
+            Ok(Some(proxy)) => NotSent::Proxy(proxy.failed(Trouble::Silent)),
+            _ => NotSent::ConnectTimeout,
+        }
     }
 }
 
@@ -58,13 +74,17 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, destination: Uri) -> Self::Future {
-        let connecting = self.0.call(destination);
+        let connecting = self.secure.call(destination.clone());
+        let too_late = self.too_late(&destination);
         Box::pin(async move {
             match timeout(CONNECT_TIMEOUT, connecting).await {
                 Ok(Ok(stream)) => Ok(Watched { stream, written: Written::default() }),
-                // What `Tcp` did not report came from the layer above it.
-                Ok(Err(error)) => Err(error.downcast::<NotSent>().map_or_else(|error| tls(&*error), |known| *known)),
-                Err(_) => Err(NotSent::ConnectTimeout),
+                // What `Way` did not report came from the layer above it.
+                Ok(Err(error)) => Err(error.downcast::<NotSent>().map_or_else(
+                    |error| NotSent::Tls(explain(destination.host().unwrap_or_default(), &*error)),
+                    |known| *known,
+                )),
+                Err(_) => Err(too_late),
             }
         })
     }
@@ -72,7 +92,7 @@ impl Service<Uri> for Connector {
 
 /// A connection that remembers whether anything was written to it.
 pub(super) struct Watched {
-    stream: MaybeHttpsStream<TokioIo<TcpStream>>,
+    stream: MaybeHttpsStream<Raw>,
     written: Written,
 }
 
@@ -134,6 +154,54 @@ impl Write for Watched {
     }
 }
 
+/// A connection on which the TLS to the service is spoken: TCP, or TLS to a proxy.
+type Raw = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// To the service directly, or through a proxy's tunnel.
+#[derive(Clone)]
+struct Way {
+    direct: Tcp,
+    to_proxy: HttpsConnector<Tcp>,
+    proxies: Arc<Proxies>,
+}
+
+impl Service<Uri> for Way {
+    type Response = Raw;
+    type Error = NotSent;
+    type Future = Connecting<Raw>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NotSent>> {
+        self.direct.poll_ready(cx)
+    }
+
+    fn call(&mut self, destination: Uri) -> Self::Future {
+        let proxy = match self.proxies.way_to(&destination) {
+            Ok(Some(proxy)) => proxy,
+            Ok(None) => {
+                let connecting = self.direct.call(destination);
+                return Box::pin(async move { connecting.await.map(MaybeHttpsStream::Http) });
+            }
+            Err(failure) => return Box::pin(async move { Err(NotSent::Proxy(failure)) }),
+        };
+        let connecting = self.to_proxy.call(proxy.uri.clone());
+        Box::pin(async move {
+            let failed = |trouble| NotSent::Proxy(proxy.failed(trouble));
+            let stream = connecting.await.map_err(|error| match error.downcast::<NotSent>().map(|known| *known) {
+                Ok(NotSent::ConnectTimeout) => failed(Trouble::Silent),
+                Ok(NotSent::Dns(cause) | NotSent::Connect(cause)) => failed(Trouble::Unreachable(cause)),
+                Ok(other) => other,
+                Err(error) => {
+                    let cause = explain(proxy.uri.host().unwrap_or_default(), &*error);
+                    failed(Trouble::Unreachable(cause))
+                }
+            })?;
+            let host = destination.host().unwrap_or_default();
+            let port = destination.port_u16().unwrap_or(443);
+            tunnel::open(stream, &proxy, host, port).await.map_err(NotSent::Proxy)
+        })
+    }
+}
+
 /// TCP alone, so that its errors are distinguishable from those of TLS above it.
 #[derive(Clone)]
 struct Tcp(HttpConnector<Resolver>);
@@ -144,12 +212,12 @@ impl Service<Uri> for Tcp {
     type Future = Connecting<TokioIo<TcpStream>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), NotSent>> {
-        self.0.poll_ready(cx).map_err(|error| connect(&error))
+        self.0.poll_ready(cx).map_err(|error| connect(None, &error))
     }
 
     fn call(&mut self, destination: Uri) -> Self::Future {
-        let connecting = self.0.call(destination);
-        Box::pin(async move { connecting.await.map_err(|error| connect(&error)) })
+        let connecting = self.0.call(destination.clone());
+        Box::pin(async move { connecting.await.map_err(|error| connect(destination.host(), &error)) })
     }
 }
 
@@ -201,18 +269,23 @@ pub(super) fn in_words(error: &(dyn Error + 'static)) -> String {
     causes(error).last().map(|cause| shown(&cause.to_string()).to_string()).unwrap_or_default()
 }
 
-fn connect(error: &(dyn Error + 'static)) -> NotSent {
+fn connect(host: Option<&str>, error: &(dyn Error + 'static)) -> NotSent {
+    let host = host.unwrap_or_default();
+    let in_words = || format!("{}: {}", shown(host), in_words(error));
     if causes(error).any(|cause| cause.is::<Unresolved>()) {
-        return NotSent::Dns(in_words(error));
+        return NotSent::Dns(in_words() + &meant(host));
     }
     let timed_out = |cause: &(dyn Error + 'static)| {
         cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
     };
-    if causes(error).any(timed_out) { NotSent::ConnectTimeout } else { NotSent::Connect(in_words(error)) }
+    if causes(error).any(timed_out) { NotSent::ConnectTimeout } else { NotSent::Connect(in_words()) }
 }
 
-fn tls(error: &(dyn Error + 'static)) -> NotSent {
-    NotSent::Tls(in_words(error))
+/// A slip in a region shows as a host that there is not.
+pub(super) fn meant(host: &str) -> String {
+    let region = region_of_host(host);
+    let meant = region.as_ref().and_then(|region| Some((region, meant_region(region.as_str())?)));
+    meant.map(|(region, meant)| format!(" (there is no region {region}: did you mean {meant}?)")).unwrap_or_default()
 }
 
 fn this_machine() -> vec::IntoIter<SocketAddr> {
@@ -228,7 +301,7 @@ mod tests {
     use crate::upstream::roots::Roots;
 
     async fn failure(url: &str) -> NotSent {
-        let mut connector = Connector::new(Arc::new(Roots::Unneeded.load().unwrap()));
+        let mut connector = Connector::new(&Arc::new(Roots::Unneeded.load().unwrap()), Arc::default());
         connector.call(url.parse().unwrap()).await.map(drop).unwrap_err()
     }
 
@@ -245,8 +318,8 @@ mod tests {
     #[test]
     fn an_address_that_does_not_answer_is_a_timeout_however_deep_it_is_reported() {
         let error = io::Error::from(io::ErrorKind::TimedOut);
-        assert_eq!(connect(&error), NotSent::ConnectTimeout);
+        assert_eq!(connect(None, &error), NotSent::ConnectTimeout);
         let unresolved = Unresolved(io::Error::from(io::ErrorKind::TimedOut));
-        assert!(matches!(connect(&unresolved), NotSent::Dns(_)));
+        assert!(matches!(connect(None, &unresolved), NotSent::Dns(_)));
     }
 }

@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::connect::{Connector, Written, causes, in_words};
+use super::proxy::Proxies;
 use super::roots::{Roots, Stamp};
 use super::{Failure, NotSent, Unclear};
 use crate::clock::Clock;
@@ -61,6 +62,7 @@ pub(super) struct Response {
 /// The clients of every set of roots in use.
 pub(super) struct Clients {
     by_roots: Mutex<HashMap<Roots, Entry>>,
+    proxies: Arc<Proxies>,
 }
 
 struct Entry {
@@ -75,11 +77,12 @@ struct Entry {
 pub(super) struct Pair {
     fresh: HttpClient,
     pooled: HttpClient,
+    connector: Connector,
 }
 
 impl Clients {
-    pub(super) fn new() -> Self {
-        Self { by_roots: Mutex::new(HashMap::new()) }
+    pub(super) fn new(proxies: Proxies) -> Self {
+        Self { by_roots: Mutex::new(HashMap::new()), proxies: Arc::new(proxies) }
     }
 
     /// The clients that trust what a route trusts. Roots are read when first needed and when their bundle changed.
@@ -106,7 +109,7 @@ impl Clients {
         let reading = roots.clone();
         let config =
             spawn_blocking(move || reading.load()).await.map_err(|error| NotSent::Roots(error.to_string()))??;
-        let connector = Connector::new(Arc::new(config));
+        let connector = Connector::new(&Arc::new(config), Arc::clone(&self.proxies));
         let clients = Pair::new(&connector);
         by_roots.insert(roots, Entry { stamp, connector, clients: clients.clone(), used: now });
         Ok(clients)
@@ -125,7 +128,7 @@ impl Pair {
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(connector.clone());
-        Self { fresh, pooled }
+        Self { fresh, pooled, connector: connector.clone() }
     }
 
     /// Sends one request, once, and takes what comes back until `deadline`.
@@ -141,12 +144,13 @@ impl Pair {
             Connection::Pooled => &self.pooled,
         };
         let capture = capture_connection(&mut request);
+        let destination = request.uri().clone();
         let sent = clock.now();
         let (head, incoming) = match timeout_at(deadline, client.request(request)).await {
             Ok(Ok(response)) => response.into_parts(),
             Ok(Err(error)) => return Err(without_response(&error, &capture)),
             Err(_) if may_have_left(&capture) => return Err(Failure::Unknown(Unclear::TimedOut)),
-            Err(_) => return Err(Failure::NotSent(NotSent::ConnectTimeout)),
+            Err(_) => return Err(Failure::NotSent(self.connector.too_late(&destination))),
         };
         let received = clock.now();
         let body = timeout_at(deadline, read(incoming)).await.unwrap_or(Err(Unclear::TimedOut));

@@ -17,10 +17,12 @@ use super::body::Unusable;
 use super::errors::{Dialect, judge, service_time};
 use super::http::{Clients, Outgoing, Pair};
 use super::portal::Page;
+use super::proxy::Proxies;
 use super::{
     Answer, Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear, Upstream, oidc, portal, resolve, signin, sts,
 };
 use crate::clock::Clock;
+use crate::env::Env;
 use crate::identity_center::Endpoint;
 use crate::time::Now;
 
@@ -31,10 +33,10 @@ pub struct Https {
 }
 
 impl Https {
-    /// Reads nothing and connects nowhere yet.
+    /// Takes the proxies of the environment; reads nothing and connects nowhere yet.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, clients: Clients::new() }
+    pub fn new(clock: Arc<dyn Clock>, env: &Env) -> Self {
+        Self { clock, clients: Clients::new(Proxies::of(env)) }
     }
 
     async fn answer(&self, route: &Route, call: &Call, deadline: Instant) -> Result<Received<Answer>, Ended> {

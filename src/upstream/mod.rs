@@ -7,21 +7,27 @@
 
 mod body;
 mod connect;
+mod distrust;
 mod errors;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
 mod http;
 mod https;
+mod issuer;
+mod no_proxy;
 mod oidc;
 mod portal;
+mod proxy;
 mod resolve;
 mod roots;
 mod signin;
 mod sts;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 pub use https::Https;
+pub use proxy::{InvalidProxy, ProxyFailure, Trouble};
 
 use std::fmt;
 use std::future::Future;
@@ -261,6 +267,8 @@ pub enum NotSent {
     Tls(String),
     /// The connection was not there within the connect timeout.
     ConnectTimeout,
+    /// The proxy did not lead to the service.
+    Proxy(ProxyFailure),
     /// The CA bundle cannot be used, or the platform has no roots.
     Roots(String),
     /// The request cannot be put into HTTP at all.
@@ -308,6 +316,7 @@ impl fmt::Display for NotSent {
             Self::Connect(cause) => write!(formatter, "cannot connect: {cause}"),
             Self::Tls(cause) => write!(formatter, "no trusted connection: {cause}"),
             Self::ConnectTimeout => formatter.write_str("cannot connect: timed out"),
+            Self::Proxy(failure) => write!(formatter, "{failure}"),
             Self::Roots(cause) => write!(formatter, "no certificate authorities to trust: {cause}"),
             Self::Malformed(cause) => write!(formatter, "the request cannot be sent: {cause}"),
         }

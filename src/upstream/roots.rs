@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::NotSent;
+use super::distrust::Explaining;
 use crate::identity_center::Endpoint;
 use crate::untrusted::shown;
 
@@ -61,12 +63,23 @@ impl Roots {
             Self::Platform => platform()?,
             Self::Bundle(path) => bundle(path)?,
         };
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let (provider, store) = (Arc::new(ring::default_provider()), Arc::new(store));
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| NotSent::Tls(error.to_string()))?
-            .with_root_certificates(store)
-            .with_no_client_auth();
-        Ok(config)
+            .map_err(|error| NotSent::Tls(error.to_string()))?;
+        if store.is_empty() {
+            return Ok(config.with_root_certificates(store).with_no_client_auth());
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(store, provider)
+            .build()
+            .map_err(|error| NotSent::Roots(error.to_string()))?;
+        let bundle = match self {
+            Self::Bundle(path) => Some(path.clone()),
+            Self::Unneeded | Self::Platform => None,
+        };
+        // Called dangerous because others might accept what the usual verifier does not.
+        let explaining = Arc::new(Explaining::new(verifier, bundle));
+        Ok(config.dangerous().with_custom_certificate_verifier(explaining).with_no_client_auth())
     }
 }
 
@@ -90,15 +103,19 @@ fn platform() -> Result<RootCertStore, NotSent> {
 }
 
 fn bundle(path: &Path) -> Result<RootCertStore, NotSent> {
+    if path.is_dir() {
+        return Err(unusable(path, "it is a directory, and has to be one file of PEM certificates"));
+    }
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| unusable(path, &error.to_string()))?;
-    let mut store = RootCertStore::empty();
+    let (mut store, found) = (RootCertStore::empty(), certificates.len());
     store.add_parsable_certificates(certificates);
-    if store.is_empty() {
-        return Err(unusable(path, "no certificate in it"));
+    match (store.is_empty(), found) {
+        (false, _) => Ok(store),
+        (true, 0) => Err(unusable(path, "there is no PEM certificate (BEGIN CERTIFICATE) in it")),
+        (true, _) => Err(unusable(path, "none of the certificates in it can be read")),
     }
-    Ok(store)
 }
 
 fn unusable(path: &Path, cause: &str) -> NotSent {
@@ -121,9 +138,18 @@ mod tests {
 
     #[test]
     fn a_bundle_without_a_certificate_is_an_error() {
-        let manifest = Roots::Bundle(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
-        assert!(matches!(manifest.load(), Err(NotSent::Roots(_))));
-        let directory = Roots::Bundle(env!("CARGO_MANIFEST_DIR").into());
-        assert!(matches!(directory.load(), Err(NotSent::Roots(_))));
+        let refused = |path: &str| {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+            match Roots::Bundle(path.clone()).load() {
+                Err(NotSent::Roots(said)) => {
+                    assert!(said.starts_with(&*path.to_string_lossy()), "{said}");
+                    said
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(refused("Cargo.toml").ends_with("there is no PEM certificate (BEGIN CERTIFICATE) in it"));
+        assert!(refused("src").contains("it is a directory"));
+        assert!(refused("no-such-file.pem").contains("o such file"));
     }
 }

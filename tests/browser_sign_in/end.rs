@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::visitor::{Page, Visitor};
 use super::{Login, PATIENCE, fake, sign_in};
-use crate::support::fake::{Exception, FakeIdentityCenter, Fault, Operation, Times, When, found_in};
+use crate::support::fake::{Ended, Exception, FakeIdentityCenter, Fault, Operation, Times, When, found_in};
 use crate::support::sandbox::Sandbox;
 
 const EXCHANGE: Operation = Operation::CreateTokenAuthorizationCode;
@@ -119,7 +119,7 @@ fn who_denies_is_told_so_and_so_is_the_program() {
     let mut browser = Visitor::default();
     let question = browser.open(&login.link());
     let text = browser.press(&question, "deny").unwrap().text();
-    assert!(text.contains("Sign-in failed: the sign-in was denied"), "{text}");
+    assert!(text.contains("Sign-in failed The sign-in was denied."), "{text}");
     assert!(!text.contains("signed in to"), "{text}");
     let (code, last, finished) = login.end();
     assert_eq!((code, &last["code"]), (Some(3), &json!("sign_in_denied")), "{finished:?}");
@@ -137,12 +137,13 @@ fn what_the_service_says_of_an_error_is_text_wherever_it_is_shown() {
         let login = Login::begin(&sandbox, &[]);
         let page = Visitor::default().open(&login.link());
         assert!(page.text().contains("Sign-in failed"), "{}", page.html);
-        for forbidden in ["<script", "<img", "\u{1b}", "\u{7}", "\u{202e}"] {
+        for forbidden in ["alert", "profile", "52;c", "<script", "<img", "\u{1b}", "\u{7}", "\u{202e}"] {
             assert!(!page.html.contains(forbidden), "{}", page.html);
         }
         let (code, last, finished) = login.end();
         assert!(matches!(code, Some(3 | 6)), "{finished:?}");
         let said = format!("{}{}", last["message"].as_str().unwrap(), finished.stderr);
+        assert!(said.contains("<script>alert(1)</script>\u{fffd}]52;c"), "where it cannot do harm: {said}");
         assert!(!said.contains('\u{1b}') && !said.contains('\u{202e}') && !said.contains("\n[profile"), "{said:?}");
         assert!(!sandbox.log().contains("\u{1b}]52"));
     }
@@ -189,6 +190,27 @@ fn a_code_whose_tokens_were_lost_is_a_sign_in_that_failed_and_the_page_says_so()
     assert!(text.contains("Sign-in failed") && !text.contains("You are signed in"), "{text}");
     assert_eq!(service.count(EXCHANGE), 2);
     assert_ne!(login.end().0, Some(0));
+}
+
+#[test]
+fn tokens_that_come_after_a_cancel_are_revoked_and_the_page_says_that_nobody_waits() {
+    let service = fake();
+    let sandbox = Sandbox::with_session(service.url());
+    let agent = sandbox.start_agent();
+    service.fault(EXCHANGE, Fault::Hold, When::AfterEffect, Times::UntilCleared);
+    let login = Login::begin(&sandbox, &[]);
+    let page = thread::scope(|scope| {
+        let visit = scope.spawn(|| allowed(&login));
+        service.wait_for_calls(EXCHANGE, 1, PATIENCE).unwrap();
+        assert_eq!(agent.request("DELETE", "/v1/sessions/corp/login", "").0, 204);
+        visit.join().unwrap()
+    });
+    assert_eq!(page.status, 410);
+    assert!(page.text().contains("Nobody waits for this sign-in any more"), "{}", page.text());
+    service.clear_faults();
+    service.wait_for_answers(Operation::Logout, 1, PATIENCE).unwrap();
+    assert_eq!(service.sessions()[0].ended, Some(Ended::LoggedOut));
+    assert_eq!(login.end().0, Some(3));
 }
 
 #[test]

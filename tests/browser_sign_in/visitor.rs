@@ -15,11 +15,11 @@ pub(super) struct Visitor {
 
 /// What it shows in the end.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(crate) struct Page {
     pub(super) url: String,
     pub(super) status: u16,
     head: String,
-    pub(super) html: String,
+    pub(crate) html: String,
 }
 
 impl Visitor {

@@ -202,6 +202,9 @@ impl Scene {
             registrations: vec![tokens.tokens.registration.clone()],
             longest_session: Duration::ZERO,
             program_sign_ins: Vec::new(),
+            quiet: None,
+            last_session: None,
+            end_announced: None,
             published: sso_agent::sso_cache::Published::default(),
         };
         let mut records = vec![Record::Client(client)];

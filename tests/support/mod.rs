@@ -14,5 +14,7 @@ pub mod keyring;
 #[cfg(test)]
 #[cfg(not(target_os = "macos"))]
 pub mod notifications;
+#[cfg(test)]
+pub mod proxy;
 pub mod sandbox;
 pub mod simulation;

@@ -20,7 +20,9 @@ pub(super) struct Lines<'a> {
 impl<'a> Lines<'a> {
     pub(super) fn of(bytes: &'a [u8]) -> Self {
         let ends = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(index, _)| index + 1);
-        Self { bytes, starts: std::iter::once(0).chain(ends).collect() }
+        // The mark stands before the first line.
+        let first = if bytes.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        Self { bytes, starts: std::iter::once(first).chain(ends).collect() }
     }
 
     /// The range of a line, counted from 1, with its end.
@@ -43,8 +45,8 @@ impl<'a> Lines<'a> {
 
 /// How the file's first line ends, which is how its lines end.
 pub(super) fn line_end(bytes: &[u8]) -> &'static [u8] {
-    let first = bytes.iter().position(|byte| *byte == b'\n');
-    if first.is_some_and(|at| bytes[..at].ends_with(b"\r")) { b"\r\n" } else { b"\n" }
+    let first = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    if first.ends_with(b"\r") { b"\r\n" } else { b"\n" }
 }
 
 /// The file, and an empty line, so that something can be written after it.
@@ -53,7 +55,7 @@ pub(super) fn with_room_at_the_end(bytes: &[u8]) -> Vec<u8> {
     let mut file = bytes.to_vec();
     let is_empty = |bytes: &[u8]| bytes.is_empty() || bytes == BYTE_ORDER_MARK;
     if !is_empty(&file) && !file.ends_with(b"\n") {
-        file.extend_from_slice(end);
+        file.extend_from_slice(if file.ends_with(b"\r") { b"\n" } else { end });
     }
     let last = file.strip_suffix(b"\n").map(|rest| rest.rsplit(|byte| *byte == b'\n').next().unwrap_or(rest));
     if last.is_some_and(|last| !last.trim_ascii().is_empty()) {

@@ -171,7 +171,10 @@ fn check_borders(bytes: &[u8], region: &Region, outside: &[u8]) -> Result<(), Ed
     let (whole, outside) = (text(bytes)?, text(outside)?);
     let (whole, outside) = (ini::parse(&whole), ini::parse(&outside));
     let kept: Vec<_> = whole.sections.iter().filter(|section| !region.holds(section.line)).collect();
+    // Without a section above it, such a line would belong to none.
+    let complaints = whole.complaints.iter().filter(|complaint| !region.holds(complaint.line)).count();
     let same = kept.len() == outside.sections.len()
+        && complaints == outside.complaints.len()
         && kept.iter().zip(&outside.sections).all(|(one, other)| mean_the_same(one, other));
     if same { Ok(()) } else { Err(EditError::Attached { line: region.last }) }
 }

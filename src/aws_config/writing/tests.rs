@@ -306,7 +306,7 @@ proptest! {
         let settings = settings("https://e.example/start", "eu-west-1");
         let Ok(written) = set_session(&file, "corp", &settings).unwrap() else { return Ok(()) };
         let others = |file: &[u8]| -> Vec<Vec<u8>> {
-            let lines = file.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end().to_vec());
+            let lines = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file).split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end().to_vec());
             let ours = |line: &Vec<u8>| {
                 let text = String::from_utf8_lossy(line).to_lowercase();
                 text.contains("sso_start_url") || text.contains("sso_region") || text.is_empty()

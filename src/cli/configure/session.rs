@@ -61,7 +61,7 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
     let definition = definition(write(file.bytes())?, &name, &sources, &locations, context.env)?;
     if !options.no_check {
         context.progress(&format!("asking {}", definition.endpoints.oidc.host()));
-        let checked = check::with_the_service(&definition);
+        let checked = check::with_the_service(&definition, context.env);
         context.progress_done();
         checked?;
     }
@@ -135,16 +135,12 @@ fn settings(
         Some(given) => given.clone(),
         None => ask("Region of IAM Identity Center", known(|there| &there.region).as_deref(), "--region", context)?,
     };
-    // Written where there is none: without a scope some tools get a sign-in that cannot be refreshed.
-    let scopes = options.scopes.clone().or_else(|| known(|there| &there.scopes)).unwrap_or_else(|| SCOPE.to_owned());
-    let values = [("sso_start_url", start_url), ("sso_region", region), ("sso_registration_scopes", scopes)];
-    let settings = values.into_iter().filter(|(key, value)| {
-        // What stands there over several lines stays as it is, unless it is to be changed.
-        !(*key == "sso_registration_scopes"
-            && options.scopes.is_none()
-            && known(|there| &there.scopes).as_ref() == Some(value))
-    });
-    settings
+    let mut values = vec![("sso_start_url", start_url), ("sso_region", region)];
+    // In a new section also where nobody has said so: without a scope some tools get a sign-in that cannot be refreshed.
+    let new = there.is_none().then(|| SCOPE.to_owned());
+    values.extend(options.scopes.clone().or(new).map(|scopes| ("sso_registration_scopes", scopes)));
+    values
+        .into_iter()
         .map(|(key, value)| Setting::new(key, value.trim()).map_err(|error| Trouble::Unwritable(error).into()))
         .collect()
 }

@@ -22,7 +22,8 @@ impl Home {
     fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
         let scratch = Scratch::new();
         let home = scratch.path().to_str().unwrap();
-        let world = World { env: Env::from_iter([("HOME", home)]), ..World::new(answers) };
+        let mut world = World::new(answers);
+        world.env = Env::from_iter([("HOME", home)]);
         Self { scratch, world }
     }
 

@@ -80,7 +80,7 @@ impl Trouble {
         match self {
             Self::Source(error) => error.source().map(ToString::to_string).into_iter().collect(),
             Self::File(error) => error.source().map(ToString::to_string).into_iter().collect(),
-            Self::Objection(objection) => objection.cause.as_ref().map(ToString::to_string).into_iter().collect(),
+            Self::Objection(objection) => objection.cause.clone().into_iter().collect(),
             _ => Vec::new(),
         }
     }

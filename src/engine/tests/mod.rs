@@ -2,8 +2,11 @@
 
 mod abandoned;
 mod browser;
+mod chains;
 mod config;
 mod console;
+mod notices;
+mod on_demand;
 mod outage;
 mod publish;
 mod refresh;
@@ -23,7 +26,7 @@ use std::time::Duration;
 
 use stage::*;
 
-use super::{Agent, Configuration, Effect, Event, Flight, Purpose, SignInId, State, Ticket, WaiterId};
+use super::{Agent, Configuration, Effect, Event, Flight, News, Notice, Purpose, SignInId, State, Ticket, WaiterId};
 use crate::api::{
     Code, FlowChoice, LoginRequest, LoginStatus, Problem, Request, Response, SessionQuery, SessionStatus, StartedBy,
     Status, TargetQuery, TokenKind,
@@ -64,6 +67,8 @@ struct Bench {
     /// The places that browsers come back to, and what they were told in the end.
     listening: Vec<(SignInId, Plan)>,
     concluded: Vec<(SignInId, Verdict)>,
+    /// What the user was told without having asked.
+    notices: Vec<Notice>,
     /// What was to be done about the key.
     managed: Vec<(WaiterId, Option<crate::store::Manage>)>,
     /// The AWS CLI's cache.
@@ -148,9 +153,10 @@ impl Bench {
             answers: BTreeMap::new(),
             reads: 0,
             managed: Vec::new(),
-            cache: publish::CacheBox::default(),
             listening: Vec::new(),
             concluded: Vec::new(),
+            notices: Vec::new(),
+            cache: publish::CacheBox::default(),
             log: Vec::new(),
             presented: Vec::new(),
             lives: Vec::new(),
@@ -229,10 +235,11 @@ impl Bench {
                     (self.wall, self.mono) = (wall, mono);
                 }
                 Effect::ReadConfiguration => self.reads += 1,
-                Effect::Cache(ticket, order) => self.writes.push(OpenWrite::Cache(ticket, order)),
-                Effect::WatchCache(watched) => self.cache.watched = watched,
+                Effect::Notify(notice) => self.notices.push(notice),
                 Effect::Listen(id, plan) => self.listening.push((id, *plan)),
                 Effect::Conclude(id, verdict) => self.concluded.push((id, verdict)),
+                Effect::Cache(ticket, order) => self.writes.push(OpenWrite::Cache(ticket, order)),
+                Effect::WatchCache(watched) => self.cache.watched = watched,
                 Effect::Manage(waiter, order) => self.managed.push((waiter, order)),
             }
         }

@@ -1,6 +1,7 @@
 //! A host that cannot be reached: one attempt in each pause, whoever wants how much (design 3.2 and 3.4).
 
 use super::*;
+use crate::upstream::{InvalidProxy, ProxyFailure, Trouble};
 
 const GET: &str = "GetRoleCredentials";
 const POLL: &str = "CreateToken (device code)";
@@ -218,14 +219,28 @@ fn waking_up_and_a_reload_end_the_pause() {
 
 #[test]
 fn whatever_keeps_a_call_on_the_machine_is_told_in_every_operation_and_costs_nothing() {
-    let kinds: [(NotSent, Code, Option<&str>); 6] = [
+    let proxy = |trouble| ProxyFailure { proxy: "HTTPS_PROXY".to_owned(), trouble };
+    let kinds: [(NotSent, Code, Option<&str>); 8] = [
         (NotSent::Dns("no such name".to_owned()), Code::Unavailable, Some("check the network")),
         (NotSent::Connect("refused".to_owned()), Code::Unavailable, Some("check the network")),
         (NotSent::ConnectTimeout, Code::Unavailable, Some("check the network")),
         (
             NotSent::Tls("unknown issuer".to_owned()),
             Code::Unavailable,
-            Some("if a company CA signs the connection, set AWS_CA_BUNDLE for the agent"),
+            Some(
+                "if that is your company's proxy, set AWS_CA_BUNDLE for the agent, or ca_bundle in the AWS \
+                 configuration, to the file with its certificate",
+            ),
+        ),
+        (
+            NotSent::Proxy(proxy(Trouble::WantsPassword)),
+            Code::Unavailable,
+            Some("put them into HTTPS_PROXY for the agent, as http://USER:PASSWORD@HOST:PORT, and restart it"),
+        ),
+        (
+            NotSent::Proxy(proxy(Trouble::Setting(InvalidProxy::Socks))),
+            Code::InvalidConfig,
+            Some("set it to http://HOST:PORT and restart the agent, or unset it"),
         ),
         (NotSent::Roots("no such file".to_owned()), Code::InvalidConfig, None),
         (NotSent::Malformed("no header".to_owned()), Code::Unavailable, Some("check the network")),

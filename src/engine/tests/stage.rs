@@ -121,6 +121,9 @@ pub(super) fn client() -> ClientRecord {
         registrations: vec![registration()],
         longest_session: Duration::ZERO,
         program_sign_ins: Vec::new(),
+        quiet: None,
+        last_session: None,
+        end_announced: None,
         published: crate::sso_cache::Published::default(),
     }
 }

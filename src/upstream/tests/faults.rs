@@ -248,7 +248,7 @@ async fn a_connection_from_before_a_suspend_is_not_used_again() {
         }
     }
     let clock = Arc::new(Stepped(AtomicU64::new(5)));
-    let client = Https::new(clock.clone());
+    let client = Https::new(clock.clone(), &Env::default());
     let answer = || Act::KeepAlive(vec!["HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\n{}".to_owned()]);
     let (address, serving) = listener(vec![answer(), answer()]);
     let portal = endpoint(address);

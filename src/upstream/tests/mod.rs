@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::{Call, Https, Reply, Route, Upstream};
 use crate::callback::AuthorizationCode;
 use crate::clock::SystemClock;
+use crate::env::Env;
 use crate::identity_center::{Bound, ClientRegistration, Endpoint, Endpoints, Flow};
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -127,7 +128,7 @@ fn response(status: u16, headers: &[(&str, &str)], body: &str) -> String {
 }
 
 fn https() -> Https {
-    Https::new(Arc::new(SystemClock))
+    Https::new(Arc::new(SystemClock), &Env::default())
 }
 
 fn endpoint(address: SocketAddr) -> Endpoint {

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair, date_time_ymd,
+};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
@@ -20,6 +22,8 @@ impl Authority {
     pub(super) fn new() -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "Corp Proxy\x1b[2J CA");
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -30,9 +34,9 @@ impl Authority {
         bundle
     }
 
-    fn server(&self, name: &str) -> Arc<ServerConfig> {
+    fn server(&self, params: &CertificateParams) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -45,7 +49,11 @@ impl Authority {
 
     /// Serves one connection; returns the request, or nothing if the client hung up before it sent one.
     fn serve(&self, name: &str) -> (Endpoint, JoinHandle<Option<String>>) {
-        let config = self.server(name);
+        self.serve_as(&CertificateParams::new(vec![name.to_owned()]).unwrap())
+    }
+
+    fn serve_as(&self, params: &CertificateParams) -> (Endpoint, JoinHandle<Option<String>>) {
+        let config = self.server(params);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port()).parse().unwrap();
         let serving = thread::spawn(move || {
@@ -132,6 +140,38 @@ async fn a_certificate_for_another_name_is_not_trusted() {
     assert_eq!(serving.join().unwrap(), None);
 }
 
+/// What is said about a server that is not trusted.
+async fn distrusted(server: &Authority, params: &CertificateParams, trusted: &Authority) -> String {
+    let (endpoint, serving) = server.serve_as(params);
+    let reply = refreshed(&https(), &endpoint, Some(&trusted.bundle())).await;
+    assert_eq!(serving.join().unwrap(), None);
+    match reply.result {
+        Err(Failure::NotSent(NotSent::Tls(said))) => said,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_certificate_is_said_in_words() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let local = || CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let said = distrusted(&stranger, &local(), &authority).await;
+    let signed = "the certificate of localhost is signed by Corp Proxy\u{fffd}[2J CA, which is not in /";
+    assert!(said.starts_with(signed), "{said}");
+    let mut expired = local();
+    (expired.not_before, expired.not_after) = (date_time_ymd(2019, 1, 1), date_time_ymd(2020, 1, 1));
+    let said = distrusted(&authority, &expired, &authority).await;
+    let words = "the certificate of localhost expired at 2020-01-01T00:00:00Z, and the clock of this machine says 2";
+    assert!(said.starts_with(words), "{said}");
+    let mut early = local();
+    (early.not_before, early.not_after) = (date_time_ymd(2500, 1, 1), date_time_ymd(2501, 1, 1));
+    let said = distrusted(&authority, &early, &authority).await;
+    assert!(said.starts_with("the certificate of localhost is valid from 2500-01-01T00:00:00Z only, and"), "{said}");
+    let other = CertificateParams::new(vec!["oidc.example.com".to_owned()]).unwrap();
+    let said = distrusted(&authority, &other, &authority).await;
+    assert_eq!(said, "what answers for localhost shows a certificate for oidc.example.com");
+}
+
 #[tokio::test]
 async fn a_missing_bundle_is_not_replaced_by_the_platforms_roots() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -166,12 +206,13 @@ async fn something_that_does_not_speak_tls_receives_no_request() {
     let endpoint: Endpoint = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
     let serving = thread::spawn(move || {
         let mut stream = listener.accept().unwrap().0;
-        stream.write_all(b"220 mail.example.com ESMTP\r\n").unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
         let mut received = Vec::new();
         let _ = stream.read_to_end(&mut received);
         received
     });
     let reply = refreshed(&https(), &endpoint, Some(&Authority::new().bundle())).await;
-    assert!(matches!(reply.result, Err(Failure::NotSent(NotSent::Tls(_)))), "{reply:?}");
+    let Err(Failure::NotSent(NotSent::Tls(said))) = reply.result else { panic!("{reply:?}") };
+    assert!(said.contains("127.0.0.1 answers, but does not speak TLS"), "{said}");
     assert!(!String::from_utf8_lossy(&serving.join().unwrap()).contains("POST"));
 }

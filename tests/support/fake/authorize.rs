@@ -99,6 +99,7 @@ pub fn redeem(
     if !(43..=128).contains(&verifier.len()) || !verifier.bytes().all(unreserved) {
         return Err(Refusal::new(Exception::InvalidRequest, "codeVerifier must have 43 to 128 unreserved characters"));
     }
+    service.mint.know(verifier);
     let known = service.authorizations.0.iter_mut().find(|known| known.code == code);
     let Some(known) = known.filter(|known| known.client_id == client.client_id) else {
         return invalid("no such authorization code for this client");
@@ -170,6 +171,7 @@ fn judge(service: &Service, now: ServiceTime, mut parameters: Vec<(String, Strin
 
 fn issue(service: &mut Service, now: ServiceTime, wish: &Wish) -> String {
     let code = service.mint.authorization_code();
+    service.mint.know(&wish.state);
     service.authorizations.0.push(Authorization {
         code: code.clone(),
         client_id: wish.client.client_id.clone(),

@@ -25,6 +25,8 @@ pub enum Transport {
     Plain,
     /// `https://localhost:PORT`, with a certificate of a private CA made for this fake.
     Tls,
+    /// The same for these host names, which somebody has to lead to the fake; its URL is the first.
+    TlsAs(&'static [&'static str]),
 }
 
 /// An account with the roles assigned to the user.
@@ -52,6 +54,24 @@ impl FakeAccount {
     }
 }
 
+/// A role that may be assumed with any credentials of the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FakeRole {
+    /// Its ARN.
+    pub arn: String,
+    /// What it asks for.
+    pub external_id: Option<String>,
+    /// How long its credentials live where nobody says how long.
+    pub lifetime: Duration,
+}
+
+impl FakeRole {
+    /// A role that asks for nothing.
+    pub fn new(arn: &str) -> Self {
+        Self { arn: arn.to_owned(), external_id: None, lifetime: HOUR }
+    }
+}
+
 /// The whole set-up. The default is the service as the captures show it.
 #[derive(Debug, Clone)]
 pub struct FakeConfig {
@@ -75,12 +95,16 @@ pub struct FakeConfig {
     pub start_urls: Vec<String>,
     /// What the user may use.
     pub accounts: Vec<FakeAccount>,
+    /// What may be assumed with that.
+    pub roles: Vec<FakeRole>,
     /// The longest page of accounts or roles, whatever the caller asks for.
     pub page_size: usize,
     /// How many portal calls a second are answered before 429; `None` is no limit.
     pub portal_calls_per_second: Option<u32>,
     /// Whether a device authorization is approved the moment it starts, and `/authorize` without asking.
     pub auto_approve: bool,
+    /// Whether a length may be asked for a console session.
+    pub console_sessions: bool,
     /// `error` and `error_description` with which `/authorize` sends the browser back without asking.
     pub authorize_error: Option<(String, String)>,
     /// How far the service's clock is ahead of the machine's at the start, in seconds.
@@ -114,9 +138,11 @@ impl Default for FakeConfig {
                 FakeAccount::new("111122223333", "Production", &["Administrator", "ReadOnly"]),
                 FakeAccount::new("444455556666", "Sandbox", &["Developer"]),
             ],
+            roles: Vec::new(),
             page_size: 100,
             portal_calls_per_second: None,
             auto_approve: false,
+            console_sessions: true,
             authorize_error: None,
             clock_ahead_seconds: 0,
             latency: BTreeMap::new(),

@@ -81,6 +81,17 @@ impl Mint {
         self.remember(format!("{text}=="))
     }
 
+    /// A sign-in token of the console.
+    pub fn signin_token(&mut self) -> String {
+        let text = self.text("FAKEsigninToken", 700, URL_SAFE);
+        self.remember(text)
+    }
+
+    /// A secret that somebody else has made.
+    pub fn know(&mut self, secret: &str) {
+        self.secrets.push(secret.to_owned());
+    }
+
     fn remember(&mut self, secret: String) -> String {
         self.secrets.push(secret.clone());
         secret

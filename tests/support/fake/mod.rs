@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+pub use background::Background;
 pub use clock::{ServiceTime, stopwatch};
-pub use config::{FakeAccount, FakeConfig, RefreshTokens, Transport};
+pub use config::{FakeAccount, FakeConfig, FakeRole, RefreshTokens, Transport};
 pub use fault::{Fault, Times, When};
 pub use journal::{CallRecord, Outcome};
 pub use operation::Operation;
@@ -39,6 +40,7 @@ pub struct FakeIdentityCenter {
     port: Port,
     shared: Arc<Shared>,
     ca: Option<PrivateCa>,
+    address: SocketAddr,
 }
 
 impl FakeIdentityCenter {
@@ -50,16 +52,21 @@ impl FakeIdentityCenter {
     /// Starts a fake at an address, if nobody else is there.
     pub fn start_at(address: SocketAddr, config: FakeConfig) -> std::io::Result<Self> {
         let (listener, address) = Port::bind(address)?;
-        let ca = (config.transport == Transport::Tls).then(PrivateCa::new);
-        let base = match ca {
-            Some(_) => format!("https://localhost:{}", address.port()),
-            None => format!("http://{address}"),
+        let (ca, base) = match config.transport {
+            Transport::Plain => (None, format!("http://{address}")),
+            Transport::Tls => (Some(PrivateCa::new(&[])), format!("https://localhost:{}", address.port())),
+            Transport::TlsAs(hosts) => (Some(PrivateCa::new(hosts)), format!("https://{}", hosts[0])),
         };
         let mut seed = [0; 32];
         SystemRandom::new().fill(&mut seed).expect("the system has randomness");
         let shared = Arc::new(Shared::new(Service::new(config, seed), base));
         let port = Port::open(listener, ca.as_ref().map(PrivateCa::acceptor), Arc::clone(&shared));
-        Ok(Self { port, shared, ca })
+        Ok(Self { port, shared, ca, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The origin of both services, without a slash at the end.
@@ -274,7 +281,7 @@ impl FakeIdentityCenter {
         self.shared.lock().service.registrations()
     }
 
-    /// Every secret issued so far: client secrets, device codes, tokens, role keys.
+    /// Every secret so far: client secrets, device codes, authorization codes with `state` and verifier, tokens, role keys.
     pub fn issued_secrets(&self) -> Vec<String> {
         self.shared.lock().service.mint.secrets().to_vec()
     }
@@ -338,7 +345,9 @@ mod portal;
 mod refusal;
 mod sessions;
 mod shared;
+mod signin;
 mod silent;
 mod state;
+mod sts;
 mod tls;
 mod wire;

@@ -27,6 +27,12 @@ pub enum Operation {
     DevicePage,
     /// `/authorize`, which a browser visits: the page, and the answer to it.
     Authorize,
+    /// `/federation` with credentials, of the console's sign-in service.
+    GetSigninToken,
+    /// `/federation`, as a browser visits it.
+    ConsoleLogin,
+    /// `POST /` of STS.
+    AssumeRole,
     /// Anything else, for instance `POST /token` with a grant that is none.
     Unknown,
 }
@@ -46,8 +52,11 @@ impl Operation {
             "/federation/credentials" => Self::GetRoleCredentials,
             "/assignment/accounts" => Self::ListAccounts,
             "/assignment/roles" => Self::ListAccountRoles,
+            "/federation" if body.is_empty() => Self::ConsoleLogin,
+            "/federation" => Self::GetSigninToken,
             "/logout" => Self::Logout,
             "/device" => Self::DevicePage,
+            "/" if body.starts_with(b"Action=AssumeRole&") => Self::AssumeRole,
             "/authorize" => Self::Authorize,
             _ => Self::Unknown,
         }

@@ -50,12 +50,13 @@ fn get_role_credentials(service: &mut Service, now: ServiceTime, query: &Query) 
         return Err(Refusal::new(Exception::Forbidden, "No access"));
     }
     let expires_at = now.plus(service.config.role_credentials_lifetime);
+    let issued = service.issue_credentials(expires_at);
     Ok(Answer::json(
         200,
         &json!({ "roleCredentials": {
-            "accessKeyId": service.mint.access_key_id(),
-            "secretAccessKey": service.mint.secret_access_key(),
-            "sessionToken": service.mint.session_token(),
+            "accessKeyId": issued.access_key_id,
+            "secretAccessKey": issued.secret_access_key,
+            "sessionToken": issued.session_token,
             "expiration": expires_at.millis(),
         }}),
     ))

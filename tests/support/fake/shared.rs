@@ -12,7 +12,7 @@ use super::journal::{Journal, Outcome};
 use super::operation::Operation;
 use super::refusal::{Exception, Refusal};
 use super::state::Service;
-use super::{authorize, oidc, portal};
+use super::{authorize, oidc, portal, signin, sts};
 
 /// The model and its events.
 pub struct Shared {
@@ -123,8 +123,14 @@ impl Shared {
             let portal = operation.is_portal();
             let answer = if portal {
                 portal::answer(service, now, operation, request)
+            } else if operation == Operation::AssumeRole {
+                Ok(sts::answer(service, now, request))
             } else if operation == Operation::DevicePage {
                 Ok(oidc::device_page(service, now, request))
+            } else if operation == Operation::GetSigninToken {
+                Ok(signin::get_signin_token(service, request))
+            } else if operation == Operation::ConsoleLogin {
+                Ok(signin::login(service, request))
             } else if operation == Operation::Authorize {
                 Ok(authorize::visit(service, now, request))
             } else if oidc::serves(operation, request.path()) {

@@ -12,6 +12,8 @@ use super::config::FakeConfig;
 use super::mint::Mint;
 use super::refusal::{Exception, Refusal};
 use super::sessions::{Issuer, Sessions, Tokens};
+use super::signin::SigninTokens;
+use super::sts::Signer;
 
 /// Everything the service knows.
 #[derive(Debug)]
@@ -22,8 +24,11 @@ pub struct Service {
     registrations: HashMap<String, Registration>,
     devices: Vec<DeviceAuthorization>,
     pub(super) authorizations: Authorizations,
+    pub(super) signin_tokens: SigninTokens,
     pub(super) sessions: Sessions,
     portal_window: (u64, u32),
+    /// Who may sign, by access key id.
+    pub(super) signers: HashMap<String, Signer>,
 }
 
 /// What a client may do.
@@ -108,8 +113,10 @@ impl Service {
             registrations: HashMap::new(),
             devices: Vec::new(),
             authorizations: Authorizations::default(),
+            signin_tokens: SigninTokens::default(),
             sessions: Sessions::default(),
             portal_window: (0, 0),
+            signers: HashMap::new(),
         }
     }
 

@@ -18,16 +18,16 @@ pub struct PrivateCa {
 }
 
 impl PrivateCa {
-    /// Makes the CA, its server certificate, and a file with the CA's certificate.
-    pub fn new() -> Self {
+    /// Makes the CA, its server certificate for this machine and these hosts, and a file with the CA's certificate.
+    pub fn new(hosts: &[&str]) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         params.distinguished_name.push(DnType::CommonName, "Fake Identity Center CA");
         let key = KeyPair::generate().expect("a key can be made");
         let ca = CertifiedIssuer::self_signed(params, key).expect("a CA can be made");
-        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-        let leaf = CertificateParams::new(names).expect("the names are valid");
+        let names = ["localhost", "127.0.0.1", "::1"].iter().chain(hosts).map(|name| (*name).to_owned());
+        let leaf = CertificateParams::new(names.collect::<Vec<_>>()).expect("the names are valid");
         let leaf_key = KeyPair::generate().expect("a key can be made");
         let certificate = leaf.signed_by(&leaf_key, &ca).expect("the CA can sign");
         let provider = Arc::new(rustls::crypto::ring::default_provider());

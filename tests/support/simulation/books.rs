@@ -135,6 +135,10 @@ pub struct Books {
     pub ended: Option<&'static str>,
     /// The user has heard that a sign-in is wanted.
     pub wants_sign_in: bool,
+    /// A sign-in that a request has started is on the screen.
+    pub offered: bool,
+    /// When one was, within a day.
+    pub offers: Vec<At>,
     /// What the agent can know about the clocks.
     pub skew: Skew,
     /// The access token of the answer that the agent is hearing of: if nobody wants it, it may be revoked.
@@ -150,6 +154,7 @@ pub struct Books {
 impl Books {
     /// Another run of the agent: what was only in memory is gone.
     pub fn crashed(&mut self, at: At) {
+        self.offered = false;
         for (renewal, presented) in &mut self.presented {
             for one in presented.iter_mut().filter(|one| one.outcome == Outcome::Flying) {
                 one.outcome = Outcome::Crashed;

@@ -9,7 +9,7 @@ use sso_agent::aws_config::{Catalog, Place, Profile, Rejected, SessionDefinition
 use sso_agent::engine::Configuration;
 use sso_agent::identity_center::{Endpoint, Endpoints};
 use sso_agent::ids::{Assumption, Grant, ProfileName, SessionName, StsPlace, TargetId};
-use sso_agent::settings::{Publish, SessionSettings, Settings};
+use sso_agent::settings::{Publish, SessionSettings, Settings, SignInMode};
 
 use super::chance::Chance;
 use super::service::CHAINED_ROLE;
@@ -107,11 +107,18 @@ impl Files {
             }
             // One is published whole, one as far as the token goes, the others are not.
             let publish = [Publish::Full, Publish::Token].get(number).copied().unwrap_or_default();
-            let session = SessionSettings { refresh_margin: entry.margin, publish, ..SessionSettings::default() };
-            settings.sessions.insert(name, session);
+            let sign_in = if is_on_demand(number) { SignInMode::OnDemand } else { SignInMode::Manual };
+            let entry =
+                SessionSettings { refresh_margin: entry.margin, sign_in, publish, ..SessionSettings::default() };
+            settings.sessions.insert(name, entry);
         }
         Configuration { catalog, settings }
     }
+}
+
+/// Whether a request starts the sign-in of this session.
+pub const fn is_on_demand(session: usize) -> bool {
+    session % 2 == 1
 }
 
 /// The name of the session with this number.

@@ -154,6 +154,7 @@ impl World {
             Effect::WatchCache(_) => {}
             // Nobody in the simulation has a browser.
             Effect::Listen(..) | Effect::Conclude(..) => {}
+            Effect::Notify(notice) => self.user_sees(&notice),
             // Nobody in the simulation asks for anything about the key.
             Effect::Manage(..) => {}
             Effect::ReadConfiguration => {

@@ -164,9 +164,9 @@ impl Service {
                     device_code: secret(&format!("d-{number}")),
                     user_code: Untrusted::new(number.to_string()),
                     verification_uri: Untrusted::new("https://device.sso.eu-west-1.amazonaws.com/"),
-                    verification_uri_complete: Untrusted::new(
-                        "https://device.sso.eu-west-1.amazonaws.com/?user_code=A",
-                    ),
+                    verification_uri_complete: Untrusted::new(format!(
+                        "https://device.sso.eu-west-1.amazonaws.com/?user_code={number}"
+                    )),
                     expires_in: Duration::from_secs(600),
                     interval: Duration::from_secs(interval),
                 }))

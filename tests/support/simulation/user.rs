@@ -6,9 +6,11 @@ use sso_agent::api::{
     Code, FlowChoice, LoginRequest, LoginState, Problem, Request, Response, StartedBy, TargetQuery, TokenKind,
 };
 
+use sso_agent::engine::{News, Notice};
+
 use super::answers::{query, status};
 use super::facts::named;
-use super::files::{account, chained, chained_profile, session_name, session_number};
+use super::files::{account, chained, chained_profile, is_on_demand, session_name, session_number};
 use super::moment::{At, DAY, HOUR, MINUTE, SECOND};
 use super::service::{CHAINED_ROLE, FORBIDDEN_ROLE};
 use super::world::{Happening, World};
@@ -104,6 +106,37 @@ impl World {
         }
     }
 
+    /// What the user was told without having asked.
+    pub fn user_sees(&mut self, notice: &Notice) {
+        let session = session_number(&notice.session);
+        let now = self.now;
+        let books = &mut self.books[session];
+        let News::SignInWanted { link, .. } = &notice.news else {
+            books.offered &= notice.news != News::SignInOver;
+            return;
+        };
+        books.offers.retain(|at| *at + DAY > now);
+        books.offers.push(now);
+        let many = books.offers.len();
+        let twice = std::mem::replace(&mut books.offered, true);
+        *self.report.noted.entry("a request has started a sign-in").or_default() += 1;
+        if !is_on_demand(session) {
+            self.violation(format!("s{session}: a request has started a sign-in although nobody turned that on"));
+        } else if twice {
+            self.violation(format!("s{session}: two sign-ins are on the screen"));
+        } else if many > MOST_OFFERS {
+            self.violation(format!("s{session}: {many} sign-ins were on the screen within a day"));
+        }
+        let code = link.rsplit('=').next().and_then(|code| code.parse().ok()).expect("the link has the code");
+        let pause = self.chance.spread(4 * SECOND, 90 * SECOND);
+        let attentive = self.is_working_time();
+        match self.chance.weighed(&[60, 10, 30]) {
+            0 if attentive => self.plan(pause, Happening::Decides(code, true)),
+            1 if attentive => self.plan(pause, Happening::Decides(code, false)),
+            _ => {}
+        }
+    }
+
     /// What somebody was told.
     pub fn user_hears(&mut self, request: &Request, answer: &Result<Response, Problem>) {
         match answer {
@@ -156,3 +189,6 @@ impl World {
         self.note(format!("suspend for {} s", long / SECOND));
     }
 }
+
+/// Ten in a day of requests and a user who is away; clocks that are set, and disks that forget, make for more.
+const MOST_OFFERS: usize = 30;
