@@ -27,11 +27,15 @@ impl Session {
 
     /// The answer to a call whose purpose is gone.
     pub(super) fn late_answer(&mut self, flight: &Flight, reply: Reply, turn: &mut Turn<'_>) {
-        let is_it = |call: &Abandoned| call.purpose == flight.purpose && call.era == flight.era;
+        // A sign-in has a number of its own, and the era may have changed while its call was up.
+        let is_sign_in = matches!(flight.purpose, Purpose::SignIn(_));
+        let is_it = |call: &Abandoned| call.purpose == flight.purpose && (is_sign_in || call.era == flight.era);
         let Some(index) = self.abandoned.iter().position(is_it) else { return };
         let Abandoned { origin, .. } = self.abandoned.swap_remove(index);
         let here = self.usable().is_ok_and(|definition| leads_to(definition, &origin));
         match reply.result {
+            // `--new-session`, given up too late: what is held is dead.
+            Ok(Answer::LoggedOut) if flight.era == self.era && self.holding.is_some() => self.forget_tokens(turn),
             Ok(Answer::Registered(registration)) if here => {
                 let known = self.client.as_ref().filter(|client| client.origin == origin);
                 // The sign-in that took its place may have registered too.

@@ -64,9 +64,7 @@ impl Session {
             return Err(words::shutting_down());
         }
         if self.sign_in_is_saving() || self.refreshing.is_under_way() {
-            return Err(Problem::new(Code::Busy, "this session is being signed in or refreshed just now")
-                .session(&self.name)
-                .retry_after(Duration::from_secs(1)));
+            return Err(words::being_replaced(&self.name));
         }
         let set = match found {
             Found::Missing => return refuse("there is no such file".to_owned()),

@@ -114,13 +114,20 @@ impl Session {
             self.sign_in_failed(&words::shutting_down().session(&self.name), turn);
             return;
         }
+        if let Some(attempt) = &mut self.sign_in.attempt {
+            attempt.step = step;
+        }
+        self.oidc.trying(turn.now, turn.dice);
+        self.call_for_sign_in(call, turn);
+    }
+
+    /// Makes a call of the sign-in that is under way.
+    pub(super) fn call_for_sign_in(&mut self, call: Call, turn: &mut Turn<'_>) {
         let Ok(definition) = self.usable() else { return };
         let route = route(definition, CALL_TIMEOUT);
         let Some(attempt) = &mut self.sign_in.attempt else { return };
-        attempt.step = step;
         attempt.flying = true;
         let purpose = Purpose::SignIn(attempt.number);
-        self.oidc.trying(turn.now, turn.dice);
         turn.effects.push(Effect::Call(Flight { session: self.name.clone(), era: self.era, purpose }, route, call));
     }
 
@@ -191,14 +198,10 @@ impl Session {
 
     /// Asks a host that is not AWS's: whether it can be reached says nothing about AWS.
     pub(super) fn resolve_start_url(&mut self, new_session: bool, turn: &mut Turn<'_>) {
-        let Ok(definition) = self.usable() else { return };
-        let route = route(definition, CALL_TIMEOUT);
         let Some(attempt) = &mut self.sign_in.attempt else { return };
         attempt.step = Step::Resolving { new_session };
-        attempt.flying = true;
         let call = Call::ResolveStartUrl { start_url: attempt.start_url.clone() };
-        let purpose = Purpose::SignIn(attempt.number);
-        turn.effects.push(Effect::Call(Flight { session: self.name.clone(), era: self.era, purpose }, route, call));
+        self.call_for_sign_in(call, turn);
     }
 
     /// The host of the start URL has said where it leads.
@@ -270,15 +273,23 @@ impl Session {
         if let Some(attempt) = &mut self.sign_in.attempt {
             attempt.step = Step::Saving(holding);
         }
+        if self.publishing.adoption.take().is_some() {
+            self.answer_adopters(&Err(words::being_replaced(&self.name)), turn);
+        }
         // From here on no result about the old tokens may land on disk after the new ones.
         self.era += 1;
         self.refreshing.abandon();
         self.save(Write::SignedIn, Record::Tokens(record), turn);
     }
 
+    /// Whether other tokens are on their way to disk, of our own sign-in or of one that is taken over.
     pub(super) fn sign_in_is_saving(&self) -> bool {
-        self.publishing.adoption.is_some()
-            || self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)))
+        self.publishing.adoption.is_some() || self.attempt_is_saving()
+    }
+
+    /// Whether the sign-in under way has its tokens: nobody throws them away.
+    pub(super) fn attempt_is_saving(&self) -> bool {
+        self.sign_in.attempt.as_ref().is_some_and(|attempt| matches!(attempt.step, Step::Saving(_)))
     }
 }
 

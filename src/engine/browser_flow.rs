@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use super::attempt::{Attempt, CALL_TIMEOUT, Step, expired, used_up};
-use super::event::{Effect, Flight, Purpose, SignInId, Turn};
-use super::session::{Session, route};
+use super::attempt::{Attempt, Step, expired, used_up};
+use super::event::{Effect, SignInId, Turn};
+use super::session::Session;
 use super::state::State;
 use super::words;
 use crate::api::{Code, Problem};
@@ -164,12 +164,8 @@ impl Session {
             registration: Bound::new(home.clone(), exchanging.awaited.registration.clone()),
             code: Bound::new(home, exchanging.code.clone()),
         };
-        attempt.flying = true;
-        let purpose = Purpose::SignIn(attempt.number);
-        let Ok(definition) = self.usable() else { return };
-        let route = route(definition, CALL_TIMEOUT);
         self.oidc.trying(turn.now, turn.dice);
-        turn.effects.push(Effect::Call(Flight { session: self.name.clone(), era: self.era, purpose }, route, call));
+        self.call_for_sign_in(call, turn);
     }
 
     /// The service has answered the exchange, or not.

@@ -50,7 +50,9 @@ impl Session {
                 publishing.trouble = None;
                 tracing::info!(session = %shown(self.name.as_str()), "the AWS CLI's cache is up to date");
                 // The directory may be a new one.
-                turn.effects.push(Effect::WatchCache(true));
+                if self.is_watched() && !turn.stopping {
+                    turn.effects.push(Effect::WatchCache(true));
+                }
             }
             Err(error) => self.publishing_failed(&error, turn),
         }
@@ -176,6 +178,8 @@ impl Session {
             return;
         }
         self.publishing.there = There::Unknown;
+        // The question goes before what was tried: else its time would come and nobody act on it.
+        self.publishing.tried = None;
         match self.publishing.missing {
             Missing::No => self.publishing.missing = Missing::Once(turn.now.mono.after(SECOND_LOOK)),
             Missing::Once(at) | Missing::Unanswered(at) if at > turn.now.mono => {}
@@ -210,6 +214,10 @@ impl Session {
                 self.publishing.there = There::Replaceable;
                 self.publishing.proven = true;
             }
+            // The refresh that is up knows better, and a token that was about to end says nothing about the session.
+            Err(_) if self.refreshing.is_under_way() || self.remaining(turn.now) < DYING => {
+                self.publishing.missing = Missing::Unanswered(turn.now.mono.after(ASK_AGAIN));
+            }
             Err(Failure::Refused(error)) if error.name == ErrorName::Unauthorized => {
                 tracing::warn!(
                     session = %shown(self.name.as_str()),
@@ -241,4 +249,6 @@ const TORN_PAUSE: Duration = Duration::from_millis(100);
 const MOST_TORN: u32 = 5;
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// What is left of a token that may be over by the service's clock.
+const DYING: Duration = Duration::from_secs(60);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);

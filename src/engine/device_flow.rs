@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use super::attempt::{CALL_TIMEOUT, Step, expired, used_up};
-use super::event::{Effect, Flight, Purpose, Turn};
-use super::session::{Session, route};
+use super::attempt::{Step, expired, used_up};
+use super::event::Turn;
+use super::session::Session;
 use super::words;
 use crate::api::{Code, Problem};
 use crate::identity_center::{Bound, ClientRegistration, DeviceAuthorization, ErrorName};
@@ -121,19 +121,13 @@ impl Session {
             if now >= polling.expires {
                 self.sign_in_failed(&expired(), turn);
             } else if now >= polling.next && outage.is_zero() && !turn.stopping {
-                attempt.flying = true;
                 let home = attempt.origin.oidc.clone();
                 let call = Call::CreateTokenFromDeviceCode {
                     registration: Bound::new(home.clone(), polling.registration.clone()),
                     device_code: Bound::new(home, polling.authorization.device_code.clone()),
                 };
-                let purpose = Purpose::SignIn(attempt.number);
-                if let Ok(definition) = self.usable() {
-                    let route = route(definition, CALL_TIMEOUT);
-                    let flight = Flight { session: self.name.clone(), era: self.era, purpose };
-                    self.oidc.trying(turn.now, turn.dice);
-                    turn.effects.push(Effect::Call(flight, route, call));
-                }
+                self.oidc.trying(turn.now, turn.dice);
+                self.call_for_sign_in(call, turn);
             }
         }
     }

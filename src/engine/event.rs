@@ -137,6 +137,17 @@ pub enum Purpose {
     Revoke(u64),
 }
 
+impl Purpose {
+    /// Whether the call goes to a host that the session's own secrets come from: the clock of no other counts for them.
+    pub(super) fn is_of_the_origin(&self) -> bool {
+        match self {
+            Self::Console(_) => false,
+            Self::Portal(key) => key.assumption().is_none(),
+            _ => true,
+        }
+    }
+}
+
 /// What the portal hands out: the key of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PortalKey {

@@ -36,8 +36,8 @@ pub enum News {
         /// As a clock time.
         until: String,
     },
-    /// That sign-in is over, however it ended.
-    SignInOver,
+    /// What was told last is not so any more: the sign-in is over, however it ended, or the session was begun anew.
+    Over,
     /// The session ends soon, if it is as long as the last one: at about this clock time.
     EndsSoon(String),
     /// The service renews it no more; what there is ends at this clock time.
@@ -51,6 +51,8 @@ pub enum News {
 pub(super) struct Notices {
     /// The sign-in that is on the screen.
     offered: Option<u64>,
+    /// Something is on the screen, as far as we know.
+    shown: bool,
     /// The state of the session when it was last looked at.
     state: Option<SessionState>,
 }
@@ -70,7 +72,7 @@ impl Notice {
     pub fn notification(self) -> Option<Notification> {
         let (name, command) = (shown(self.session.as_str()).to_string(), typed(&self.session));
         let (title, body, stays, button) = match self.news {
-            News::SignInOver => return None,
+            News::Over => return None,
             News::SignInWanted { link, browser, until } => (
                 format!("Sign in to {name}"),
                 format!(
@@ -122,7 +124,7 @@ impl Session {
             }
             (None, Some(_)) => {
                 self.notices.offered = None;
-                self.notify(News::SignInOver, turn);
+                self.notify(News::Over, turn);
             }
             (None, None) => {}
         }
@@ -138,6 +140,9 @@ impl Session {
                 self.notify(News::Ending(at.unwrap_or_default()), turn);
             }
             (SessionState::SignedIn | SessionState::Ending, SessionState::Ended) => self.notify(News::Ended, turn),
+            (before, SessionState::SignedIn | SessionState::SignedOut) if before != state => {
+                self.notify(News::Over, turn);
+            }
             _ => {}
         }
     }
@@ -172,8 +177,12 @@ impl Session {
         (!told).then(|| (end.before(lead), end))
     }
 
-    fn notify(&self, news: News, turn: &mut Turn<'_>) {
-        if turn.notifications {
+    fn notify(&mut self, news: News, turn: &mut Turn<'_>) {
+        // What is there is taken away also for who wants no more of it.
+        let (shows, shown) = (news != News::Over, self.notices.shown);
+        let wanted = if shows { turn.notifications } else { shown };
+        if wanted {
+            self.notices.shown = shows;
             turn.effects.push(Effect::Notify(Notice { session: self.name.clone(), news }));
         }
     }

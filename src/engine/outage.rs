@@ -98,6 +98,8 @@ impl Session {
     pub(super) fn observe(&mut self, purpose: &Purpose, reply: &Reply, turn: &mut Turn<'_>) {
         let step = self.sign_in.attempt.as_ref().map(|attempt| &attempt.step);
         let outage = match purpose {
+            // It may have been for any of the hosts below.
+            Purpose::SignIn(number) if !self.sign_in.awaits(*number) => return,
             // Somebody else's host.
             Purpose::SignIn(_) if matches!(step, Some(Step::Resolving { .. })) => return,
             Purpose::SignIn(_) if matches!(step, Some(Step::EndingTheOld)) => &mut self.portal.lane.outage,

@@ -109,9 +109,12 @@ impl Session {
             (FlowChoice::Auto, None) if request.browser_likely => (Flow::Browser, FlowChosenBy::Environment),
             (FlowChoice::Auto, None) => (Flow::Device, FlowChosenBy::Environment),
         };
-        if self.sign_in_is_saving() {
+        if self.attempt_is_saving() {
             // Approved already: nobody throws that away.
             return Ok(Prepared::Join);
+        }
+        if self.publishing.adoption.is_some() {
+            return Err(Box::new(words::being_replaced(&self.name)));
         }
         let renewable = self.held_here().is_ok_and(|(holding, _)| {
             holding.record.tokens.refresh_token.is_some() && holding.record.refused.is_none() && !holding.rejected
@@ -364,7 +367,7 @@ impl Session {
     /// `DELETE …/login`. Tokens that are there already are not thrown away for it.
     pub(super) fn cancel_sign_in(&mut self, number: Option<u64>, turn: &mut Turn<'_>) {
         let Some(attempt) = &self.sign_in.attempt else { return };
-        if number.is_none_or(|number| number == attempt.number) && !self.sign_in_is_saving() {
+        if number.is_none_or(|number| number == attempt.number) && !self.attempt_is_saving() {
             let problem = Problem::new(Code::SignInCancelled, "the sign-in was cancelled").session(&self.name);
             self.sign_in_failed(&problem, turn);
         }
@@ -372,7 +375,7 @@ impl Session {
 
     /// The configuration of the session changed: an attempt for what it was before is pointless.
     pub(super) fn abandon_sign_in(&mut self, turn: &mut Turn<'_>) {
-        if !self.sign_in_is_saving() {
+        if !self.attempt_is_saving() {
             let detail = "the configuration of the session has changed during the sign-in";
             self.sign_in_failed(&Problem::new(Code::SignInCancelled, detail).session(&self.name), turn);
             self.may_be_asked_again(turn);

@@ -17,6 +17,8 @@ impl Session {
         if let Some(Attempt { step: Step::Saving(holding), .. }) = self.sign_in.attempt.as_deref() {
             // Approved and on its way to disk: the portal is told of that one.
             self.holding = Some((**holding).clone());
+        } else if let Some(holding) = &self.publishing.adoption {
+            self.holding = Some((**holding).clone());
         }
         self.sign_in_ends_with_the_session(turn);
         self.signed_out_on_purpose(turn);

@@ -49,6 +49,13 @@ pub(super) fn signed_out(name: &SessionName, pending: bool) -> Problem {
     }
 }
 
+/// What is held is about to be something else.
+pub(super) fn being_replaced(name: &SessionName) -> Problem {
+    Problem::new(Code::Busy, "this session is being signed in or refreshed just now")
+        .session(name)
+        .retry_after(Duration::from_secs(1))
+}
+
 /// A sign-in that a request has started waits for the user.
 pub(super) fn sign_in_awaited(name: &SessionName) -> Problem {
     let detail = format!("a sign-in to session {} is waiting for you", shown(name.as_str()));

@@ -140,3 +140,35 @@ fn tokens_of_a_sign_in_that_is_being_saved_are_revoked_by_a_sign_out() {
     assert!(answer.was_signed_in && answer.revoked);
     assert_eq!((bench.session().state, bench.tokens_on_disk()), (SessionState::SignedOut, None));
 }
+
+#[test]
+fn tokens_of_an_approval_are_revoked_also_if_the_session_ended_in_between() {
+    let mut bench = Bench::new(vec![Record::Tokens(tokens()), Record::Client(client())]);
+    bench.login(LoginRequest { force: true, ..by(StartedBy::Cli) });
+    bench.reply("StartDeviceAuthorization", device());
+    while bench.flying(POLL).is_empty() {
+        bench.advance_to_next();
+    }
+    let up = bench.open(POLL);
+    let session = bench.state.sessions.get_mut(&corp()).unwrap();
+    session.holding = None;
+    session.era += 1;
+    cancel(&mut bench);
+    bench.reply_to(&up, fresh(1));
+    assert!(revokes(&bench, "access-1"));
+    assert!(bench.state.sessions[&corp()].abandoned.is_empty(), "nothing is remembered for ever");
+}
+
+#[test]
+fn a_new_session_that_was_cancelled_when_the_old_one_had_ended_leaves_no_dead_tokens() {
+    for (answer, over) in [(Ok(Answer::LoggedOut), true), (lost(), false)] {
+        let mut bench = Bench::new(vec![Record::Tokens(tokens()), Record::Client(client())]);
+        bench.login(LoginRequest { new_session: true, ..by(StartedBy::Cli) });
+        let up = bench.open("Logout");
+        cancel(&mut bench);
+        bench.reply_to(&up, answer);
+        let waiter = bench.ask_token(Duration::ZERO);
+        assert_eq!(bench.answer(waiter).is_err(), over);
+        assert_eq!(bench.tokens_on_disk().is_none(), over);
+    }
+}

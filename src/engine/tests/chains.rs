@@ -288,3 +288,18 @@ fn a_profile_that_says_something_else_is_another_target() {
     bench.ask_profile("ops");
     assert_eq!(bench.signed().0, "SOURCE1");
 }
+
+#[test]
+fn the_clock_of_an_sts_says_nothing_about_the_session() {
+    let mut bench = Bench::chained();
+    for profile in ["ops", "long"] {
+        bench.ask_profile(profile);
+        if profile == "ops" {
+            bench.came(GET, "ROLEKEY1");
+        }
+        let (up, ours) = (bench.open(ASSUME), bench.now().wall);
+        let date = ServiceTime { service: ours.after(5 * HOUR), ours };
+        bench.reply_with_date(&up, role_keys("ROLEKEY2", ours.after(6 * HOUR)), Some(date));
+    }
+    assert_eq!(bench.state.sessions[&corp()].skew.ahead_millis(), 0);
+}

@@ -121,3 +121,41 @@ fn a_name_of_a_session_is_only_a_name_in_what_the_user_is_told() {
     assert!(notification.body.contains(r"sso-agent login 'a'\''; curl x <b>"), "{notification:?}");
     assert!(!notification.title.contains('\u{202e}'), "{notification:?}");
 }
+
+#[test]
+fn what_was_told_of_an_end_is_taken_back_when_the_user_has_signed_in_or_out() {
+    for signs_in in [true, false] {
+        let mut bench = Bench::new(vec![Record::Tokens(tokens()), Record::Client(client())]);
+        bench.advance(seconds(41 * 60));
+        bench.reply(REFRESH, refused(ErrorName::InvalidGrant));
+        bench.notices.clear();
+        if signs_in {
+            bench.login(by(StartedBy::Cli));
+            bench.reply("StartDeviceAuthorization", device());
+            assert_eq!(news(&bench), [], "not yet");
+            while bench.flying("CreateToken (device code)").is_empty() {
+                bench.advance_to_next();
+            }
+            bench.reply("CreateToken (device code)", fresh(2));
+        } else {
+            bench.logout();
+        }
+        assert_eq!(news(&bench), [News::Over]);
+    }
+}
+
+#[test]
+fn who_wants_no_notices_any_more_loses_the_one_that_is_on_the_screen() {
+    let mut wanted = configuration();
+    let settings = SessionSettings { sign_in: crate::settings::SignInMode::OnDemand, ..SessionSettings::default() };
+    wanted.settings.sessions.insert(corp(), settings);
+    let mut bench = Bench::configured(wanted.clone(), vec![Record::Client(client())]);
+    bench.ask_role("Dev");
+    bench.reply("StartDeviceAuthorization", device());
+    assert!(matches!(news(&bench)[..], [News::SignInWanted { .. }]));
+    bench.notices.clear();
+    wanted.settings.notifications = false;
+    bench.reconfigure(wanted);
+    bench.ask(Request::CancelLogin { session: SessionQuery::Only, attempt: None });
+    assert_eq!(news(&bench), [News::Over]);
+}

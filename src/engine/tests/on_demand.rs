@@ -114,7 +114,7 @@ fn a_hundred_callers_of_many_kinds_start_one_and_are_told_of_once() {
     for waiter in waiters.into_iter().chain([accounts, token]) {
         assert!(matches!(bench.answers.get(&waiter), Some(Ok(_))), "{waiter:?}: {:?}", bench.answers.get(&waiter));
     }
-    assert_eq!(bench.notices.last().unwrap().news, News::SignInOver);
+    assert_eq!(bench.notices.last().unwrap().news, News::Over);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_person_who_signs_in_at_a_terminal_replaces_it_and_everybody_who_waits_is_se
     bench.reply("StartDeviceAuthorization", device());
     assert!(bench.login_status(person).replaced);
     assert!(bench.is_waiting(waiter));
-    assert_eq!(bench.notices.last().unwrap().news, News::SignInOver, "the page that was offered is no more");
+    assert_eq!(bench.notices.last().unwrap().news, News::Over, "the page that was offered is no more");
     answer_polls(&mut bench, || fresh(1));
     let end = bench.now().wall.after(HOUR);
     bench.reply("GetRoleCredentials", role_keys("ASIAEXAMPLE00000", end));

@@ -544,6 +544,13 @@ fn a_sign_out_while_a_sign_in_is_taken_over_is_the_last_word() {
     bench.write_one();
     let leaving = bench.logout();
     bench.release_writes();
+    match &bench.open("Logout").call {
+        Call::Logout { access_token } => {
+            assert_eq!(access_token.for_sending_to(&portal()).ok(), Some(&secret("theirs-1")), "that one is ended");
+        }
+        other => panic!("{other:?}"),
+    }
+    bench.reply("Logout", Ok(Answer::LoggedOut));
     assert!(bench.answer(adopting).is_err());
     assert!(bench.answer(leaving).is_ok());
     assert!(bench.tokens_on_disk().is_none());
@@ -560,4 +567,125 @@ fn a_file_that_nobody_told_us_is_gone_delays_a_refresh_by_a_moment_and_not_for_e
     assert_eq!((bench.refreshes(), bench.made("ListAccounts (one)")), (1, 1));
     bench.reply_refresh(fresh(2));
     assert_eq!(bench.file().unwrap().access_token, secret("access-2"));
+}
+
+/// A sign-in of the AWS CLI is on its way to disk, taken over during a sign-in of ours whose poll is up.
+fn taking_over() -> (Bench, WaiterId) {
+    let mut bench = Bench::new(vec![Record::Client(client())]);
+    bench.login(by(StartedBy::Cli));
+    bench.reply("StartDeviceAuthorization", device());
+    bench.advance(seconds(2));
+    let theirs = bench.theirs(1);
+    bench.cache.lies.insert(corp(), Lies::Set(theirs));
+    bench.hold_writes = true;
+    let adopting = bench.ask(Request::Adopt { session: SessionQuery::Only });
+    bench.write_one();
+    assert!(bench.is_waiting(adopting), "on its way to disk");
+    (bench, adopting)
+}
+
+#[test]
+fn tokens_of_our_own_sign_in_that_come_while_another_is_taken_over_take_its_place_and_live_on() {
+    let (mut bench, adopting) = taking_over();
+    bench.reply("CreateToken (device code)", fresh(7));
+    bench.release_writes();
+    assert!(bench.answer(adopting).is_err());
+    assert_eq!(bench.held(), secret("access-7"));
+    assert_eq!(bench.tokens_on_disk().unwrap().tokens.access_token, secret("access-7"));
+    bench.advance_to_refresh();
+    assert!(bench.presents("refresh-7"), "it is refreshed as any other");
+}
+
+#[test]
+fn who_wants_to_sign_in_while_a_sign_in_is_taken_over_gets_an_answer() {
+    let mut bench = Bench::new(Vec::new());
+    let theirs = bench.theirs(1);
+    bench.cache.lies.insert(corp(), Lies::Set(theirs));
+    bench.hold_writes = true;
+    bench.ask(Request::Adopt { session: SessionQuery::Only });
+    bench.write_one();
+    let login = bench.login(by(StartedBy::Cli));
+    assert_eq!(bench.problem(login).code, Code::Busy);
+    bench.release_writes();
+    assert_eq!(bench.held(), secret("theirs-1"));
+}
+
+#[test]
+fn a_sign_in_can_be_cancelled_and_moved_away_from_while_another_is_taken_over() {
+    for moved in [false, true] {
+        let (mut bench, _) = taking_over();
+        if moved {
+            bench.reconfigure(elsewhere());
+        } else {
+            bench.ask(Request::CancelLogin { session: SessionQuery::Only, attempt: None });
+        }
+        assert_eq!(bench.login_state().state, crate::api::LoginState::Failed);
+        bench.release_writes();
+        assert!(bench.tokens_on_disk().is_some());
+    }
+}
+
+#[test]
+fn a_write_that_ends_after_publishing_was_switched_off_does_not_watch_the_directory_again() {
+    let mut bench = bench(Publish::Full);
+    bench.advance_to_refresh();
+    bench.hold_writes = true;
+    bench.reply_refresh(fresh(2));
+    bench.write_one();
+    let leaving = bench.logout();
+    bench.reply("Logout", Ok(Answer::LoggedOut));
+    bench.release_writes();
+    assert!(bench.answer(leaving).is_ok());
+    assert_eq!((bench.cache.watched, bench.file()), (false, None));
+}
+
+#[test]
+fn a_portal_that_knows_a_dying_token_no_more_says_nothing_about_the_session() {
+    let mut bench = bench(Publish::Token);
+    bench.remove();
+    bench.advance(seconds(2));
+    let asked = bench.open("ListAccounts (one)");
+    bench.advance(seconds(57 * 60));
+    if !bench.flying("CreateToken (refresh token)").is_empty() {
+        bench.reply_refresh(not_sent());
+    }
+    bench.advance(seconds(140));
+    bench.reply_to(&asked, unauthorized());
+    assert!(bench.tokens_on_disk().is_some(), "it was over anyway");
+}
+
+#[test]
+fn a_portal_that_knows_the_token_no_more_does_not_overrule_the_refresh_that_is_up() {
+    let mut bench = bench(Publish::Full);
+    bench.remove();
+    bench.advance(seconds(2));
+    let asked = bench.open("ListAccounts (one)");
+    bench.advance(2 * MINUTE);
+    bench.ask_refresh(false);
+    bench.reply_to(&asked, unauthorized());
+    bench.reply_refresh(fresh(2));
+    assert_eq!(bench.held(), secret("access-2"));
+    assert_eq!(bench.file().map(|set| set.access_token), Some(secret("access-2")));
+}
+
+#[test]
+fn a_question_that_is_open_after_a_write_that_failed_does_not_spin() {
+    let mut bench = bench(Publish::Token);
+    bench.advance(37 * MINUTE);
+    bench.cache.read_only = true;
+    bench.reconfigure(publishing(Publish::Full));
+    assert!(bench.trouble().is_some());
+    // Gone too, and nobody told.
+    bench.cache.lies.clear();
+    while bench.flying("ListAccounts (one)").is_empty() {
+        bench.advance_to_next();
+    }
+    bench.reply("ListAccounts (one)", lost());
+    bench.reply_refresh(not_sent());
+    for _ in 0..40 {
+        bench.advance(seconds(2));
+        if !bench.flying("CreateToken (refresh token)").is_empty() {
+            bench.reply_refresh(not_sent());
+        }
+    }
 }

@@ -72,3 +72,15 @@ fn a_host_that_is_not_awss_and_away_says_nothing_about_aws() {
     bench.reply(RESOLVE, leads_to(PORTAL, None));
     bench.open("RegisterClient");
 }
+
+#[test]
+fn neither_does_its_answer_to_a_sign_in_that_was_cancelled() {
+    let mut bench = Bench::configured(vanity(), Vec::new());
+    bench.login(by(StartedBy::Cli));
+    let up = bench.open(RESOLVE);
+    bench.ask(Request::CancelLogin { session: SessionQuery::Only, attempt: None });
+    bench.reply_to(&up, not_sent());
+    bench.login(by(StartedBy::Cli));
+    bench.reply(RESOLVE, leads_to(PORTAL, None));
+    bench.open("RegisterClient");
+}

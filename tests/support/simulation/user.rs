@@ -112,7 +112,7 @@ impl World {
         let now = self.now;
         let books = &mut self.books[session];
         let News::SignInWanted { link, .. } = &notice.news else {
-            books.offered &= notice.news != News::SignInOver;
+            books.offered &= notice.news != News::Over;
             return;
         };
         books.offers.retain(|at| *at + DAY > now);
