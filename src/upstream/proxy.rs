@@ -198,7 +198,11 @@ fn parse(text: &str) -> Result<Proxy, InvalidProxy> {
         socks if socks.starts_with("socks") => return Err(InvalidProxy::Socks),
         _ => return Err(InvalidProxy::Scheme),
     };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    // A password with such a character in it, as it is: what is before it would be taken for the host, and shown.
+    if path.contains('@') {
+        return Err(InvalidProxy::NotAUrl);
+    }
     // The last `@`: people write passwords as they are.
     let (userinfo, host_and_port) = match authority.rsplit_once('@') {
         Some((userinfo, host_and_port)) => (Some(userinfo), host_and_port),
@@ -292,6 +296,8 @@ mod tests {
             ("http://user:hunter2@", "is not the URL of a proxy"),
             ("http://user:hunter2@p:99999", "is not the URL of a proxy"),
             ("http://user:hunter2@p q:1", "is not the URL of a proxy"),
+            ("http://user:12/hunter2@p:1", "is not the URL of a proxy"),
+            ("http://hunter2#word@p:1", "is not the URL of a proxy"),
             ("socks5h://user:hunter2@p:1080", "SOCKS proxy, which is not supported"),
             ("ftp://user:hunter2@p:1", "is neither an http:// nor"),
         ] {
