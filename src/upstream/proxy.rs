@@ -14,6 +14,7 @@ use http::Uri;
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
+use super::TRUST;
 use super::connect::meant;
 use super::no_proxy::NoProxy;
 use crate::env::Env;
@@ -98,6 +99,8 @@ pub enum Trouble {
     Setting(InvalidProxy),
     /// It cannot be reached.
     Unreachable(String),
+    /// It is an https proxy, and nobody who is trusted here has signed its certificate.
+    Untrusted(String),
     /// It did not answer within the connect timeout.
     Silent,
     /// 407: it asks for a user name and password, and none were sent.
@@ -148,6 +151,7 @@ impl ProxyFailure {
             Trouble::Refused { .. } => {
                 "ask who runs the proxy to allow the host, or name it in NO_PROXY if it is reachable directly"
             }
+            Trouble::Untrusted(_) => TRUST,
             Trouble::Unreachable(_) | Trouble::Silent | Trouble::NoProxy(_) => {
                 "check the network and the agent's HTTPS_PROXY"
             }
@@ -160,7 +164,9 @@ impl fmt::Display for ProxyFailure {
         let proxy = &self.proxy;
         match &self.trouble {
             Trouble::Setting(problem) => write!(formatter, "{proxy} {problem}"),
-            Trouble::Unreachable(cause) => write!(formatter, "cannot connect to the proxy {proxy}: {cause}"),
+            Trouble::Unreachable(cause) | Trouble::Untrusted(cause) => {
+                write!(formatter, "cannot connect to the proxy {proxy}: {cause}")
+            }
             Trouble::Silent => write!(formatter, "the proxy {proxy} did not make a connection in time"),
             Trouble::WantsPassword => write!(formatter, "the proxy {proxy} asks for a user name and password"),
             Trouble::RefusesPassword => {

@@ -115,7 +115,7 @@ async fn a_service_nobody_vouches_for_receives_no_request() {
     let stranger = Authority::new().bundle();
     let (endpoint, serving) = authority.serve("localhost");
     let reply = refreshed(&https(), &endpoint, Some(&stranger)).await;
-    assert!(matches!(reply.result, Err(Failure::NotSent(NotSent::Tls(_)))), "{reply:?}");
+    assert!(matches!(reply.result, Err(Failure::NotSent(NotSent::Untrusted(_)))), "{reply:?}");
     assert_eq!(serving.join().unwrap(), None);
 }
 
@@ -124,7 +124,7 @@ async fn without_the_bundle_its_authority_is_not_trusted() {
     let (endpoint, serving) = Authority::new().serve("localhost");
     let reply = refreshed(&https(), &endpoint, None).await;
     match reply.result {
-        Err(Failure::NotSent(NotSent::Tls(_))) => assert_eq!(serving.join().unwrap(), None),
+        Err(Failure::NotSent(NotSent::Untrusted(_))) => assert_eq!(serving.join().unwrap(), None),
         // A machine without any platform roots: refused before the first byte.
         Err(Failure::NotSent(NotSent::Roots(_))) => {}
         other => panic!("{other:?}"),
@@ -140,13 +140,14 @@ async fn a_certificate_for_another_name_is_not_trusted() {
     assert_eq!(serving.join().unwrap(), None);
 }
 
-/// What is said about a server that is not trusted.
-async fn distrusted(server: &Authority, params: &CertificateParams, trusted: &Authority) -> String {
+/// What is said about a server that is not trusted, and that this is what another authority would change.
+async fn distrusted(server: &Authority, params: &CertificateParams, trusted: &Authority) -> (String, bool) {
     let (endpoint, serving) = server.serve_as(params);
     let reply = refreshed(&https(), &endpoint, Some(&trusted.bundle())).await;
     assert_eq!(serving.join().unwrap(), None);
     match reply.result {
-        Err(Failure::NotSent(NotSent::Tls(said))) => said,
+        Err(Failure::NotSent(NotSent::Tls(said))) => (said, false),
+        Err(Failure::NotSent(NotSent::Untrusted(said))) => (said, true),
         other => panic!("{other:?}"),
     }
 }
@@ -155,20 +156,20 @@ async fn distrusted(server: &Authority, params: &CertificateParams, trusted: &Au
 async fn what_is_wrong_with_a_certificate_is_said_in_words() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let local = || CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let said = distrusted(&stranger, &local(), &authority).await;
+    let (said, by_a_stranger) = distrusted(&stranger, &local(), &authority).await;
     let signed = "the certificate of localhost is signed by Corp Proxy\u{fffd}[2J CA, which is not in /";
-    assert!(said.starts_with(signed), "{said}");
+    assert!(said.starts_with(signed) && by_a_stranger, "{said}");
     let mut expired = local();
     (expired.not_before, expired.not_after) = (date_time_ymd(2019, 1, 1), date_time_ymd(2020, 1, 1));
-    let said = distrusted(&authority, &expired, &authority).await;
+    let (said, other_way) = distrusted(&authority, &expired, &authority).await;
     let words = "the certificate of localhost expired at 2020-01-01T00:00:00Z, and the clock of this machine says 2";
-    assert!(said.starts_with(words), "{said}");
+    assert!(said.starts_with(words) && !other_way, "{said}");
     let mut early = local();
     (early.not_before, early.not_after) = (date_time_ymd(2500, 1, 1), date_time_ymd(2501, 1, 1));
-    let said = distrusted(&authority, &early, &authority).await;
+    let (said, _) = distrusted(&authority, &early, &authority).await;
     assert!(said.starts_with("the certificate of localhost is valid from 2500-01-01T00:00:00Z only, and"), "{said}");
     let other = CertificateParams::new(vec!["oidc.example.com".to_owned()]).unwrap();
-    let said = distrusted(&authority, &other, &authority).await;
+    let (said, _) = distrusted(&authority, &other, &authority).await;
     assert_eq!(said, "what answers for localhost shows a certificate for oidc.example.com");
 }
 
