@@ -173,6 +173,78 @@ async fn what_is_wrong_with_a_certificate_is_said_in_words() {
     assert_eq!(said, "what answers for localhost shows a certificate for oidc.example.com");
 }
 
+/// An https proxy of this authority that leads whoever asks to `service`, for one connection; joined, it returns what it
+/// was asked, or nothing if the client hung up before.
+fn https_proxy(authority: &Authority, service: SocketAddr) -> (u16, JoinHandle<Option<String>>) {
+    let config = authority.server(&CertificateParams::new(vec!["localhost".to_owned()]).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = thread::spawn(move || {
+        let stream = listener.accept().unwrap().0;
+        let mut client = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+        client.conn.complete_io(&mut client.sock).ok()?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).ok()?;
+            head.push(byte[0]);
+        }
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        let mut service = TcpStream::connect(service).unwrap();
+        // Whoever has nothing to say for a moment lets the other one speak.
+        let moment = Some(Duration::from_millis(20));
+        client.sock.set_read_timeout(moment).unwrap();
+        service.set_read_timeout(moment).unwrap();
+        let mut buffer = [0; 4096];
+        // Whether there may be more.
+        let mut carry = |from: &mut dyn Read, to: &mut dyn Write| match from.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(count) => to.write_all(&buffer[..count]).is_ok(),
+            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        };
+        while carry(&mut client, &mut service) && carry(&mut service, &mut client) {}
+        Some(String::from_utf8(head).unwrap())
+    });
+    (port, serving)
+}
+
+#[tokio::test]
+async fn an_https_proxy_is_verified_itself_before_it_hears_its_password_and_the_service_inside_of_it() {
+    // A name that is not this machine's by name: it is the proxy that leads there.
+    const SERVICE: &str = "https://oidc.eu-west-1.amazonaws.com";
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let endpoint: Endpoint = SERVICE.parse().unwrap();
+    for (of_proxy, of_service) in [(&authority, &authority), (&authority, &stranger), (&stranger, &authority)] {
+        let (place, serving) = of_service.serve("oidc.eu-west-1.amazonaws.com");
+        let port = place.as_str().rsplit_once(':').unwrap().1.parse().unwrap();
+        let service = SocketAddr::from(([127, 0, 0, 1], port));
+        let (port, proxying) = https_proxy(of_proxy, service);
+        let proxy = format!("https://user:hunter2@localhost:{port}");
+        let env: Env = [("HTTPS_PROXY", proxy.as_str())].into_iter().collect();
+        let client = Https::new(Arc::new(SystemClock), &env);
+        let reply = refreshed(&client, &endpoint, Some(&authority.bundle())).await;
+        let said = format!("{:?}", reply.result);
+        if of_proxy.0.pem() != authority.0.pem() {
+            // Nobody comes.
+            drop(TcpStream::connect(service));
+            let Err(Failure::NotSent(NotSent::Proxy(failure))) = reply.result else { panic!("{said}") };
+            assert_eq!(failure.proxy, format!("https://***@localhost:{port}"));
+            assert!(
+                failure.to_string().contains("is signed by Corp Proxy") && failure.hint().contains("AWS_CA_BUNDLE")
+            );
+            assert_eq!((proxying.join().unwrap(), serving.join().unwrap()), (None, None));
+        } else {
+            let asked = proxying.join().unwrap().unwrap();
+            assert!(asked.starts_with("CONNECT oidc.eu-west-1.amazonaws.com:443 HTTP/1.1\r\n"), "{asked}");
+            assert!(asked.contains("Proxy-Authorization: Basic dXNlcjpodW50ZXIy\r\n"), "{asked}");
+            let is_trusted = of_service.0.pem() == authority.0.pem();
+            assert_eq!(matches!(reply.result, Ok(Answer::Token(_))), is_trusted, "{said}");
+            assert_eq!(serving.join().unwrap().is_some(), is_trusted, "a stranger gets no request");
+        }
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn a_missing_bundle_is_not_replaced_by_the_platforms_roots() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
