@@ -134,7 +134,7 @@ fn without_the_setting_a_program_starts_nothing_and_nothing_is_shown() {
     for _ in 0..3 {
         sandbox.shim(&["--profile", "dev"]).failed_with(3);
     }
-    for path in ["/v1/token", "/v1/sessions/corp/accounts", "/v1/sessions/corp/roles?account=111122223333"] {
+    for path in ["/v1/token", "/v1/sessions/corp/accounts", "/v1/sessions/corp/accounts/111122223333/roles"] {
         assert_eq!(agent.request("GET", path, "").1["code"], "sign_in_required", "{path}");
     }
     assert!(agent.stop().success());

@@ -327,8 +327,12 @@ impl World {
                     self.violation(format!("s{session}: saves {renewal:?} where {held:?} is to be held"));
                 }
                 if ticket.write == Write::Mark {
-                    let forced = self.agent.as_ref().is_some_and(|agent| agent.cause == Cause::Forces(session));
-                    self.books[session].forced = forced;
+                    let cause = self.agent.as_ref().map(|agent| agent.cause);
+                    let now = self.now;
+                    let books = &mut self.books[session];
+                    let lately = books.insisted.take().is_some_and(|at| now < at + MINUTE);
+                    books.forced =
+                        cause == Some(Cause::Forces(session)) || (lately && cause == Some(Cause::Looks(session)));
                 }
                 if ticket.write == Write::Mark && record.refresh_sent_at.is_none() {
                     self.violation(format!("s{session}: a mark without a time"));
@@ -424,7 +428,8 @@ impl World {
             books.held = Some(coming.renewal);
             books.safe = done.then_some(coming.renewal);
             books.replaced(done);
-            books.portal_since = now;
+            // Whoever waited for this sign-in is asked for in the same moment.
+            books.portal_since = now.saturating_sub(1);
             books.rejected_at = None;
             books.kept.retain(|_, kept| kept.realm == realm);
             books.wants_sign_in = false;
