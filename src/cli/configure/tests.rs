@@ -220,7 +220,7 @@ fn everything_the_user_may_use_becomes_a_profile() {
 
     home.world.answers.borrow_mut().extend(lists().into_iter().chain([reloaded()]));
     let outcome = home.world.run(&format!("{SSO} --filter role=read* --region us-east-2 --name-template {{role}}"));
-    assert!(outcome.stderr.contains("1 profiles, 1 of them new, 3 gone"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("1 profile, 1 new, 3 gone"), "{}", outcome.stderr);
     assert!(home.text().contains("[profile ReadOnly]\n"));
 
     home.world.answers.borrow_mut().push_back(reloaded());
