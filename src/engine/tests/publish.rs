@@ -13,6 +13,8 @@ pub(super) struct CacheBox {
     pub(super) watched: bool,
     read_only: bool,
     written: usize,
+    /// Somebody writes this just before we would.
+    overtaking: Option<CachedSet>,
     looks: usize,
 }
 
@@ -37,7 +39,15 @@ impl Cache for CacheBox {
                 })
             }
             _ if self.read_only => CacheOutcome::Written(Err(failed())),
-            CacheOrder::Write(set) => {
+            CacheOrder::Write { set, over } => {
+                if let Some(overtaking) = self.overtaking.take() {
+                    self.lies.insert(session.clone(), Lies::Set(overtaking));
+                }
+                if let Some(Lies::Set(lies)) = self.lies.get(session)
+                    && !over.contains(&Mark::of(&lies.access_token))
+                {
+                    return CacheReport { path: "/x.json".into(), outcome: CacheOutcome::Overtaken };
+                }
                 self.written += 1;
                 self.lies.insert(session.clone(), Lies::Set(*set));
                 CacheOutcome::Written(Ok(()))
@@ -160,6 +170,25 @@ fn the_file_is_there_after_the_start_and_follows_every_refresh() {
     }
 }
 
+/// Our own set would take the place of the only refresh token that is still worth something.
+#[test]
+fn what_somebody_refreshed_between_our_look_and_our_write_is_taken_over_and_not_overwritten() {
+    let mut bench = Bench::configured(publishing(Publish::Full), vec![Record::Tokens(tokens())]);
+    bench.cache.overtaking = Some(bench.theirs(1));
+    bench.handle(Event::Tick);
+    assert_eq!(bench.file(), Some(bench.theirs(1)));
+    assert_eq!(bench.tokens_on_disk().unwrap().tokens.access_token, secret("theirs-1"));
+}
+
+#[test]
+fn what_somebody_refreshed_within_the_second_of_our_sign_in_is_taken_over() {
+    let mut bench = bench(Publish::Full);
+    let ours = bench.tokens_on_disk().map_or(START + 3_600_000, |record| record.tokens.expires_at.as_millis());
+    let same_second = Timestamp::from_secs(ours.div_euclid(1000));
+    bench.put(Lies::Set(CachedSet { expires_at: same_second, ..bench.theirs(1) }));
+    assert_eq!(bench.tokens_on_disk().unwrap().tokens.access_token, secret("theirs-1"));
+}
+
 #[test]
 fn nothing_wakes_the_agent_for_the_file() {
     let mut publishing = bench(Publish::Full);
@@ -174,7 +203,7 @@ fn what_was_written_is_remembered_before_it_is_there() {
     bench.handle(Event::Tick);
     while bench.cache.written == 0 {
         let client = bench.client_on_disk().map(|client| client.published.clone());
-        if matches!(bench.writes.first(), Some(OpenWrite::Cache(_, CacheOrder::Write(_)))) {
+        if matches!(bench.writes.first(), Some(OpenWrite::Cache(_, CacheOrder::Write { .. }))) {
             let marks = client.expect("the record came first").marks;
             assert_eq!(marks, [Mark::of(&secret("access-1"))]);
         }
