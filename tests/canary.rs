@@ -13,12 +13,15 @@ use serde_json::Value;
 
 use crate::browser_sign_in;
 use crate::support::crowd::seconds;
-use crate::support::fake::{Exception, FakeConfig, FakeIdentityCenter, Fault, Operation, Times, When};
+use crate::support::fake::{Exception, FakeConfig, FakeIdentityCenter, FakeRole, Fault, Operation, Times, When};
+use crate::support::proxy::Proxy;
 use crate::support::sandbox::{AGENT, CORP, Finished, Sandbox};
 
 /// The one place where secrets are written unprotected, because the user asked for it (`publish = "full"`).
 const PUBLISHED: &str = ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
 const PATIENCE: Duration = Duration::from_secs(30);
+const ROLE: &str = "arn:aws:iam::444455556666:role/Operator";
+const OF_THE_PROXY: &str = "FAKEproxypassword-0123456789abcdefghijklmnopqrstuvwxyz";
 
 /// Everything that was seen, with where.
 #[derive(Default)]
@@ -130,8 +133,15 @@ fn the_search_finds_a_secret_in_any_form_and_a_part_of_one() {
 
 #[test]
 fn no_secret_is_found_where_it_does_not_belong() {
-    let service = FakeIdentityCenter::start(FakeConfig::with_tokens_of(Duration::from_secs(6)));
+    let config = FakeConfig { roles: vec![FakeRole::new(ROLE)], ..FakeConfig::with_tokens_of(Duration::from_secs(6)) };
+    let service = FakeIdentityCenter::start(config);
     let mut sandbox = Sandbox::with_session(service.url());
+    sandbox
+        .write_config(&format!("{CORP}[profile ops]\nrole_arn = {ROLE}\nsource_profile = dev\nregion = eu-west-1\n"));
+    sandbox.set("AWS_ENDPOINT_URL_SIGNIN", service.url());
+    // The way to STS, for a start, which it does not know.
+    let proxy = Proxy::with_password(&format!("corp:{OF_THE_PROXY}"));
+    sandbox.set("HTTPS_PROXY", &proxy.url(&format!("corp:{OF_THE_PROXY}@")));
     let temporary = sandbox.root().join("tmp");
     std::fs::create_dir(&temporary).unwrap();
     sandbox.set("TMPDIR", temporary.to_str().unwrap());
@@ -182,6 +192,18 @@ fn no_secret_is_found_where_it_does_not_belong() {
         seen.streams("shim", &sandbox.shim(&role));
         seen.note("problem", agent.request("GET", "/v1/credentials?profile=nobody", "").1.to_string());
     }
+    let ops = sandbox.shim(&["--profile", "ops", "--timeout", "2"]);
+    assert!(ops.stderr.contains("the proxy http://***@127.0.0.1") && !proxy.heads().is_empty(), "{ops:?}");
+    seen.streams("chained", &ops);
+    for console in
+        [&["console", "--profile", "dev", "--print"][..], &["console", "--profile", "dev", "--print", "--json"]]
+    {
+        let finished = sandbox.cli(console);
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        seen.streams("console", &finished);
+    }
+    service.fault(Operation::GetSigninToken, Fault::MissingFields200, When::AfterEffect, Times::Next(1));
+    seen.streams("console", &sandbox.cli(&["console", "--profile", "dev", "--print"]));
     service.fault(Operation::ListAccounts, Fault::MissingFields200, When::BeforeEffect, Times::Next(1));
     for command in [
         &["accounts"][..],
@@ -232,6 +254,7 @@ fn no_secret_is_found_where_it_does_not_belong() {
     // A record that does not open is set aside, still sealed.
     agent.sign_in(&service);
     agent.kill();
+    sandbox.set("AWS_ENDPOINT_URL_STS", service.url());
     for entry in std::fs::read_dir(sandbox.state().join("records")).unwrap().map(Result::unwrap) {
         let mut bytes = std::fs::read(entry.path()).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
@@ -241,6 +264,11 @@ fn no_secret_is_found_where_it_does_not_belong() {
     seen.note("status", agent.get("/v1/status").to_string());
     agent.sign_in(&service);
     sandbox.shim(&["--profile", "dev"]).json();
+    service.fault(Operation::AssumeRole, Fault::TruncatedBody, When::AfterEffect, Times::Next(1));
+    seen.streams("chained", &sandbox.shim(&["--profile", "ops", "--timeout", "2"]));
+    service.fault(Operation::AssumeRole, Fault::MissingFields200, When::AfterEffect, Times::Next(1));
+    seen.streams("chained", &sandbox.shim(&["--profile", "ops", "--timeout", "2"]));
+    agent.wait_for_status("assumed", |_| sandbox.shim(&["--profile", "ops"]).code == Some(0));
     let (_, problem) = agent.request("POST", "/v1/sessions/corp/login", r#"{"flow":"device","password":"x"}"#);
     seen.note("problem", problem.to_string());
     seen.streams("logout", &sandbox.cli(&["logout"]));
@@ -259,6 +287,11 @@ fn no_secret_is_found_where_it_does_not_belong() {
     let key = std::fs::read_to_string(sandbox.state().join("key")).unwrap();
     let places = seen.leaks(&[key.trim().to_owned()]);
     assert!(!places.is_empty() && places.iter().all(|place| place.ends_with("/state/key")), "{places:?}");
+
+    // The proxy's password is where the user has put it, and in the environment of whatever was started there.
+    let mut places = seen.leaks(&[OF_THE_PROXY.to_owned()]);
+    places.retain(|place| !place.starts_with("environ of "));
+    assert_eq!(places, [""; 0]);
 
     let secrets = service.issued_secrets();
     assert!(secrets.len() > 12, "clients, codes, tokens, role keys: {}", secrets.len());

@@ -61,7 +61,7 @@ fn six_hundred_accounts_become_profiles_although_the_portal_throttles() {
     agent.sign_in(&service);
     // Also on a machine that is too slow to ask more often than it may.
     let throttled = Fault::Exception(Exception::TooManyRequests);
-    service.fault(Operation::ListAccountRoles, throttled, When::BeforeEffect, Times::Next(12));
+    service.fault(Operation::ListAccountRoles, throttled, When::BeforeEffect, Times::Next(4));
     let done = sandbox.cli(&["configure", "profiles", "--json"]).json();
     assert_eq!(done["profiles"].as_array().map(Vec::len), Some(1200));
     assert!(service.count(Operation::ListAccountRoles) > 600, "the portal has throttled");

@@ -123,6 +123,20 @@ fn the_readmes_settings_are_accepted() {
     for block in blocks {
         sso_agent::settings::Settings::parse(block).unwrap();
     }
+    // The block of that chapter has everything that may be set.
+    let chapter = text.split("\n## Settings\n").nth(1).unwrap().split("\n```\n").next().unwrap();
+    let source = document("src/settings/read.rs");
+    let known = source.split("const SESSION_KEYS: &[&str] = &[").nth(1).unwrap().split("];").next().unwrap();
+    let top = source.split("Err(self.unknown(key, &[").nth(1).unwrap().split("])").next().unwrap();
+    let keys = [known, top].into_iter().flat_map(|list| list.split(',')).map(|key| key.trim().trim_matches('"'));
+    let missing: Vec<&str> = keys
+        .filter(|key| {
+            let lines = || chapter.lines().map(|line| line.trim_start_matches('['));
+            !key.is_empty()
+                && !lines().any(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with([' ', '.', ']'])))
+        })
+        .collect();
+    assert_eq!(missing, [""; 0]);
 }
 
 #[test]

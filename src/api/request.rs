@@ -239,9 +239,7 @@ impl Request {
                 (method, path, query)
             }
             Self::Refresh { session, force } => {
-                if *force {
-                    body = json(&RefreshBody { force: true });
-                }
+                body = if *force { json(&RefreshBody { force: true }) } else { body };
                 session_route(Method::Post, session, "/refresh")
             }
             Self::Adopt { session } => session_route(Method::Post, session, "/adopt"),

@@ -221,7 +221,7 @@ mod tests {
         #[test]
         fn without_the_state_no_query_counts(query in "[a-z_=&%+0-9A-F;\\[\\]]{0,80}|((code|state|error|%63ode)=[a-f0-9%]{0,40}&?){0,5}") {
             let mut gate = gate();
-            for target in [format!("/oauth/callback?{query}"), format!("/{query}"), query.clone()] {
+            for target in [format!("/oauth/callback?{query}"), format!("/{query}"), query] {
                 let Some(request) = request(&gate, &target) else { continue };
                 prop_assert!(matches!(gate.visit(&request), Visit::Stranger));
             }

@@ -15,7 +15,7 @@ use super::failure::Failure;
 /// The arguments that say what role credentials are for.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct TargetOptions {
-    /// A profile of the AWS configuration that has the sso_* keys
+    /// A profile of the AWS configuration that leads to a role: with sso_* keys, our credential_process or a role_arn
     #[arg(long, value_name = "NAME", conflicts_with_all = ["session", "account", "role"])]
     profile: Option<ProfileName>,
     /// The session; may be left out where there is only one

@@ -41,6 +41,9 @@ pub(super) trait Ask {
             }
         }
     }
+
+    /// Lets the time pass that was asked for.
+    fn pause(&self, pause: Duration);
 }
 
 /// What takes the answers of many requests.
@@ -74,6 +77,12 @@ impl Ask for Client {
                 }
             }
         });
+    }
+
+    fn pause(&self, pause: Duration) {
+        // Nobody ever says anything here, so that the deadline is the event.
+        let (_nobody, silence) = mpsc::channel::<()>();
+        let _ = silence.recv_timeout(pause);
     }
 }
 

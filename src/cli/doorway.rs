@@ -5,7 +5,7 @@
 //! where that can be found out, and in nothing but a header; whatever else comes changes nothing.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,7 +88,7 @@ impl Room {
     /// Answers one request. A visitor who breaks off is none.
     fn receive(&self, mut visitor: TcpStream) {
         let Ok(request) = read_head(&mut visitor) else { return };
-        if !self.is_invited(&request) || !is_of_this_user(&visitor, self.port) {
+        if !self.is_invited(&request) || !is_of_this_user(&visitor) {
             let _ = visitor.write_all(NOTHING_HERE);
             return;
         }
@@ -134,23 +134,35 @@ fn read_head(visitor: &mut TcpStream) -> io::Result<String> {
 
 /// Whether the program at the other end may be ours. Another user could have read the link from the browser's
 /// arguments; on Linux the kernel tells whose a connection is.
-fn is_of_this_user(visitor: &TcpStream, port: u16) -> bool {
-    let Ok(theirs) = visitor.peer_addr() else { return false };
+fn is_of_this_user(visitor: &TcpStream) -> bool {
+    let (Ok(SocketAddr::V4(theirs)), Ok(SocketAddr::V4(here))) = (visitor.peer_addr(), visitor.local_addr()) else {
+        return false;
+    };
     let ours = rustix::process::getuid().as_raw();
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| std::fs::read_to_string(table).ok());
-    let owner = tables.into_iter().find_map(|table| owner_of(&table, theirs.port(), port));
+    let owner = tables.into_iter().find_map(|table| owner_of(&table, theirs, here));
     owner.is_none_or(|owner| owner == ours || owner == 0)
 }
 
-/// The user of the connection from one local port to another, in a table of the kernel's.
-fn owner_of(table: &str, from: u16, to: u16) -> Option<u32> {
+/// The user of the connection from one address to another, in a table of the kernel's. The ports alone would not do:
+/// one that is over, between other loopback addresses, belongs to nobody, which reads as root.
+fn owner_of(table: &str, from: SocketAddrV4, to: SocketAddrV4) -> Option<u32> {
     table.lines().skip(1).find_map(|line| {
         let mut columns = line.split_whitespace().skip(1);
-        let port = |column: Option<&str>| u16::from_str_radix(column?.rsplit_once(':')?.1, 16).ok();
-        let ends = (port(columns.next())?, port(columns.next())?);
+        let is = |column: Option<&str>, end| column.is_some_and(|column| ends_there(column, end));
+        let is_it = is(columns.next(), from) & is(columns.next(), to);
         // Then come state, queues, timer and retransmissions.
-        (ends == (from, to)).then(|| columns.nth(4)?.parse().ok()).flatten()
+        is_it.then(|| columns.nth(4)?.parse().ok()).flatten()
     })
+}
+
+/// Whether `ADDRESS:PORT` of the kernel's tables is this end; in that of IPv6 the address is a mapped one.
+fn ends_there(column: &str, end: SocketAddrV4) -> bool {
+    // The kernel prints the bytes of an address as numbers of this machine.
+    let address = format!("{:08X}", u32::from_ne_bytes(end.ip().octets()));
+    let mapped = format!("0000000000000000{:08X}{address}", u32::from_ne_bytes([0, 0, 0xff, 0xff]));
+    let port = format!("{:04X}", end.port());
+    column.split_once(':').is_some_and(|(found, at)| at == port && (found == address || found == mapped))
 }
 
 /// How long until it is looked again whether to go on.
@@ -243,13 +255,31 @@ mod tests {
 
     #[test]
     fn the_kernels_table_tells_whose_a_connection_is() {
+        // The second line is over, and between other addresses: nobody's, which is not the answer.
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
             0: 0100007F:1267 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 1 1 0 100 0 0 10 0\n   \
-            1: 0100007F:1267 0100007F:C350 01 00000000:00000000 00:00000000 00000000  1000        0 2 1 0 20 4 30 10 -1\n   \
-            2: 0100007F:C350 0100007F:1267 01 00000000:00000000 00:00000000 00000000  1001        0 3 1 0 20 4 30 10 -1\n";
-        assert_eq!(owner_of(table, 0xC350, 0x1267), Some(1001));
-        assert_eq!(owner_of(table, 0x1267, 0xC350), Some(1000));
-        assert_eq!(owner_of(table, 0xC351, 0x1267), None);
-        assert_eq!(owner_of("", 1, 2), None);
+            1: 0200007F:C350 0100007F:1267 06 00000000:00000000 03:00000000 00000000     0        0 0 3 0\n   \
+            2: 0100007F:1267 0100007F:C350 01 00000000:00000000 00:00000000 00000000  1000        0 2 1 0 20 4 30 10 -1\n   \
+            3: 0100007F:C350 0100007F:1267 01 00000000:00000000 00:00000000 00000000  1001        0 3 1 0 20 4 30 10 -1\n";
+        let at = |port| SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        assert_eq!(owner_of(table, at(0xC350), at(0x1267)), Some(1001));
+        assert_eq!(owner_of(table, at(0x1267), at(0xC350)), Some(1000));
+        assert_eq!(owner_of(table, at(0xC351), at(0x1267)), None);
+        let mapped = table.replace("0100007F", "0000000000000000FFFF00000100007F");
+        assert_eq!(owner_of(&mapped, at(0xC350), at(0x1267)), Some(1001));
+        assert_eq!(owner_of("", at(1), at(2)), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_kernel_knows_whose_a_connection_of_ours_is() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let visitor = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (SocketAddr::V4(from), SocketAddr::V4(to)) = (visitor.local_addr().unwrap(), visitor.peer_addr().unwrap())
+        else {
+            panic!("IPv4 was asked for")
+        };
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        assert_eq!(owner_of(&table, from, to), Some(rustix::process::getuid().as_raw()));
     }
 }

@@ -68,7 +68,7 @@ use surroundings::{Machine, Surroundings};
 #[command(name = "sso-agent", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Arguments {
     /// The agent's socket, instead of the usual place or SSO_AGENT_SOCK
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", display_order = 900)]
     socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,

@@ -166,6 +166,10 @@ impl Ask for World {
         let body = SecretBytes::new(text.into_bytes());
         Ok(Reply { status: 200, agent_version: Some(self.version.get().to_owned()), body })
     }
+
+    fn pause(&self, pause: Duration) {
+        *self.clock.0.lock().unwrap() += pause;
+    }
 }
 
 impl Browser for World {

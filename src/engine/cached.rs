@@ -11,7 +11,7 @@ use super::words;
 use crate::identity_center::ErrorName;
 use crate::settings::Publish;
 use crate::sso_cache::{CacheError, CacheOutcome, CacheReport, CachedSet, Found, Mark, Renewal};
-use crate::time::Mono;
+use crate::time::{Mono, Timestamp};
 use crate::untrusted::shown;
 use crate::upstream::{Call, Failure, Reply};
 
@@ -33,6 +33,11 @@ impl Session {
             (Job::AfterRefusal, CacheOutcome::Looked(found)) => self.looked_after_refusal(found, turn),
             (Job::Adopt, CacheOutcome::Looked(found)) => self.looked_to_adopt(found, turn),
             (Job::Write(form), CacheOutcome::Written(outcome)) => self.published(form, outcome, turn),
+            // Look first, then think again.
+            (Job::Write(_), CacheOutcome::Overtaken) => {
+                self.publishing.there = There::Unknown;
+                self.publishing.tried = None;
+            }
             (Job::Remove, CacheOutcome::Removed(outcome)) => self.withdrawn(outcome, turn),
             _ => {}
         }
@@ -62,7 +67,7 @@ impl Session {
         match outcome {
             Ok(()) => {
                 let publishing = &mut self.publishing;
-                publishing.there = There::Replaceable;
+                publishing.there = There::Replaceable(None);
                 publishing.tried = None;
                 publishing.again = None;
                 publishing.trouble = None;
@@ -89,7 +94,7 @@ impl Session {
         self.publishing.tried = None;
         match found {
             Found::Missing => self.found_missing(turn),
-            Found::Torn | Found::Unusable(_) => self.found_something(There::Replaceable),
+            Found::Torn | Found::Unusable(_) => self.found_something(There::Replaceable(None)),
             Found::Set(set) => {
                 if self.may_adopt(&set, Needs::Renewal, turn) {
                     self.found_something(There::Unknown);
@@ -122,7 +127,7 @@ impl Session {
             Some(holding) if Mark::of(&holding.record.tokens.access_token) == mark => {
                 There::Ours(Form { mark, material: matches!(set.renewal, Renewal::Whole(_)) })
             }
-            _ => There::Replaceable,
+            _ => There::Replaceable(Some(mark)),
         }
     }
 
@@ -159,9 +164,9 @@ impl Session {
             (Renewal::None, Needs::Anything) => set.expires_at > turn.now.wall,
             (Renewal::None | Renewal::Incomplete, _) => false,
         };
-        // Whole seconds are all that a file says.
-        let ours = self.skew.to_ours(holding.access.service).after(Duration::from_secs(1));
-        whole && self.of_another_session(set).is_none() && set.expires_at > ours && !self.is_of_our_making(set)
+        // Whole seconds are all that a file says, and a token may be refreshed within one.
+        let ours = Timestamp::from_secs(self.skew.to_ours(holding.access.service).as_millis().div_euclid(1000));
+        whole && self.of_another_session(set).is_none() && set.expires_at >= ours && !self.is_of_our_making(set)
     }
 
     pub(super) fn is_of_our_making(&self, set: &CachedSet) -> bool {
@@ -174,7 +179,7 @@ impl Session {
     pub(super) fn found_missing(&mut self, turn: &mut Turn<'_>) {
         let standing = self.client.as_ref().is_some_and(|client| client.published.standing);
         if !standing || self.publishing.proven {
-            self.found_something(There::Replaceable);
+            self.found_something(There::Replaceable(None));
             return;
         }
         self.publishing.there = There::Unknown;
@@ -211,7 +216,7 @@ impl Session {
         match reply.result {
             Ok(_) => {
                 tracing::info!(session = %shown(self.name.as_str()), "the published file was removed, but the session lives");
-                self.publishing.there = There::Replaceable;
+                self.publishing.there = There::Replaceable(None);
                 self.publishing.proven = true;
             }
             // The refresh that is up knows better, and a token that was about to end says nothing about the session.

@@ -64,8 +64,8 @@ pub(super) enum Job {
 pub(super) enum There {
     #[default]
     Unknown,
-    /// Nothing, or nothing worth keeping.
-    Replaceable,
+    /// Nothing, or nothing worth keeping; which set that is, where it is one.
+    Replaceable(Option<Mark>),
     Ours(Form),
     /// What belongs to somebody else and must stay.
     Foreign,
@@ -257,7 +257,7 @@ impl Session {
             There::Unknown => self.survey(turn),
             There::Ours(there) if *there == form => {}
             There::Foreign => {}
-            There::Ours(_) | There::Replaceable => self.write(form, turn),
+            There::Ours(_) | There::Replaceable(_) => self.write(form, turn),
         }
     }
 
@@ -293,6 +293,10 @@ impl Session {
             renewal,
         });
         let mark = form.mark.clone();
+        let seen = match &self.publishing.there {
+            There::Replaceable(seen) => seen.clone(),
+            _ => None,
+        };
         let known = self.client.as_ref().is_some_and(|client| {
             client.published.standing && client.published.marks.last().is_some_and(|last| *last == mark)
         });
@@ -301,7 +305,9 @@ impl Session {
             self.update_client(turn, |client| client.published.remember(mark));
         }
         self.publishing.tried = Some(Wanted::Ours(form.clone()));
-        self.publishing.order(&self.name, Job::Write(form), CacheOrder::Write(set), turn);
+        let marks = self.client.as_ref().map(|client| client.published.marks.clone()).unwrap_or_default();
+        let over = marks.into_iter().chain(seen).collect();
+        self.publishing.order(&self.name, Job::Write(form), CacheOrder::Write { set, over }, turn);
     }
 
     /// The session is over here: what was published of it goes before anybody is told so.

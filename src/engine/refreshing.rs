@@ -176,8 +176,9 @@ impl Refreshing {
         }
     }
 
+    /// What is held is about to be replaced on disk, or to be marked as refused there.
     pub(super) const fn is_saving(&self) -> bool {
-        matches!(self.step, Step::Saving(_))
+        matches!(self.step, Step::Saving(_) | Step::Doubting(_))
     }
 
     /// Why there is no token, for somebody who does not wait for the next attempt.

@@ -223,24 +223,15 @@ pub(super) fn unselected(error: SelectError) -> Problem {
                 .hint("name one")
         }
         SelectError::NoSessions => Problem::new(Code::InvalidConfig, "the AWS configuration has no sso-session")
-            .hint("run: aws configure sso-session, or write an [sso-session NAME] section"),
+            .hint("make one with: sso-agent configure session"),
     }
 }
 
 /// A call that brought nothing, in the words of whom it was made for.
 pub(super) fn failed(name: &SessionName, doing: &str, failure: &Failure, retry_after: Option<Duration>) -> Problem {
     let (code, hint) = match failure {
-        Failure::NotSent(NotSent::WrongOrigin(_) | NotSent::Roots(_)) => (Code::InvalidConfig, None),
-        Failure::NotSent(NotSent::Proxy(proxy)) if proxy.is_setting() => (Code::InvalidConfig, Some(proxy.hint())),
-        Failure::NotSent(NotSent::Proxy(proxy)) => (Code::Unavailable, Some(proxy.hint())),
-        Failure::NotSent(NotSent::Tls(_)) => (
-            Code::Unavailable,
-            Some(
-                "if that is your company's proxy, set AWS_CA_BUNDLE for the agent, or ca_bundle in the AWS \
-                 configuration, to the file with its certificate",
-            ),
-        ),
-        Failure::NotSent(_) => (Code::Unavailable, Some("check the network")),
+        Failure::NotSent(cause) if cause.is_setting() => (Code::InvalidConfig, cause.hint()),
+        Failure::NotSent(cause) => (Code::Unavailable, cause.hint()),
         Failure::NotProcessed { throttled: true, .. } => (Code::Throttled, None),
         Failure::NotProcessed { status: 300..400, .. } | Failure::Unknown(Unclear::UnusableBody(_)) => {
             (Code::Unavailable, Some("if this network has a sign-in page of its own, open that first"))

@@ -6,6 +6,7 @@
 
 use super::Endpoint;
 use super::endpoint::is_loopback_host;
+use super::partition::suffixes;
 use super::start_url::is_portal;
 
 /// Whether a URL may be opened or printed as a link: https (http only on a loopback-bound origin, to this machine), no
@@ -32,7 +33,8 @@ pub fn is_aws_owned(host: &str) -> bool {
     is_portal(host)
         || SERVICES.iter().any(|service| {
             host.strip_prefix(service).and_then(|rest| rest.strip_prefix('.')).is_some_and(|rest| {
-                rest.split_once('.').is_some_and(|(region, suffix)| is_label(region) && DNS_SUFFIXES.contains(&suffix))
+                rest.split_once('.')
+                    .is_some_and(|(region, suffix)| is_label(region) && suffixes().any(|known| known == suffix))
             })
         })
 }
@@ -96,23 +98,6 @@ const LONGEST: usize = 4096;
 
 /// `{service}.{region}.{suffix}`.
 const SERVICES: [&str; 6] = ["device.sso", "device.sso-fips", "oidc", "oidc-fips", "portal.sso", "portal.sso-fips"];
-/// Of all partitions, with and without dual stack.
-const DNS_SUFFIXES: [&str; 14] = [
-    "amazonaws.com",
-    "api.aws",
-    "amazonaws.com.cn",
-    "api.amazonwebservices.com.cn",
-    "c2s.ic.gov",
-    "api.aws.ic.gov",
-    "sc2s.sgov.gov",
-    "api.aws.scloud",
-    "cloud.adc-e.uk",
-    "api.cloud-aws.adc-e.uk",
-    "csp.hci.ic.gov",
-    "api.aws.hci.ic.gov",
-    "amazonaws.eu",
-    "api.amazonwebservices.eu",
-];
 
 #[cfg(test)]
 mod tests {

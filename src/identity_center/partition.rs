@@ -131,19 +131,28 @@ pub fn partition_id(region: &Region) -> &'static str {
 #[must_use]
 pub fn meant_region(text: &str) -> Option<&'static str> {
     let written = text.trim().to_ascii_lowercase().replace(['_', ' ', '.'], "-");
-    let known = || PARTITIONS.iter().flat_map(|partition| partition.regions.iter().copied());
-    if known().any(|region| region == text) {
-        return None;
-    }
-    nearest(&written, known())
+    if is_known_region(text) { None } else { nearest(&written, regions()) }
+}
+
+/// Whether AWS is known to have a region.
+#[must_use]
+pub fn is_known_region(text: &str) -> bool {
+    regions().any(|region| region == text)
+}
+
+fn regions() -> impl Iterator<Item = &'static str> {
+    PARTITIONS.iter().flat_map(|partition| partition.regions.iter().copied())
+}
+
+/// What the hosts of AWS's services end in, in all partitions, with and without dual stack.
+pub(super) fn suffixes() -> impl Iterator<Item = &'static str> {
+    PARTITIONS.iter().flat_map(|partition| [partition.suffix, partition.dual_stack_suffix])
 }
 
 /// The region in the host name of a service, where AWS's rules put it.
 #[must_use]
 pub fn region_of_host(host: &str) -> Option<Region> {
-    PARTITIONS
-        .iter()
-        .flat_map(|partition| [partition.suffix, partition.dual_stack_suffix])
+    suffixes()
         .filter_map(|suffix| host.strip_suffix(suffix)?.strip_suffix('.'))
         .filter_map(|rest| rest.rsplit_once('.'))
         .filter(|(service, _)| {

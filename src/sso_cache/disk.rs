@@ -51,7 +51,8 @@ impl DiskCache {
         })
     }
 
-    fn write(&self, name: &str, set: &CachedSet) -> Result<(), CacheError> {
+    /// Whether it was replaced; not, if another set lies there than those that may go.
+    fn write(&self, name: &str, set: &CachedSet, over: &[Mark]) -> Result<bool, CacheError> {
         let directory = self.directory.as_deref().ok_or(CacheError::NoHome)?;
         make(directory)?;
         let opened = open_directory(directory)?;
@@ -63,17 +64,23 @@ impl DiskCache {
             .map_err(|error| failed("create", error))
             .and_then(|file| fill(file, encode(set).expose()).map_err(|error| failed("write", error)))
             .and_then(|()| {
+                // As late as can be: what another program has just refreshed is worth more than what we have.
+                if read(&directory.join(name)).ok().and_then(mark_of).is_some_and(|mark| !over.contains(&mark)) {
+                    return Ok(false);
+                }
                 let renamed = rustix::fs::renameat(&opened, temporary.as_str(), &opened, name);
-                renamed.map_err(|error| failed("rename", error.into()))
+                renamed.map(|()| true).map_err(|error| failed("rename", error.into()))
             });
-        if written.is_err() {
+        if !matches!(written, Ok(true)) {
             // It holds a secret, or part of one.
             let _ = rustix::fs::unlinkat(&opened, temporary.as_str(), AtFlags::empty());
         }
-        written?;
+        if !written? {
+            return Ok(false);
+        }
         // Where that fails, a power failure may bring the old one back: it is written again at the next change.
         let _ = rustix::fs::fsync(&opened);
-        Ok(())
+        Ok(true)
     }
 
     fn remove(&self, name: &str, ours: &[Mark]) -> Result<(), CacheError> {
@@ -88,13 +95,11 @@ impl DiskCache {
         let path = directory.join(name);
         // Others may have been let in since: it is ours all the same, and goes.
         let is_ours = match read_unless(&path, 0) {
-            Ok(Some(bytes)) => {
-                matches!(parse::token(bytes.expose(), |_| None), Found::Set(set) if ours.contains(&Mark::of(&set.access_token)))
-            }
+            Ok(bytes) => mark_of(bytes).is_some_and(|mark| ours.contains(&mark)),
             Err(Unusable::Unreadable(error)) => {
                 return Err(CacheError::Io { doing: "read", path, source: io::Error::other(error) });
             }
-            _ => false,
+            Err(_) => false,
         };
         if is_ours {
             match rustix::fs::unlinkat(&opened, name, AtFlags::empty()) {
@@ -112,11 +117,22 @@ impl Cache for DiskCache {
         let name = names::token_file(session.as_str());
         let outcome = match order {
             CacheOrder::Look { scopes } => CacheOutcome::Looked(self.look(session, &name, &scopes)),
-            CacheOrder::Write(set) => CacheOutcome::Written(self.write(&name, &set)),
+            CacheOrder::Write { set, over } => match self.write(&name, &set, &over) {
+                Ok(false) => CacheOutcome::Overtaken,
+                written => CacheOutcome::Written(written.map(drop)),
+            },
             CacheOrder::Remove(ours) => CacheOutcome::Removed(self.remove(&name, &ours)),
         };
         let path = self.directory.as_ref().map_or_else(|| name.clone().into(), |directory| directory.join(&name));
         CacheReport { path, outcome }
+    }
+}
+
+/// Which set a file holds, if it is one.
+fn mark_of(file: Option<SecretBytes>) -> Option<Mark> {
+    match parse::token(file?.expose(), |_| None) {
+        Found::Set(set) => Some(Mark::of(&set.access_token)),
+        _ => None,
     }
 }
 
@@ -285,7 +301,8 @@ mod tests {
         }
 
         fn write(&mut self, access_token: &str) -> Result<(), CacheError> {
-            match self.order(CacheOrder::Write(set(access_token))) {
+            let over = vec![Mark::of(&set("AT").access_token)];
+            match self.order(CacheOrder::Write { set: set(access_token), over }) {
                 CacheOutcome::Written(written) => written,
                 other => panic!("{other:?}"),
             }
@@ -319,6 +336,18 @@ mod tests {
         assert_eq!((mode(&home.file()), mode(&home.directory())), (0o600, 0o700));
         let names: Vec<_> = std::fs::read_dir(home.directory()).unwrap().collect();
         assert_eq!(names.len(), 1, "nothing but the file: {names:?}");
+    }
+
+    #[test]
+    fn what_another_program_has_written_since_it_was_looked_at_stays() {
+        let mut home = Home::new();
+        home.write("AT").unwrap();
+        home.write("AT-2").unwrap();
+        let over = vec![Mark::of(&set("AT").access_token)];
+        let outcome = home.order(CacheOrder::Write { set: set("AT-3"), over });
+        assert!(matches!(outcome, CacheOutcome::Overtaken), "{outcome:?}");
+        assert!(matches!(home.look(), Found::Set(found) if found == set("AT-2")));
+        assert_eq!(std::fs::read_dir(home.directory()).unwrap().count(), 1, "no secret is left behind");
     }
 
     #[test]
@@ -390,7 +419,7 @@ mod tests {
     #[test]
     fn a_home_that_is_not_there_is_said() {
         let mut cache = DiskCache::below(None);
-        let report = cache.carry_out(&"corp".parse().unwrap(), CacheOrder::Write(set("AT")));
+        let report = cache.carry_out(&"corp".parse().unwrap(), CacheOrder::Write { set: set("AT"), over: Vec::new() });
         assert!(matches!(report.outcome, CacheOutcome::Written(Err(CacheError::NoHome))));
     }
 }

@@ -105,8 +105,13 @@ pub enum CacheOrder {
         /// As the session is defined, to find the CLI's registration where the file lacks it.
         scopes: Vec<String>,
     },
-    /// Replace it.
-    Write(Box<CachedSet>),
+    /// Replace it, unless a set lies there by now that is none of these.
+    Write {
+        /// What is to lie there.
+        set: Box<CachedSet>,
+        /// What may go: what we have written, and what was looked at.
+        over: Vec<Mark>,
+    },
     /// Remove it, if it is one of these.
     Remove(Vec<Mark>),
 }
@@ -127,6 +132,8 @@ pub enum CacheOutcome {
     Looked(Found),
     /// It was replaced, or not.
     Written(Result<(), CacheError>),
+    /// It stays: somebody has written another set since it was looked at.
+    Overtaken,
     /// It is not there any more, or never was, or is not ours (which is not an error); or it may still be there.
     Removed(Result<(), CacheError>),
 }
@@ -158,7 +165,7 @@ impl Cache for NoCache {
     fn carry_out(&mut self, session: &SessionName, order: CacheOrder) -> CacheReport {
         let outcome = match order {
             CacheOrder::Look { .. } => CacheOutcome::Looked(Found::Missing),
-            CacheOrder::Write(_) => CacheOutcome::Written(Ok(())),
+            CacheOrder::Write { .. } => CacheOutcome::Written(Ok(())),
             CacheOrder::Remove(_) => CacheOutcome::Removed(Ok(())),
         };
         CacheReport { path: token_file(session.as_str()).into(), outcome }

@@ -66,7 +66,8 @@ mod tests {
     #[test]
     fn a_registration_file_is_named_as_the_aws_cli_names_it() {
         const ACCESS: &str = "sso:account:access";
-        let cases: [(Option<&[&str]>, Option<&str>, &str); 6] = [
+        type Case = (Option<&'static [&'static str]>, Option<&'static str>, &'static str);
+        let cases: [Case; 6] = [
             (None, None, "365414a68be7c9bfc776c660981dbdbd942acea4"),
             (Some(&[ACCESS]), Some("corp"), "bc8a1afdb0f5cdc2c789b8a6cd51898e2be3c37c"),
             (None, Some("corp"), "cfaf7ef4a0ec868a86f526a3143dcbf741b147ba"),

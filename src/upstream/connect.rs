@@ -26,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_service::Service;
 
-use super::distrust::explain;
+use super::distrust::{explain, is_about_a_stranger};
 use super::proxy::{Proxies, Trouble};
 use super::{NotSent, tunnel};
 use crate::identity_center::endpoint::is_loopback_host;
@@ -81,7 +81,10 @@ impl Service<Uri> for Connector {
                 Ok(Ok(stream)) => Ok(Watched { stream, written: Written::default() }),
                 // What `Way` did not report came from the layer above it.
                 Ok(Err(error)) => Err(error.downcast::<NotSent>().map_or_else(
-                    |error| NotSent::Tls(explain(destination.host().unwrap_or_default(), &*error)),
+                    |error| {
+                        let kind = if is_about_a_stranger(&*error) { NotSent::Untrusted } else { NotSent::Tls };
+                        kind(explain(destination.host().unwrap_or_default(), &*error))
+                    },
                     |known| *known,
                 )),
                 Err(_) => Err(too_late),
@@ -192,7 +195,11 @@ impl Service<Uri> for Way {
                 Ok(other) => other,
                 Err(error) => {
                     let cause = explain(proxy.uri.host().unwrap_or_default(), &*error);
-                    failed(Trouble::Unreachable(cause))
+                    failed(if is_about_a_stranger(&*error) {
+                        Trouble::Untrusted(cause)
+                    } else {
+                        Trouble::Unreachable(cause)
+                    })
                 }
             })?;
             let host = destination.host().unwrap_or_default();

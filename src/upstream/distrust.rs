@@ -99,6 +99,14 @@ impl fmt::Display for Stranger {
 
 impl Error for Stranger {}
 
+/// Whether it is about a certificate that was signed by somebody who is not trusted here.
+pub(super) fn is_about_a_stranger(error: &(dyn Error + 'static)) -> bool {
+    matches!(
+        tls_error(error),
+        Some(rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause)))) if cause.is::<Stranger>()
+    )
+}
+
 /// What went wrong between TCP and the request, at this host.
 pub(super) fn explain(host: &str, error: &(dyn Error + 'static)) -> String {
     let host = shown(host);

@@ -265,6 +265,8 @@ pub enum NotSent {
     Connect(String),
     /// No trusted connection: the certificate, or a protocol fault.
     Tls(String),
+    /// No trusted connection: nobody who is trusted here has signed the certificate.
+    Untrusted(String),
     /// The connection was not there within the connect timeout.
     ConnectTimeout,
     /// The proxy did not lead to the service.
@@ -314,7 +316,7 @@ impl fmt::Display for NotSent {
             Self::WrongOrigin(wrong) => write!(formatter, "{wrong}"),
             Self::Dns(cause) => write!(formatter, "the host name cannot be resolved: {cause}"),
             Self::Connect(cause) => write!(formatter, "cannot connect: {cause}"),
-            Self::Tls(cause) => write!(formatter, "no trusted connection: {cause}"),
+            Self::Tls(cause) | Self::Untrusted(cause) => write!(formatter, "no trusted connection: {cause}"),
             Self::ConnectTimeout => formatter.write_str("cannot connect: timed out"),
             Self::Proxy(failure) => write!(formatter, "{failure}"),
             Self::Roots(cause) => write!(formatter, "no certificate authorities to trust: {cause}"),
@@ -324,6 +326,34 @@ impl fmt::Display for NotSent {
 }
 
 impl std::error::Error for NotSent {}
+
+impl NotSent {
+    /// Whether the machine's settings are to blame, and waiting helps nobody.
+    #[must_use]
+    pub const fn is_setting(&self) -> bool {
+        match self {
+            Self::WrongOrigin(_) | Self::Roots(_) => true,
+            Self::Proxy(proxy) => proxy.is_setting(),
+            _ => false,
+        }
+    }
+
+    /// What helps, where the cause does not say it itself.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::WrongOrigin(_) | Self::Roots(_) => None,
+            Self::Proxy(proxy) => Some(proxy.hint()),
+            Self::Untrusted(_) => Some(TRUST),
+            Self::Tls(_) => Some("check this machine's clock, and what in this network answers in the place of AWS"),
+            Self::Dns(_) | Self::Connect(_) | Self::ConnectTimeout | Self::Malformed(_) => Some("check the network"),
+        }
+    }
+}
+
+/// What helps where somebody unknown has signed the certificate.
+const TRUST: &str = "if that is your company's proxy, set AWS_CA_BUNDLE for the agent, or ca_bundle in the AWS \
+                     configuration, to the file with its certificate";
 
 impl fmt::Display for Unclear {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -14,6 +14,7 @@ use http::Uri;
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
+use super::TRUST;
 use super::connect::meant;
 use super::no_proxy::NoProxy;
 use crate::env::Env;
@@ -98,6 +99,8 @@ pub enum Trouble {
     Setting(InvalidProxy),
     /// It cannot be reached.
     Unreachable(String),
+    /// It is an https proxy, and nobody who is trusted here has signed its certificate.
+    Untrusted(String),
     /// It did not answer within the connect timeout.
     Silent,
     /// 407: it asks for a user name and password, and none were sent.
@@ -148,6 +151,7 @@ impl ProxyFailure {
             Trouble::Refused { .. } => {
                 "ask who runs the proxy to allow the host, or name it in NO_PROXY if it is reachable directly"
             }
+            Trouble::Untrusted(_) => TRUST,
             Trouble::Unreachable(_) | Trouble::Silent | Trouble::NoProxy(_) => {
                 "check the network and the agent's HTTPS_PROXY"
             }
@@ -160,7 +164,9 @@ impl fmt::Display for ProxyFailure {
         let proxy = &self.proxy;
         match &self.trouble {
             Trouble::Setting(problem) => write!(formatter, "{proxy} {problem}"),
-            Trouble::Unreachable(cause) => write!(formatter, "cannot connect to the proxy {proxy}: {cause}"),
+            Trouble::Unreachable(cause) | Trouble::Untrusted(cause) => {
+                write!(formatter, "cannot connect to the proxy {proxy}: {cause}")
+            }
             Trouble::Silent => write!(formatter, "the proxy {proxy} did not make a connection in time"),
             Trouble::WantsPassword => write!(formatter, "the proxy {proxy} asks for a user name and password"),
             Trouble::RefusesPassword => {
@@ -198,7 +204,11 @@ fn parse(text: &str) -> Result<Proxy, InvalidProxy> {
         socks if socks.starts_with("socks") => return Err(InvalidProxy::Socks),
         _ => return Err(InvalidProxy::Scheme),
     };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    // A password with such a character in it, as it is: what is before it would be taken for the host, and shown.
+    if path.contains('@') {
+        return Err(InvalidProxy::NotAUrl);
+    }
     // The last `@`: people write passwords as they are.
     let (userinfo, host_and_port) = match authority.rsplit_once('@') {
         Some((userinfo, host_and_port)) => (Some(userinfo), host_and_port),
@@ -292,6 +302,8 @@ mod tests {
             ("http://user:hunter2@", "is not the URL of a proxy"),
             ("http://user:hunter2@p:99999", "is not the URL of a proxy"),
             ("http://user:hunter2@p q:1", "is not the URL of a proxy"),
+            ("http://user:12/hunter2@p:1", "is not the URL of a proxy"),
+            ("http://hunter2#word@p:1", "is not the URL of a proxy"),
             ("socks5h://user:hunter2@p:1080", "SOCKS proxy, which is not supported"),
             ("ftp://user:hunter2@p:1", "is neither an http:// nor"),
         ] {

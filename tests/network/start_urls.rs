@@ -46,6 +46,28 @@ fn a_vanity_url_is_followed_once_and_carries_nothing() {
 }
 
 #[test]
+fn configure_finds_out_where_a_vanity_url_leads_before_it_writes_it() {
+    let (proxy, service, sandbox) = with_start_url("https://unused.example.com");
+    let configure = |name: &str| {
+        let start_url = ["--start-url", "https://login.example.com/aws", "--region", "eu-west-1"];
+        sandbox.cli(&[&["configure", "session", name], &start_url[..]].concat())
+    };
+    answers(&service, Fault::Redirect("https://ssoins-1.portal.us-east-1.app.aws".to_owned()), Times::Next(1));
+    let stderr = configure("new").failed_with(5);
+    assert!(stderr.contains("is in us-east-1, not in eu-west-1") && stderr.contains("--region us-east-1"), "{stderr}");
+    answers(&service, Fault::status(404), Times::Next(1));
+    let stderr = configure("new").failed_with(5);
+    assert!(stderr.contains("login.example.com has no such page"), "{stderr}");
+    let config = || std::fs::read_to_string(sandbox.home().join(".aws/config")).unwrap();
+    assert!(!config().contains("[sso-session new]"));
+    answers(&service, Fault::Redirect(REAL.to_owned()), Times::UntilCleared);
+    configure("new").expect_success();
+    assert!(config().contains("[sso-session new]\nsso_start_url = https://login.example.com/aws\n"), "as it was given");
+    let hosts = proxy.asked();
+    assert!(hosts.iter().all(|host| *host == format!("{VANITY}:443") || *host == format!("{OIDC}:443")), "{hosts:?}");
+}
+
+#[test]
 fn a_start_url_that_leads_to_no_portal_of_aws_is_refused_with_what_it_leads_to() {
     let (_proxy, service, sandbox) = with_start_url("https://login.example.com/aws");
     let _agent = sandbox.start_agent();

@@ -140,11 +140,13 @@ async fn serve(mut client: TcpStream, known: Arc<Mutex<Known>>) -> std::io::Resu
             let (mut from_client, mut to_client) = client.split();
             let (mut from_service, mut to_service) = service.split();
             let mut first = (&mut from_client).take(most as u64);
-            tokio::select! {
-                done = tokio::io::copy(&mut first, &mut to_service) => done.map(drop),
-                done = tokio::io::copy(&mut from_service, &mut to_client) => done.map(drop),
-                () = tokio::time::sleep(LONGEST) => Ok(()),
-            }
+            let cut = async {
+                tokio::select! {
+                    done = tokio::io::copy(&mut first, &mut to_service) => done.map(drop),
+                    done = tokio::io::copy(&mut from_service, &mut to_client) => done.map(drop),
+                }
+            };
+            tokio::time::timeout(LONGEST, cut).await.unwrap_or(Ok(()))
         }
     }
 }

@@ -11,9 +11,8 @@ use crate::clock::SystemClock;
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::hardening;
-use crate::identity_center::{Bound, ErrorName, Flow, start_url};
+use crate::identity_center::{Bound, ErrorName, Flow, partition, start_url};
 use crate::ids::Region;
-use crate::nearest::nearest;
 use crate::untrusted::shown;
 use crate::upstream::{self, Answer, Call, Https, NotSent, Route, Upstream};
 
@@ -98,12 +97,10 @@ fn about_the_region(session: &SessionDefinition, failure: &upstream::Failure) ->
         upstream::Failure::NotSent(NotSent::Dns(_)) => Objection {
             exit: Exit::Unavailable,
             message: format!("{} cannot be found", shown(host)),
-            hint: match nearest(region.as_str(), REGIONS) {
-                Some(known) if known != region.as_str() => {
-                    format!("is the region {region} right? Did you mean {known}? {UNCHECKED}")
-                }
-                _ if REGIONS.contains(&region.as_str()) => format!("check the network. {UNCHECKED}"),
-                _ => format!("is the region {region} right? It is written as in eu-west-1. {UNCHECKED}"),
+            hint: match partition::meant_region(region.as_str()) {
+                Some(known) => format!("did you mean --region {known}? {UNCHECKED}"),
+                None if partition::is_known_region(region.as_str()) => format!("check the network; {UNCHECKED}"),
+                None => format!("is the region {region} right? It is written as in eu-west-1. {UNCHECKED}"),
             },
             cause: Some(failure.to_string()),
         },
@@ -136,55 +133,22 @@ fn no_portal(session: &SessionDefinition, exit: Exit, cause: String) -> Objectio
 }
 
 fn unsure(whom: &str, failure: &upstream::Failure) -> Objection {
+    let (exit, hint) = match failure {
+        upstream::Failure::Refused(_) => (Exit::Denied, None),
+        upstream::Failure::NotSent(cause) if cause.is_setting() => (Exit::Configuration, cause.hint()),
+        upstream::Failure::NotSent(cause) => (Exit::Unavailable, cause.hint()),
+        _ => (Exit::Unavailable, None),
+    };
     Objection {
-        exit: if matches!(failure, upstream::Failure::Refused(_)) { Exit::Denied } else { Exit::Unavailable },
+        exit,
         message: format!("whether the session is right could not be found out at {}", shown(whom)),
-        hint: UNCHECKED.to_owned(),
+        hint: hint.map_or(UNCHECKED.to_owned(), |hint| format!("{hint}; {UNCHECKED}")),
         cause: Some(failure.to_string()),
     }
 }
 
 const UNCHECKED: &str = "--no-check writes the session unchecked";
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Where IAM Identity Center is, for suggestions. One that is missing here is merely not suggested.
-const REGIONS: [&str; 36] = [
-    "af-south-1",
-    "ap-east-1",
-    "ap-east-2",
-    "ap-northeast-1",
-    "ap-northeast-2",
-    "ap-northeast-3",
-    "ap-south-1",
-    "ap-south-2",
-    "ap-southeast-1",
-    "ap-southeast-2",
-    "ap-southeast-3",
-    "ap-southeast-4",
-    "ap-southeast-5",
-    "ap-southeast-7",
-    "ca-central-1",
-    "ca-west-1",
-    "cn-north-1",
-    "cn-northwest-1",
-    "eu-central-1",
-    "eu-central-2",
-    "eu-north-1",
-    "eu-south-1",
-    "eu-south-2",
-    "eu-west-1",
-    "eu-west-2",
-    "eu-west-3",
-    "il-central-1",
-    "me-central-1",
-    "me-south-1",
-    "mx-central-1",
-    "sa-east-1",
-    "us-east-1",
-    "us-east-2",
-    "us-gov-east-1",
-    "us-gov-west-1",
-    "us-west-2",
-];
 
 #[cfg(test)]
 mod tests {
@@ -215,9 +179,10 @@ mod tests {
             (typo.exit, typo.message.as_str()),
             (Exit::Unavailable, "oidc.eu-wst-1.amazonaws.com cannot be found")
         );
-        assert!(typo.hint.contains("Did you mean eu-west-1?"), "{}", typo.hint);
+        assert!(typo.hint.contains("did you mean --region eu-west-1?"), "{}", typo.hint);
         assert!(dns("atlantis-north-1").hint.contains("as in eu-west-1"));
         assert!(dns("eu-west-1").hint.starts_with("check the network"));
+        assert!(dns("us-west-1").hint.starts_with("check the network"), "there is such a region");
     }
 
     #[test]
@@ -233,7 +198,10 @@ mod tests {
         assert!(unknown.message.contains("no access portal https://e.awsapps.com/start in region eu-west-1"));
         assert!(!unknown.cause.unwrap().contains('\x1b'));
         let away = about_the_start_url(&session, &upstream::Failure::NotSent(NotSent::ConnectTimeout));
-        assert_eq!((away.exit, away.hint.as_str()), (Exit::Unavailable, UNCHECKED));
+        assert_eq!((away.exit, away.hint), (Exit::Unavailable, format!("check the network; {UNCHECKED}")));
+        let bundle = upstream::Failure::NotSent(NotSent::Roots("/ca.pem: no such file".to_owned()));
+        let bundle = about_the_region(&session, &bundle);
+        assert_eq!((bundle.exit, bundle.hint.as_str()), (Exit::Configuration, UNCHECKED));
     }
 
     #[test]

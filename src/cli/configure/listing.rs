@@ -3,11 +3,14 @@
 //! Owns: asking for many lists at a time, and asking again where the service wanted a pause. Invariant: the list is
 //! whole, or there is none; an account that was taken away meanwhile is said.
 
+use std::time::Duration;
+
 use crate::api::{AccountEntry, Accounts, Code, Request, Roles, SessionQuery};
 use crate::ids::{AccountId, Grant, RoleName, SessionName};
 
 use super::super::context::{BRIEFLY, Context, NETWORK, read};
 use super::super::failure::Failure;
+use super::super::words;
 
 /// A role in an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,10 +83,16 @@ fn gather(session: &SessionName, context: &mut Context<'_>) -> Result<Vec<Target
         // The agent makes the pauses; what it gives back after them is asked for again while there is any progress.
         fruitless = if again.len() == left.len() { fruitless + 1 } else { 0 };
         left = again.iter().map(|(entry, _)| *entry).collect();
-        if fruitless == MOST_FRUITLESS
-            && let Some((_, failure)) = again.pop()
-        {
-            return Err(failure);
+        if let Some((_, failure)) = again.pop().filter(|_| fruitless > 0) {
+            let pause = failure.problem().and_then(|problem| problem.retry_after).map(Duration::from_secs);
+            match pause {
+                Some(pause) if fruitless < MOST_FRUITLESS => {
+                    context.progress(&format!("the service asks for a pause, going on in {}", words::duration(pause)));
+                    context.agent.pause(pause);
+                }
+                None if fruitless < MOST_FRUITLESS => {}
+                _ => return Err(failure),
+            }
         }
     }
     Ok(targets)

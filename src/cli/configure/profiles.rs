@@ -244,9 +244,13 @@ fn tell(
         context.say(&format!("{wanted} is somebody else's name: the profile is called {name}"));
     }
     let Outcome { profiles, added, gone, .. } = outcome;
-    let what = format!("{} profiles, {added} of them new, {} gone", profiles.len(), gone.len());
+    let count = match profiles.len() {
+        1 => "1 profile".to_owned(),
+        count => format!("{count} profiles"),
+    };
+    let what = format!("{count}, {added} new, {} gone", gone.len());
     match edited {
-        Edited::NotNeeded => context.say(&format!("nothing to do: {file} has these {} profiles", profiles.len())),
+        Edited::NotNeeded => context.say(&format!("nothing to do: {file} has no other than these: {count}")),
         Edited::Shown => context.say(&format!("{file} would have {what}")),
         Edited::Written => {
             context.say(&format!("{file} has {what}"));

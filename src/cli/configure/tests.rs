@@ -3,12 +3,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::super::testing::{Answer, Outcome, World, problem};
 use super::*;
 use crate::api::Code;
+use crate::clock::Clock;
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::scratch::Scratch;
@@ -220,7 +222,7 @@ fn everything_the_user_may_use_becomes_a_profile() {
 
     home.world.answers.borrow_mut().extend(lists().into_iter().chain([reloaded()]));
     let outcome = home.world.run(&format!("{SSO} --filter role=read* --region us-east-2 --name-template {{role}}"));
-    assert!(outcome.stderr.contains("1 profiles, 1 of them new, 3 gone"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("1 profile, 1 new, 3 gone"), "{}", outcome.stderr);
     assert!(home.text().contains("[profile ReadOnly]\n"));
 
     home.world.answers.borrow_mut().push_back(reloaded());
@@ -256,6 +258,17 @@ fn a_list_that_is_throttled_is_asked_for_again_and_one_that_fails_ends_it() {
     home.world.answers.borrow_mut().extend([two()].into_iter().chain((0..6).map(|_| throttled())));
     failed(&home.world.run(SSO), Exit::Unavailable, "error:");
     assert_eq!(home.text(), before);
+}
+
+#[test]
+fn a_pause_that_the_service_asks_for_is_made_before_the_lists_are_asked_for_again() {
+    let Answer::Problem(throttled) = problem(Code::Throttled) else { panic!() };
+    let throttled = Answer::Problem(throttled.retry_after(Duration::from_secs(102)));
+    let one = accounts(&[("111122223333", "P")]);
+    let home = Home::with(CORP, [one, throttled, roles("111122223333", &["R"]), reloaded()]);
+    let begun = home.world.clock.now();
+    assert_eq!(home.world.run(SSO).exit(), Exit::Success);
+    assert_eq!(home.world.clock.now().mono.since(begun.mono), Duration::from_secs(102));
 }
 
 #[test]

@@ -220,12 +220,17 @@ fn waking_up_and_a_reload_end_the_pause() {
 #[test]
 fn whatever_keeps_a_call_on_the_machine_is_told_in_every_operation_and_costs_nothing() {
     let proxy = |trouble| ProxyFailure { proxy: "HTTPS_PROXY".to_owned(), trouble };
-    let kinds: [(NotSent, Code, Option<&str>); 8] = [
+    let kinds: [(NotSent, Code, Option<&str>); 9] = [
         (NotSent::Dns("no such name".to_owned()), Code::Unavailable, Some("check the network")),
         (NotSent::Connect("refused".to_owned()), Code::Unavailable, Some("check the network")),
         (NotSent::ConnectTimeout, Code::Unavailable, Some("check the network")),
         (
-            NotSent::Tls("unknown issuer".to_owned()),
+            NotSent::Tls("expired".to_owned()),
+            Code::Unavailable,
+            Some("check this machine's clock, and what in this network answers in the place of AWS"),
+        ),
+        (
+            NotSent::Untrusted("unknown issuer".to_owned()),
             Code::Unavailable,
             Some(
                 "if that is your company's proxy, set AWS_CA_BUNDLE for the agent, or ca_bundle in the AWS \

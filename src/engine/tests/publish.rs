@@ -1,5 +1,7 @@
 //! The AWS CLI's cache: what is written when, what is adopted, and what a missing file means (attacks 10).
 
+mod adopt;
+
 use super::*;
 use crate::settings::Publish;
 use crate::sso_cache::{
@@ -13,6 +15,8 @@ pub(super) struct CacheBox {
     pub(super) watched: bool,
     read_only: bool,
     written: usize,
+    /// Somebody writes this just before we would.
+    overtaking: Option<CachedSet>,
     looks: usize,
 }
 
@@ -37,7 +41,15 @@ impl Cache for CacheBox {
                 })
             }
             _ if self.read_only => CacheOutcome::Written(Err(failed())),
-            CacheOrder::Write(set) => {
+            CacheOrder::Write { set, over } => {
+                if let Some(overtaking) = self.overtaking.take() {
+                    self.lies.insert(session.clone(), Lies::Set(overtaking));
+                }
+                if let Some(Lies::Set(lies)) = self.lies.get(session)
+                    && !over.contains(&Mark::of(&lies.access_token))
+                {
+                    return CacheReport { path: "/x.json".into(), outcome: CacheOutcome::Overtaken };
+                }
                 self.written += 1;
                 self.lies.insert(session.clone(), Lies::Set(*set));
                 CacheOutcome::Written(Ok(()))
@@ -160,6 +172,25 @@ fn the_file_is_there_after_the_start_and_follows_every_refresh() {
     }
 }
 
+/// Our own set would take the place of the only refresh token that is still worth something.
+#[test]
+fn what_somebody_refreshed_between_our_look_and_our_write_is_taken_over_and_not_overwritten() {
+    let mut bench = Bench::configured(publishing(Publish::Full), vec![Record::Tokens(tokens())]);
+    bench.cache.overtaking = Some(bench.theirs(1));
+    bench.handle(Event::Tick);
+    assert_eq!(bench.file(), Some(bench.theirs(1)));
+    assert_eq!(bench.tokens_on_disk().unwrap().tokens.access_token, secret("theirs-1"));
+}
+
+#[test]
+fn what_somebody_refreshed_within_the_second_of_our_sign_in_is_taken_over() {
+    let mut bench = bench(Publish::Full);
+    let ours = bench.tokens_on_disk().map_or(START + 3_600_000, |record| record.tokens.expires_at.as_millis());
+    let same_second = Timestamp::from_secs(ours.div_euclid(1000));
+    bench.put(Lies::Set(CachedSet { expires_at: same_second, ..bench.theirs(1) }));
+    assert_eq!(bench.tokens_on_disk().unwrap().tokens.access_token, secret("theirs-1"));
+}
+
 #[test]
 fn nothing_wakes_the_agent_for_the_file() {
     let mut publishing = bench(Publish::Full);
@@ -174,7 +205,7 @@ fn what_was_written_is_remembered_before_it_is_there() {
     bench.handle(Event::Tick);
     while bench.cache.written == 0 {
         let client = bench.client_on_disk().map(|client| client.published.clone());
-        if matches!(bench.writes.first(), Some(OpenWrite::Cache(_, CacheOrder::Write(_)))) {
+        if matches!(bench.writes.first(), Some(OpenWrite::Cache(_, CacheOrder::Write { .. }))) {
             let marks = client.expect("the record came first").marks;
             assert_eq!(marks, [Mark::of(&secret("access-1"))]);
         }
@@ -442,124 +473,6 @@ fn a_session_that_moved_publishes_and_adopts_nothing() {
 }
 
 #[test]
-fn a_sign_in_of_the_aws_cli_is_taken_over_when_asked() {
-    let mut bench = Bench::new(Vec::new());
-    let theirs = bench.theirs(1);
-    bench.cache.lies.insert(corp(), Lies::Set(theirs));
-    match bench.adopt() {
-        Ok(Response::Adopted(adopted)) => assert!(adopted.adopted && adopted.session.renewable),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(bench.tokens_on_disk().unwrap().origin, origin());
-    bench.advance_to_refresh();
-    assert!(bench.presents("their-refresh-1"));
-    bench.reply_refresh(fresh(2));
-    assert_eq!(bench.held(), secret("access-2"));
-    assert!(bench.file().is_some_and(|set| set.access_token == secret("theirs-1")), "the file is not ours to change");
-}
-
-#[test]
-fn an_expired_sign_in_is_taken_over_if_it_can_be_refreshed() {
-    let mut bench = Bench::new(Vec::new());
-    let expired = CachedSet { expires_at: bench.now().wall.before(HOUR), ..bench.theirs(1) };
-    bench.cache.lies.insert(corp(), Lies::Set(expired));
-    assert!(bench.adopt().is_ok());
-    assert!(bench.presents("their-refresh-1"), "refreshed at once");
-}
-
-#[test]
-fn a_sign_in_without_refresh_token_is_taken_over_as_one_that_ends() {
-    let mut bench = Bench::new(Vec::new());
-    let theirs = CachedSet { renewal: Renewal::None, ..bench.theirs(1) };
-    bench.cache.lies.insert(corp(), Lies::Set(theirs));
-    assert!(bench.adopt().is_ok());
-    let session = bench.session();
-    assert_eq!((session.renewable, session.state), (false, crate::api::SessionState::SignedIn));
-    bench.advance(2 * HOUR);
-    assert_eq!((bench.refreshes(), bench.session().state), (0, crate::api::SessionState::Ended));
-}
-
-#[test]
-fn what_cannot_be_taken_over_is_said_with_the_file_and_what_helps() {
-    type Change = fn(CachedSet) -> Option<Lies>;
-    let cases: [(Change, &str); 8] = [
-        (|_| None, "there is no such file"),
-        (|_| Some(Lies::Garbage), "it holds no sign-in: no usable accessToken"),
-        (
-            |set| Some(Lies::Set(CachedSet { start_url: "https://o/start".into(), ..set })),
-            "the file holds a sign-in at",
-        ),
-        (|set| Some(Lies::Set(CachedSet { region: "us-east-1".into(), ..set })), "in region us-east-1"),
-        (|set| Some(Lies::Set(CachedSet { renewal: Renewal::Incomplete, ..set })), "without the client"),
-        (
-            |set| {
-                let expires_at = set.expires_at.before(2 * HOUR);
-                Some(Lies::Set(CachedSet { expires_at, renewal: Renewal::None, ..set }))
-            },
-            "and cannot be refreshed",
-        ),
-        (
-            |set| {
-                let Renewal::Whole(mut material) = set.renewal else { panic!() };
-                material.registration_expires_at = set.expires_at.before(DAY);
-                let (expires_at, renewal) = (set.expires_at.before(2 * HOUR), Renewal::Whole(material));
-                Some(Lies::Set(CachedSet { expires_at, renewal, ..set }))
-            },
-            "and so has the client",
-        ),
-        (|_| Some(Lies::Half), "it is half a file"),
-    ];
-    for (change, words) in cases {
-        let mut bench = Bench::new(Vec::new());
-        if let Some(lies) = change(bench.theirs(1)) {
-            bench.cache.lies.insert(corp(), lies);
-        }
-        let waiter = bench.ask(Request::Adopt { session: SessionQuery::Only });
-        bench.advance(seconds(1));
-        let problem = bench.problem(waiter);
-        assert!(problem.to_string().contains(words), "{problem}");
-        assert!(problem.to_string().contains("/home/user/.aws/sso/cache/x.json"), "{problem}");
-        assert!(problem.hint.is_some_and(|hint| hint.contains("sso-agent login corp")));
-        assert!(bench.tokens_on_disk().is_none());
-    }
-}
-
-#[test]
-fn a_better_sign_in_is_not_given_up() {
-    let mut bench = Bench::signed_in();
-    let theirs = bench.theirs(1);
-    bench.cache.lies.insert(corp(), Lies::Set(theirs));
-    match bench.adopt() {
-        Ok(Response::Adopted(adopted)) => assert!(!adopted.adopted),
-        other => panic!("{other:?}"),
-    }
-    assert_eq!(bench.held(), secret("access-1"));
-}
-
-#[test]
-fn a_sign_out_while_a_sign_in_is_taken_over_is_the_last_word() {
-    let mut bench = Bench::new(Vec::new());
-    let theirs = bench.theirs(1);
-    bench.cache.lies.insert(corp(), Lies::Set(theirs));
-    bench.hold_writes = true;
-    let adopting = bench.ask(Request::Adopt { session: SessionQuery::Only });
-    bench.write_one();
-    let leaving = bench.logout();
-    bench.release_writes();
-    match &bench.open("Logout").call {
-        Call::Logout { access_token } => {
-            assert_eq!(access_token.for_sending_to(&portal()).ok(), Some(&secret("theirs-1")), "that one is ended");
-        }
-        other => panic!("{other:?}"),
-    }
-    bench.reply("Logout", Ok(Answer::LoggedOut));
-    assert!(bench.answer(adopting).is_err());
-    assert!(bench.answer(leaving).is_ok());
-    assert!(bench.tokens_on_disk().is_none());
-    assert_eq!(bench.session().state, crate::api::SessionState::SignedOut);
-}
-
-#[test]
 fn a_file_that_nobody_told_us_is_gone_delays_a_refresh_by_a_moment_and_not_for_ever() {
     let mut bench = bench(Publish::Token);
     bench.cache.lies.clear();
@@ -569,62 +482,6 @@ fn a_file_that_nobody_told_us_is_gone_delays_a_refresh_by_a_moment_and_not_for_e
     assert_eq!((bench.refreshes(), bench.made("ListAccounts (one)")), (1, 1));
     bench.reply_refresh(fresh(2));
     assert_eq!(bench.file().unwrap().access_token, secret("access-2"));
-}
-
-/// A sign-in of the AWS CLI is on its way to disk, taken over during a sign-in of ours whose poll is up.
-fn taking_over() -> (Bench, WaiterId) {
-    let mut bench = Bench::new(vec![Record::Client(client())]);
-    bench.login(by(StartedBy::Cli));
-    bench.reply("StartDeviceAuthorization", device());
-    bench.advance(seconds(2));
-    let theirs = bench.theirs(1);
-    bench.cache.lies.insert(corp(), Lies::Set(theirs));
-    bench.hold_writes = true;
-    let adopting = bench.ask(Request::Adopt { session: SessionQuery::Only });
-    bench.write_one();
-    assert!(bench.is_waiting(adopting), "on its way to disk");
-    (bench, adopting)
-}
-
-#[test]
-fn tokens_of_our_own_sign_in_that_come_while_another_is_taken_over_take_its_place_and_live_on() {
-    let (mut bench, adopting) = taking_over();
-    bench.reply("CreateToken (device code)", fresh(7));
-    bench.release_writes();
-    assert!(bench.answer(adopting).is_err());
-    assert_eq!(bench.held(), secret("access-7"));
-    assert_eq!(bench.tokens_on_disk().unwrap().tokens.access_token, secret("access-7"));
-    bench.advance_to_refresh();
-    assert!(bench.presents("refresh-7"), "it is refreshed as any other");
-}
-
-#[test]
-fn who_wants_to_sign_in_while_a_sign_in_is_taken_over_gets_an_answer() {
-    let mut bench = Bench::new(Vec::new());
-    let theirs = bench.theirs(1);
-    bench.cache.lies.insert(corp(), Lies::Set(theirs));
-    bench.hold_writes = true;
-    bench.ask(Request::Adopt { session: SessionQuery::Only });
-    bench.write_one();
-    let login = bench.login(by(StartedBy::Cli));
-    assert_eq!(bench.problem(login).code, Code::Busy);
-    bench.release_writes();
-    assert_eq!(bench.held(), secret("theirs-1"));
-}
-
-#[test]
-fn a_sign_in_can_be_cancelled_and_moved_away_from_while_another_is_taken_over() {
-    for moved in [false, true] {
-        let (mut bench, _) = taking_over();
-        if moved {
-            bench.reconfigure(elsewhere());
-        } else {
-            bench.ask(Request::CancelLogin { session: SessionQuery::Only, attempt: None });
-        }
-        assert_eq!(bench.login_state().state, crate::api::LoginState::Failed);
-        bench.release_writes();
-        assert!(bench.tokens_on_disk().is_some());
-    }
 }
 
 #[test]
@@ -690,20 +547,4 @@ fn a_question_that_is_open_after_a_write_that_failed_does_not_spin() {
             bench.reply_refresh(not_sent());
         }
     }
-}
-
-#[test]
-fn a_sign_in_that_a_request_had_started_is_over_when_another_is_taken_over() {
-    let mut configuration = configuration();
-    let settings = SessionSettings { sign_in: crate::settings::SignInMode::OnDemand, ..SessionSettings::default() };
-    configuration.settings.sessions.insert(corp(), settings);
-    let mut bench = Bench::configured(configuration, vec![Record::Client(client())]);
-    let waiter = bench.ask_token(Duration::ZERO);
-    bench.reply("StartDeviceAuthorization", device());
-    let theirs = bench.theirs(1);
-    bench.cache.lies.insert(corp(), Lies::Set(theirs));
-    assert!(bench.adopt().is_ok());
-    assert_eq!(bench.access_token(waiter), secret("theirs-1"));
-    assert_eq!(bench.notices.last().unwrap().news, News::Over, "nothing to be approved any more");
-    assert_eq!(bench.client_on_disk().unwrap().quiet, None, "a person has signed in");
 }

@@ -115,7 +115,7 @@ async fn a_service_nobody_vouches_for_receives_no_request() {
     let stranger = Authority::new().bundle();
     let (endpoint, serving) = authority.serve("localhost");
     let reply = refreshed(&https(), &endpoint, Some(&stranger)).await;
-    assert!(matches!(reply.result, Err(Failure::NotSent(NotSent::Tls(_)))), "{reply:?}");
+    assert!(matches!(reply.result, Err(Failure::NotSent(NotSent::Untrusted(_)))), "{reply:?}");
     assert_eq!(serving.join().unwrap(), None);
 }
 
@@ -124,7 +124,7 @@ async fn without_the_bundle_its_authority_is_not_trusted() {
     let (endpoint, serving) = Authority::new().serve("localhost");
     let reply = refreshed(&https(), &endpoint, None).await;
     match reply.result {
-        Err(Failure::NotSent(NotSent::Tls(_))) => assert_eq!(serving.join().unwrap(), None),
+        Err(Failure::NotSent(NotSent::Untrusted(_))) => assert_eq!(serving.join().unwrap(), None),
         // A machine without any platform roots: refused before the first byte.
         Err(Failure::NotSent(NotSent::Roots(_))) => {}
         other => panic!("{other:?}"),
@@ -140,13 +140,14 @@ async fn a_certificate_for_another_name_is_not_trusted() {
     assert_eq!(serving.join().unwrap(), None);
 }
 
-/// What is said about a server that is not trusted.
-async fn distrusted(server: &Authority, params: &CertificateParams, trusted: &Authority) -> String {
+/// What is said about a server that is not trusted, and that this is what another authority would change.
+async fn distrusted(server: &Authority, params: &CertificateParams, trusted: &Authority) -> (String, bool) {
     let (endpoint, serving) = server.serve_as(params);
     let reply = refreshed(&https(), &endpoint, Some(&trusted.bundle())).await;
     assert_eq!(serving.join().unwrap(), None);
     match reply.result {
-        Err(Failure::NotSent(NotSent::Tls(said))) => said,
+        Err(Failure::NotSent(NotSent::Tls(said))) => (said, false),
+        Err(Failure::NotSent(NotSent::Untrusted(said))) => (said, true),
         other => panic!("{other:?}"),
     }
 }
@@ -155,21 +156,93 @@ async fn distrusted(server: &Authority, params: &CertificateParams, trusted: &Au
 async fn what_is_wrong_with_a_certificate_is_said_in_words() {
     let (authority, stranger) = (Authority::new(), Authority::new());
     let local = || CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let said = distrusted(&stranger, &local(), &authority).await;
+    let (said, by_a_stranger) = distrusted(&stranger, &local(), &authority).await;
     let signed = "the certificate of localhost is signed by Corp Proxy\u{fffd}[2J CA, which is not in /";
-    assert!(said.starts_with(signed), "{said}");
+    assert!(said.starts_with(signed) && by_a_stranger, "{said}");
     let mut expired = local();
     (expired.not_before, expired.not_after) = (date_time_ymd(2019, 1, 1), date_time_ymd(2020, 1, 1));
-    let said = distrusted(&authority, &expired, &authority).await;
+    let (said, other_way) = distrusted(&authority, &expired, &authority).await;
     let words = "the certificate of localhost expired at 2020-01-01T00:00:00Z, and the clock of this machine says 2";
-    assert!(said.starts_with(words), "{said}");
+    assert!(said.starts_with(words) && !other_way, "{said}");
     let mut early = local();
     (early.not_before, early.not_after) = (date_time_ymd(2500, 1, 1), date_time_ymd(2501, 1, 1));
-    let said = distrusted(&authority, &early, &authority).await;
+    let (said, _) = distrusted(&authority, &early, &authority).await;
     assert!(said.starts_with("the certificate of localhost is valid from 2500-01-01T00:00:00Z only, and"), "{said}");
     let other = CertificateParams::new(vec!["oidc.example.com".to_owned()]).unwrap();
-    let said = distrusted(&authority, &other, &authority).await;
+    let (said, _) = distrusted(&authority, &other, &authority).await;
     assert_eq!(said, "what answers for localhost shows a certificate for oidc.example.com");
+}
+
+/// An https proxy of this authority that leads whoever asks to `service`, for one connection; joined, it returns what it
+/// was asked, or nothing if the client hung up before.
+fn https_proxy(authority: &Authority, service: SocketAddr) -> (u16, JoinHandle<Option<String>>) {
+    let config = authority.server(&CertificateParams::new(vec!["localhost".to_owned()]).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = thread::spawn(move || {
+        let stream = listener.accept().unwrap().0;
+        let mut client = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
+        client.conn.complete_io(&mut client.sock).ok()?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).ok()?;
+            head.push(byte[0]);
+        }
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        let mut service = TcpStream::connect(service).unwrap();
+        // Whoever has nothing to say for a moment lets the other one speak.
+        let moment = Some(Duration::from_millis(20));
+        client.sock.set_read_timeout(moment).unwrap();
+        service.set_read_timeout(moment).unwrap();
+        let mut buffer = [0; 4096];
+        // Whether there may be more.
+        let mut carry = |from: &mut dyn Read, to: &mut dyn Write| match from.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(count) => to.write_all(&buffer[..count]).is_ok(),
+            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        };
+        while carry(&mut client, &mut service) && carry(&mut service, &mut client) {}
+        Some(String::from_utf8(head).unwrap())
+    });
+    (port, serving)
+}
+
+#[tokio::test]
+async fn an_https_proxy_is_verified_itself_before_it_hears_its_password_and_the_service_inside_of_it() {
+    // A name that is not this machine's by name: it is the proxy that leads there.
+    const SERVICE: &str = "https://oidc.eu-west-1.amazonaws.com";
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let endpoint: Endpoint = SERVICE.parse().unwrap();
+    for (of_proxy, of_service) in [(&authority, &authority), (&authority, &stranger), (&stranger, &authority)] {
+        let (place, serving) = of_service.serve("oidc.eu-west-1.amazonaws.com");
+        let port = place.as_str().rsplit_once(':').unwrap().1.parse().unwrap();
+        let service = SocketAddr::from(([127, 0, 0, 1], port));
+        let (port, proxying) = https_proxy(of_proxy, service);
+        let proxy = format!("https://user:hunter2@localhost:{port}");
+        let env: Env = [("HTTPS_PROXY", proxy.as_str())].into_iter().collect();
+        let client = Https::new(Arc::new(SystemClock), &env);
+        let reply = refreshed(&client, &endpoint, Some(&authority.bundle())).await;
+        let said = format!("{:?}", reply.result);
+        if of_proxy.0.pem() != authority.0.pem() {
+            // Nobody comes.
+            drop(TcpStream::connect(service));
+            let Err(Failure::NotSent(NotSent::Proxy(failure))) = reply.result else { panic!("{said}") };
+            assert_eq!(failure.proxy, format!("https://***@localhost:{port}"));
+            assert!(
+                failure.to_string().contains("is signed by Corp Proxy") && failure.hint().contains("AWS_CA_BUNDLE")
+            );
+            assert_eq!((proxying.join().unwrap(), serving.join().unwrap()), (None, None));
+        } else {
+            let asked = proxying.join().unwrap().unwrap();
+            assert!(asked.starts_with("CONNECT oidc.eu-west-1.amazonaws.com:443 HTTP/1.1\r\n"), "{asked}");
+            assert!(asked.contains("Proxy-Authorization: Basic dXNlcjpodW50ZXIy\r\n"), "{asked}");
+            let is_trusted = of_service.0.pem() == authority.0.pem();
+            assert_eq!(matches!(reply.result, Ok(Answer::Token(_))), is_trusted, "{said}");
+            assert_eq!(serving.join().unwrap().is_some(), is_trusted, "a stranger gets no request");
+        }
+        assert!(!said.contains("hunter2"), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -112,7 +112,8 @@ impl World {
             return;
         }
         let books = &self.books[session];
-        let signing_in = problem.hint.as_ref().is_some_and(|hint| hint.contains("waiting for approval"));
+        let signing_in = problem.hint.as_ref().is_some_and(|hint| hint.contains("waiting for approval"))
+            || problem.detail.contains("is waiting for you");
         if books.sealed && problem.code == Code::SignInRequired && !signing_in {
             self.violation(format!("s{session}: a sign-in is asked for although one is sealed: {problem}"));
             return;

@@ -125,6 +125,8 @@ pub struct Books {
     pub portal_since: At,
     /// When the portal last said 401.
     pub rejected_at: Option<At>,
+    /// When a user last insisted on a refresh, which begins with a look at what others have done.
+    pub insisted: Option<At>,
     /// The refresh that is being prepared was insisted on.
     pub forced: bool,
     /// The era of the last write.

@@ -89,6 +89,9 @@ impl World {
         let patience = patience_of(&request);
         let deadline = now + patience.min(agent.stopping.map_or(NEVER, |_| 2 * SECOND));
         let cause = cause_of(&request);
+        if let Cause::Forces(session) = cause {
+            self.books[session].insisted = Some(now);
+        }
         let waiter = self.next_waiter();
         self.report.requests += 1;
         self.note(format!("asked {}: {request:?}", waiter.0));

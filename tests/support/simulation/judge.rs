@@ -204,11 +204,7 @@ impl World {
                 self.judge_refreshed(session, Renewal { family, index }, up, result);
             }
             Arrival::Role { role, .. } | Arrival::Assume { role, .. } if result.is_ok() => {
-                let books = &self.books[session];
-                // Made in the very moment of the sign-in, with what it brought.
-                let with_the_new = matches!(up.arrival, Arrival::Role { family, .. }
-                    if up.made == books.portal_since && books.access.is_some_and(|access| access.family == family));
-                let set = books.portal_since < up.made || with_the_new;
+                let set = self.books[session].portal_since < up.made;
                 if let (Ok(Answer::RoleCredentials(credentials)), true) = (result, set) {
                     let number = set_number(&credentials.access_key_id);
                     // An answer's own date, wrong or not, may shorten what it brings.
@@ -332,8 +328,12 @@ impl World {
                     self.violation(format!("s{session}: saves {renewal:?} where {held:?} is to be held"));
                 }
                 if ticket.write == Write::Mark {
-                    let forced = self.agent.as_ref().is_some_and(|agent| agent.cause == Cause::Forces(session));
-                    self.books[session].forced = forced;
+                    let cause = self.agent.as_ref().map(|agent| agent.cause);
+                    let now = self.now;
+                    let books = &mut self.books[session];
+                    let lately = books.insisted.take().is_some_and(|at| now < at + MINUTE);
+                    books.forced =
+                        cause == Some(Cause::Forces(session)) || (lately && cause == Some(Cause::Looks(session)));
                 }
                 if ticket.write == Write::Mark && record.refresh_sent_at.is_none() {
                     self.violation(format!("s{session}: a mark without a time"));
@@ -429,7 +429,8 @@ impl World {
             books.held = Some(coming.renewal);
             books.safe = done.then_some(coming.renewal);
             books.replaced(done);
-            books.portal_since = now;
+            // Whoever waited for this sign-in is asked for in the same moment.
+            books.portal_since = now.saturating_sub(1);
             books.rejected_at = None;
             books.kept.retain(|_, kept| kept.realm == realm);
             books.wants_sign_in = false;

@@ -39,8 +39,13 @@ impl World {
                 Some(set) => Found::Set(Box::new(set.clone())),
                 None => Found::Missing,
             }),
-            CacheOrder::Write(_) if full => CacheOutcome::Written(Err(CacheError::NoHome)),
-            CacheOrder::Write(set) => {
+            CacheOrder::Write { .. } if full => CacheOutcome::Written(Err(CacheError::NoHome)),
+            CacheOrder::Write { over, .. }
+                if self.shared.sets.get(&session).is_some_and(|set| !over.contains(&Mark::of(&set.access_token))) =>
+            {
+                CacheOutcome::Overtaken
+            }
+            CacheOrder::Write { set, .. } => {
                 self.shared.torn.remove(&session);
                 self.shared.sets.insert(session.clone(), *set);
                 CacheOutcome::Written(Ok(()))
