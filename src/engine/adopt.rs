@@ -17,7 +17,7 @@ use crate::api::{Adopted, Code, Problem, Response};
 use crate::aws_config::SessionDefinition;
 use crate::identity_center::{ClientRegistration, Flow, TokenSet};
 use crate::schedule;
-use crate::sso_cache::{CachedSet, Found, Renewal};
+use crate::sso_cache::{CachedSet, Found, Mark, Renewal};
 use crate::store::{Record, TokenRecord};
 use crate::time::{Now, Timestamp};
 use crate::untrusted::shown;
@@ -110,6 +110,8 @@ impl Session {
     }
 
     fn adopt(&mut self, set: CachedSet, turn: &mut Turn<'_>) {
+        let mark = Mark::of(&set.access_token);
+        self.update_client(turn, |client| client.published.know(mark));
         let Ok(definition) = self.usable() else { return };
         let origin = definition.origin();
         let tokens = self.tokens_of(set, definition, turn.now);
@@ -147,6 +149,8 @@ impl Session {
 
     /// Another program has refreshed what we hold: its result takes the place of ours.
     pub(super) fn take_over(&mut self, set: CachedSet, turn: &mut Turn<'_>) {
+        let mark = Mark::of(&set.access_token);
+        self.update_client(turn, |client| client.published.know(mark));
         let Ok((held, definition)) = self.held_here() else { return };
         let tokens = self.tokens_of(set, definition, turn.now);
         let clock_ahead = self.skew.ahead_millis();

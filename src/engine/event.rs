@@ -7,7 +7,8 @@ use super::shelf::Shelved;
 use crate::api::{Problem, Request, Response};
 use crate::aws_config::Catalog;
 use crate::callback::{Arrival, ListenError, Listening, Plan, Verdict};
-use crate::ids::{AccountId, Assumption, Grant, SessionName};
+use crate::identity_center::partition::{self, Service};
+use crate::ids::{AccountId, Assumption, Grant, SessionName, StsPlace};
 use crate::schedule::Dice;
 use crate::settings::Settings;
 use crate::sso_cache::{CacheOrder, CacheReport};
@@ -138,14 +139,22 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Whether the call goes to a host that the session's own secrets come from: the clock of no other counts for them.
-    pub(super) fn is_of_the_origin(&self) -> bool {
+    /// Whether the call goes to a host whose clock may be believed: where the session's own secrets come from, or AWS's
+    /// own STS. That of a custom STS is not asked what has expired.
+    pub(super) fn has_a_clock_to_believe(&self) -> bool {
         match self {
             Self::Console(_) => false,
-            Self::Portal(key) => key.assumption().is_none(),
+            Self::Portal(key) => key.assumption().is_none_or(|assumption| is_awss_own(&assumption.sts)),
             _ => true,
         }
     }
+}
+
+fn is_awss_own(sts: &StsPlace) -> bool {
+    let switches = [(false, false), (false, true), (true, false), (true, true)];
+    switches.into_iter().any(|(fips, dual_stack)| {
+        partition::resolve(Service::Sts, &sts.region, fips, dual_stack).as_str() == sts.address.as_str()
+    })
 }
 
 /// What the portal hands out: the key of a slot.

@@ -382,7 +382,7 @@ impl State {
         let name = flight.session.clone();
         self.with_session(&name, now, effects, |session, turn| {
             let era = flight.era;
-            if let Some(time) = reply.service_time.filter(|_| flight.purpose.is_of_the_origin()) {
+            if let Some(time) = reply.service_time.filter(|_| flight.purpose.has_a_clock_to_believe()) {
                 session.observe_clock(time, now);
             }
             session.observe(&flight.purpose, &reply, turn);

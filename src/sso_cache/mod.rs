@@ -87,11 +87,16 @@ pub struct Published {
 impl Published {
     /// Remembers a set that is about to be written.
     pub fn remember(&mut self, mark: Mark) {
+        self.know(mark);
+        self.standing = true;
+    }
+
+    /// Remembers a set that somebody else has written and that is held from now on: it is not taken over twice.
+    pub fn know(&mut self, mark: Mark) {
         self.marks.retain(|known| *known != mark);
         self.marks.push(mark);
         let surplus = self.marks.len().saturating_sub(MOST_MARKS);
         self.marks.drain(..surplus);
-        self.standing = true;
     }
 }
 

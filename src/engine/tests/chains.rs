@@ -290,16 +290,26 @@ fn a_profile_that_says_something_else_is_another_target() {
 }
 
 #[test]
-fn the_clock_of_an_sts_says_nothing_about_the_session() {
-    let mut bench = Bench::chained();
-    for profile in ["ops", "long"] {
-        bench.ask_profile(profile);
-        if profile == "ops" {
-            bench.came(GET, "ROLEKEY1");
+fn the_clock_of_awss_own_sts_is_believed_and_that_of_another_is_not() {
+    let learned = |sts: &str| {
+        let mut configuration = configuration_with_chains();
+        for name in ["ops", "long"] {
+            let Some(Ok(profile)) = configuration.catalog.profiles.get_mut(&name.parse().unwrap()) else { panic!() };
+            let Some(TargetId { grant: Grant::Assumed(assumption), .. }) = &mut profile.target else { panic!() };
+            Arc::make_mut(assumption).sts.address = (&sts.parse::<Endpoint>().unwrap()).into();
         }
-        let (up, ours) = (bench.open(ASSUME), bench.now().wall);
-        let date = ServiceTime { service: ours.after(5 * HOUR), ours };
-        bench.reply_with_date(&up, role_keys("ROLEKEY2", ours.after(6 * HOUR)), Some(date));
-    }
-    assert_eq!(bench.state.sessions[&corp()].skew.ahead_millis(), 0);
+        let mut bench = Bench::configured(configuration, vec![Record::Tokens(tokens())]);
+        for profile in ["ops", "long"] {
+            bench.ask_profile(profile);
+            if profile == "ops" {
+                bench.came(GET, "ROLEKEY1");
+            }
+            let (up, ours) = (bench.open(ASSUME), bench.now().wall);
+            let date = ServiceTime { service: ours.after(5 * HOUR), ours };
+            bench.reply_with_date(&up, role_keys("ROLEKEY2", ours.after(6 * HOUR)), Some(date));
+        }
+        bench.state.sessions[&corp()].skew.ahead_millis()
+    };
+    assert_eq!(learned(STS), 5 * 3_600_000);
+    assert_eq!(learned("https://sts.example.com"), 0);
 }

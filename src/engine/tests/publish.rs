@@ -191,6 +191,21 @@ fn what_somebody_refreshed_within_the_second_of_our_sign_in_is_taken_over() {
     assert_eq!(bench.tokens_on_disk().unwrap().tokens.access_token, secret("theirs-1"));
 }
 
+/// Its refresh token was presented by us since.
+#[test]
+fn what_was_taken_over_once_is_not_taken_over_again() {
+    let mut bench = bench(Publish::Full);
+    let theirs = bench.theirs(1);
+    bench.put(Lies::Set(theirs.clone()));
+    bench.advance(2 * MINUTE);
+    bench.cache.read_only = true;
+    bench.ask_refresh(true);
+    bench.reply_refresh(fresh(2));
+    bench.cache.read_only = false;
+    bench.put(Lies::Set(CachedSet { expires_at: theirs.expires_at.after(DAY), ..theirs }));
+    assert_eq!(bench.tokens_on_disk().unwrap().tokens.access_token, secret("access-2"));
+}
+
 #[test]
 fn nothing_wakes_the_agent_for_the_file() {
     let mut publishing = bench(Publish::Full);
