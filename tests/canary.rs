@@ -19,6 +19,8 @@ use crate::support::sandbox::{AGENT, CORP, Finished, Sandbox};
 
 /// The one place where secrets are written unprotected, because the user asked for it (`publish = "full"`).
 const PUBLISHED: &str = ".aws/sso/cache/ee0bfd2552fbd840c02cc48b6e823320543c450f.json";
+/// What that is written as first; a write that is cut off leaves it there until the next one.
+const ABOUT_TO_BE: &str = ".aws/sso/cache/.ee0bfd2552fbd840c02cc48b6e823320543c450f.json.sso-agent";
 const PATIENCE: Duration = Duration::from_secs(30);
 const ROLE: &str = "arn:aws:iam::444455556666:role/Operator";
 const OF_THE_PROXY: &str = "FAKEproxypassword-0123456789abcdefghijklmnopqrstuvwxyz";
@@ -55,7 +57,7 @@ impl Seen {
             self.note("a name", path.as_os_str().as_encoded_bytes());
             if kind.is_dir() {
                 self.directory(&path);
-            } else if kind.is_file() && !path.ends_with(PUBLISHED) {
+            } else if kind.is_file() && ![PUBLISHED, ABOUT_TO_BE].iter().any(|published| path.ends_with(published)) {
                 self.note(path.display().to_string(), std::fs::read(&path).unwrap());
             }
         }
@@ -274,6 +276,8 @@ fn no_secret_is_found_where_it_does_not_belong() {
     seen.streams("logout", &sandbox.cli(&["logout"]));
     assert!(agent.stop().success());
     seen.directory(sandbox.root());
+    let left = [PUBLISHED, ABOUT_TO_BE].map(|published| sandbox.home().join(published).exists());
+    assert_eq!(left, [false, false], "nothing stays published after a sign-out");
 
     let log = sandbox.log();
     for line in log.lines().filter(|line| line.starts_with('{')) {
