@@ -10,7 +10,7 @@ use super::session::Session;
 use super::words;
 use crate::identity_center::ErrorName;
 use crate::settings::Publish;
-use crate::sso_cache::{CacheError, CacheOutcome, CacheReport, CachedSet, Found, Mark, Renewal};
+use crate::sso_cache::{CacheError, CacheOrder, CacheOutcome, CacheReport, CachedSet, Found, Mark, Renewal};
 use crate::time::{Mono, Timestamp};
 use crate::untrusted::shown;
 use crate::upstream::{Call, Failure, Reply};
@@ -39,6 +39,8 @@ impl Session {
                 self.publishing.tried = None;
             }
             (Job::Remove, CacheOutcome::Removed(outcome)) => self.withdrawn(outcome, turn),
+            // That it is gone is no question.
+            (Job::Discard, CacheOutcome::Removed(Ok(()))) => self.publishing.proven = true,
             _ => {}
         }
     }
@@ -59,8 +61,23 @@ impl Session {
                     turn.effects.push(Effect::WatchCache(true));
                 }
             }
-            Err(error) => self.publishing_failed(&error, turn),
+            Err(error) => {
+                self.publishing_failed(&error, turn);
+                self.take_stale_material_away(turn);
+            }
         }
+    }
+
+    /// What could not be replaced may hold a refresh token that is used up: whoever presents it ends the session. A disk
+    /// that takes nothing more still lets go of a file.
+    fn take_stale_material_away(&mut self, turn: &mut Turn<'_>) {
+        if self.settings.publish != Publish::Full {
+            return;
+        }
+        let Some(client) = &self.client else { return };
+        let current = self.holding.as_ref().map(|holding| Mark::of(&holding.record.tokens.access_token));
+        let stale = client.published.marks.iter().filter(|mark| Some(*mark) != current.as_ref()).cloned().collect();
+        self.publishing.order(&self.name, Job::Discard, CacheOrder::Remove(stale), turn);
     }
 
     fn withdrawn(&mut self, outcome: Result<(), CacheError>, turn: &mut Turn<'_>) {

@@ -57,6 +57,8 @@ pub(super) enum Job {
     Adopt,
     Write(Form),
     Remove,
+    /// Older sets of ours, where a newer one could not be written.
+    Discard,
 }
 
 /// What lies there, as far as is known.

@@ -14,6 +14,7 @@ pub(super) struct CacheBox {
     lies: BTreeMap<SessionName, Lies>,
     pub(super) watched: bool,
     read_only: bool,
+    full: bool,
     written: usize,
     /// Somebody writes this just before we would.
     overtaking: Option<CachedSet>,
@@ -40,6 +41,7 @@ impl Cache for CacheBox {
                     Some(Lies::Garbage) => Found::Unusable(Unusable::NoSignIn("accessToken")),
                 })
             }
+            CacheOrder::Write { .. } if self.full => CacheOutcome::Written(Err(CacheError::NoHome)),
             _ if self.read_only => CacheOutcome::Written(Err(failed())),
             CacheOrder::Write { set, over } => {
                 if let Some(overtaking) = self.overtaking.take() {
@@ -562,4 +564,18 @@ fn a_question_that_is_open_after_a_write_that_failed_does_not_spin() {
             bench.reply_refresh(not_sent());
         }
     }
+}
+
+#[test]
+fn a_refresh_token_that_is_used_up_does_not_stay_out_there_because_the_disk_is_full() {
+    let mut bench = bench(Publish::Full);
+    bench.cache.full = true;
+    bench.advance_to_refresh();
+    bench.reply_refresh(fresh(2));
+    assert_eq!(bench.file(), None, "whoever presented it would end the session");
+    bench.advance(MINUTE);
+    bench.cache.full = false;
+    bench.advance(5 * MINUTE);
+    assert_eq!(bench.file().map(|set| set.access_token), Some(secret("access-2")));
+    assert_eq!(bench.made("ListAccounts (one)"), 0);
 }
