@@ -51,12 +51,14 @@ pub(in crate::crash) fn plant(sandbox: &Sandbox, records: &[Record]) {
 /// Puts a record in the place of the old one, and touches nothing else.
 pub(in crate::crash) fn put(sandbox: &Sandbox, record: &Record) {
     let copy = copy(sandbox);
-    let before = contents(&copy);
-    {
+    let before = {
         let (_lock, mut store) = opened(sandbox, &copy);
         drop(store.load());
+        // Opening it has finished what was left unfinished, which is another record's business.
+        let before = contents(&copy);
         store.save(record).expect("the copy can be written");
-    }
+        before
+    };
     let changed = contents(&copy).into_iter().filter(|file| !before.contains(file) && file.0.ends_with(".sealed"));
     let changed: Vec<_> = changed.map(|(name, _)| name).collect();
     let [name] = changed.as_slice() else { panic!("one record was written: {changed:?}") };
