@@ -76,7 +76,7 @@ impl Session {
         let Ok(definition) = self.usable() else { return };
         let Some(attempt) = &self.sign_in.attempt else { return };
         let (flow, scopes, start_url) = (attempt.flow, definition.scopes.clone(), attempt.start_url.clone());
-        let known = self.client.as_ref().filter(|client| super::session::same_place(&client.origin, &attempt.origin));
+        let known = self.client.as_ref().filter(|client| client.origin == attempt.origin);
         let longest = self.client.as_ref().map_or(Duration::ZERO, |client| client.longest_session);
         // When it expires is a time of the service's clock.
         let now = self.skew.to_service(turn.now.wall);
@@ -212,6 +212,8 @@ impl Session {
                 Some(region) if region != definition.region => words::other_region(definition, &region),
                 _ => {
                     if let Some(attempt) = &mut self.sign_in.attempt {
+                        // What is registered is so at this issuer.
+                        attempt.origin.resolved_start_url.clone_from(&resolved.url);
                         attempt.start_url = resolved.url;
                     }
                     self.end_the_old_or_register(new_session, turn);

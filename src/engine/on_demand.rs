@@ -116,7 +116,8 @@ impl Session {
 
     /// The user has signed out: that is no wish to be asked to sign in.
     pub(super) fn signed_out_on_purpose(&mut self, turn: &mut Turn<'_>) {
-        if self.is_on_demand() {
+        // Not twice, where that has ended a sign-in as well.
+        if self.is_on_demand() && self.quiet_until(turn.now).is_none() {
             self.keep_quiet(turn);
         }
     }

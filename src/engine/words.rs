@@ -62,10 +62,12 @@ pub(super) fn sign_in_awaited(name: &SessionName) -> Problem {
     Problem::new(Code::SignInRequired, detail).session(name).hint(login_hint(name))
 }
 
-/// A sign-in was not wanted lately.
+/// A sign-in was not wanted lately, or the user has signed out.
 pub(super) fn quiet(problem: Problem, until: Timestamp, now: Timestamp, zone: &TimeZone) -> Problem {
     let until = clock_time(until, now, zone);
-    problem.caused_by(format!("the last sign-in was not wanted, no other is started by itself before {until}"))
+    problem.caused_by(format!(
+        "the last sign-in was given up, or you signed out: no other is started by itself before {until}"
+    ))
 }
 
 /// The start URL leads nowhere that a sign-in could begin.

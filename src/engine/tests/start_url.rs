@@ -35,6 +35,22 @@ fn the_service_is_told_the_start_url_that_the_configured_one_leads_to() {
 }
 
 #[test]
+fn a_client_is_registered_anew_where_the_start_url_has_come_to_lead_elsewhere() {
+    let mut bench = Bench::configured(vanity(), Vec::new());
+    for (portal, registered) in [(PORTAL, 1), (PORTAL, 1), ("https://ssoins-2.portal.eu-west-1.app.aws", 2)] {
+        bench.login(LoginRequest { force: true, flow: FlowChoice::Browser, ..by(StartedBy::Program) });
+        bench.reply(RESOLVE, leads_to(portal, None));
+        if bench.flying("RegisterClient").len() == 1 {
+            let registration = ClientRegistration { flow: Flow::Browser, ..registration() };
+            bench.reply("RegisterClient", Ok(Answer::Registered(registration)));
+        }
+        assert_eq!(bench.made("RegisterClient"), registered, "{portal}");
+        assert_eq!(bench.client_on_disk().unwrap().origin.resolved_start_url, portal);
+        bench.ask(Request::CancelLogin { session: SessionQuery::Only, attempt: None });
+    }
+}
+
+#[test]
 fn a_start_url_that_leads_elsewhere_ends_the_sign_in_with_its_reason() {
     for (answer, word) in [
         (Ok(Answer::StartUrl(Err(Misled::Elsewhere { host: Untrusted::new("evil.example") }))), "evil.example"),
