@@ -5,6 +5,7 @@
 //! else that concerns us is in it as a rejection with a place.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
@@ -239,23 +240,30 @@ fn decode(source: Option<&SourceFile>) -> (Cow<'_, str>, Vec<Complaint>) {
     source.map(|source| ini::decode(&source.bytes)).unwrap_or_default()
 }
 
-/// The names in either map whose values are not both there and the same.
+/// The names in either map whose values are not both there and the same. Both are walked once, side by side.
 fn differing<K: Ord + Clone, V>(
     older: &BTreeMap<K, Result<V, Rejected>>,
     newer: &BTreeMap<K, Result<V, Rejected>>,
     same: impl Fn(&V, &V) -> bool,
 ) -> Vec<K> {
-    let changed = older
-        .iter()
-        .filter(|(name, older)| match (older, newer.get(name)) {
-            (Ok(older), Some(Ok(newer))) => !same(older, newer),
-            (Err(older), Some(Err(newer))) => older.message != newer.message,
+    let (mut older, mut newer) = (older.iter().peekable(), newer.iter().peekable());
+    let mut names = Vec::new();
+    loop {
+        let order = match (older.peek(), newer.peek()) {
+            (Some((one, _)), Some((other, _))) => one.cmp(other),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return names,
+        };
+        let before = (order != Ordering::Greater).then(|| older.next()).flatten();
+        let after = (order != Ordering::Less).then(|| newer.next()).flatten();
+        let differs = match (before, after) {
+            (Some((_, Ok(before))), Some((_, Ok(after)))) => !same(before, after),
+            (Some((_, Err(before))), Some((_, Err(after)))) => before.message != after.message,
             _ => true,
-        })
-        .map(|(name, _)| name);
-    let mut names: Vec<K> = changed.chain(newer.keys().filter(|name| !older.contains_key(name))).cloned().collect();
-    names.sort_unstable();
-    names
+        };
+        names.extend(before.or(after).filter(|_| differs).map(|(name, _)| name.clone()));
+    }
 }
 
 /// Settings that are for a session nobody has written down.

@@ -70,14 +70,16 @@ pub(super) fn resolve(
     world: &chains::World<'_>,
 ) -> Profiles {
     let files = world.surroundings.files;
-    let mut profiles = Profiles::new();
+    // Put in order once, which is much less work than finding each one's place.
+    let mut settled = Vec::with_capacity(leads.len());
     let mut links = HashMap::new();
     for Lead { name, section, session, meaning } in leads {
         match meaning.settle(&name, section, session, drafts, files) {
-            Settled::Profile(profile) => drop(profiles.insert(name, profile)),
+            Settled::Profile(profile) => settled.push((name, profile)),
             Settled::Link(kind) => drop(links.insert(name, Link { section, kind })),
         }
     }
+    let mut profiles = Profiles::from_iter(settled);
     for (name, rejected) in dissenters {
         // What a profile itself got wrong comes first.
         let own = match links.get_mut(&name).map(|link| &mut link.kind) {
