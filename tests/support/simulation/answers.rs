@@ -158,7 +158,9 @@ impl World {
             if books.coming.is_some() {
                 continue;
             }
-            if shown.renewable != books.held.is_some() {
+            // Refused, but perhaps refreshed by another program: it looks before it says so.
+            let doubts = shown.session.parse().is_ok_and(|name| self.disk.is_to_look_for(&name));
+            if shown.renewable != books.held.is_some() && !(shown.renewable && doubts) {
                 let held = books.held;
                 self.violation(format!("s{session}: {held:?} is to be held, renewable is {}", shown.renewable));
                 return;

@@ -152,6 +152,13 @@ pub struct Books {
 }
 
 impl Books {
+    /// Why this may have been used twice; or why the one before it may, by another program, whose end is the end of both.
+    pub fn excuse_of(&self, renewal: Renewal) -> Option<&'static str> {
+        let before = renewal.index.checked_sub(1).map(|index| Renewal { index, ..renewal });
+        let of_others = before.and_then(|before| self.excuses.get(&before)).filter(|why| why.starts_with("another"));
+        self.excuses.get(&renewal).or(of_others).copied()
+    }
+
     /// Another run of the agent: what was only in memory is gone.
     pub fn crashed(&mut self, at: At) {
         self.offered = false;

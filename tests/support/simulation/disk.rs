@@ -49,6 +49,12 @@ impl Disk {
         self.queue.is_empty()
     }
 
+    /// Whether the agent waits for a look at this session's published file.
+    pub fn is_to_look_for(&self, session: &SessionName) -> bool {
+        let looks = |job: &Job| matches!(job, Job::Cache(of, CacheOrder::Look { .. }) if of.session == *session);
+        self.queue.iter().any(looks)
+    }
+
     /// How long the next write takes.
     pub fn pause(&self, at: At, chance: &mut Chance) -> At {
         // A disk that fails often takes its time to say so.

@@ -269,7 +269,7 @@ impl World {
                 Some(Why::SignedOut) => "the user had signed out, which the disk or the agent forgot",
                 Some(Why::Revoked) => "an administrator ended it",
                 Some(Why::ClientGone) => "the client registration was over",
-                Some(Why::Reused) => match books.excuses.get(&renewal) {
+                Some(Why::Reused) => match books.excuse_of(renewal) {
                     Some(excuse) => excuse,
                     None => {
                         self.violation(format!("s{session}: {renewal:?} was used twice, and nothing excuses it"));

@@ -4,7 +4,7 @@
 //! Invariant: whatever they do, a session is lost only if the service has ended it, or if both had presented the same
 //! refresh token, which nobody can help.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sso_agent::engine::{CacheTicket, Event};
 use sso_agent::ids::SessionName;
@@ -26,6 +26,8 @@ pub struct Shared {
     sets: BTreeMap<SessionName, CachedSet>,
     /// Files that somebody is writing.
     torn: BTreeMap<SessionName, CachedSet>,
+    /// Files that could be neither replaced nor removed when the agent last tried.
+    stuck: BTreeSet<SessionName>,
 }
 
 impl World {
@@ -59,6 +61,13 @@ impl World {
                 CacheOutcome::Removed(Ok(()))
             }
         };
+        match &outcome {
+            CacheOutcome::Written(Err(_)) | CacheOutcome::Removed(Err(_)) => {
+                drop(self.shared.stuck.insert(session.clone()))
+            }
+            CacheOutcome::Written(Ok(())) | CacheOutcome::Removed(Ok(())) => drop(self.shared.stuck.remove(&session)),
+            _ => {}
+        }
         // What is adopted counts from now.
         self.answered_to = self.now;
         let cause = Cause::Looks(session_number(&session));
@@ -118,6 +127,12 @@ impl World {
         let session = session_number(name);
         let used = Renewal { family: token[0], index: token[1] };
         self.books[session].excuses.insert(used, "another program had refreshed it");
+        // Whatever came after it ends with it.
+        let later = if self.shared.stuck.contains(name) { used.index + 1..used.index + 100 } else { 0..0 };
+        for index in later {
+            let why = "another program had used a token that the full disk kept in the cache";
+            self.books[session].excuses.insert(Renewal { index, ..used }, why);
+        }
         let answer = self.service.act(self.now, session * 2, arrival, &mut self.chance);
         self.note(format!("another program refreshes {name}: {used:?}: {}", answer.is_ok()));
         let Ok(Answer::Token(tokens)) = answer else { return };
