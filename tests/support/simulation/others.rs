@@ -63,9 +63,11 @@ impl World {
         };
         match &outcome {
             CacheOutcome::Written(Err(_)) | CacheOutcome::Removed(Err(_)) => {
-                drop(self.shared.stuck.insert(session.clone()))
+                self.shared.stuck.insert(session.clone());
             }
-            CacheOutcome::Written(Ok(())) | CacheOutcome::Removed(Ok(())) => drop(self.shared.stuck.remove(&session)),
+            CacheOutcome::Written(Ok(())) | CacheOutcome::Removed(Ok(())) => {
+                self.shared.stuck.remove(&session);
+            }
             _ => {}
         }
         // What is adopted counts from now.
