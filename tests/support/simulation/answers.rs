@@ -142,7 +142,8 @@ impl World {
             self.violation(format!("s{session}: a sign-in is asked for although the session has not ended: {problem}"));
             return;
         }
-        let patient = asked.deadline >= asked.since + 20 * SECOND;
+        // Whoever waited for a sign-in has from its end on.
+        let patient = asked.deadline >= asked.since.max(books.portal_since) + 20 * SECOND;
         let at_peace = self.is_calm_for(SIX_MINUTES + (self.now - asked.since));
         let alive = books.held.is_some_and(|held| self.service.lives(held.family, self.now));
         let short = books.access.is_none_or(|access| access.lifetime < Duration::from_secs(120));
