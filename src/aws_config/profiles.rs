@@ -1,7 +1,8 @@
 //! Where a profile leads: its own `sso_*` keys, or a `credential_process` that runs our shim.
 //!
-//! Owns: the meaning of a profile's keys. Refuses to know about endpoints, and how profiles lead to other profiles. Invariant: a profile that concerns us is
-//! either understood completely or rejected with a place and the remedy; one that does not is left alone.
+//! Owns: the meaning of a profile's keys. Refuses to know about endpoints, and how profiles lead to other profiles.
+//! Invariant: a profile that concerns us is either understood completely or rejected with a place and the remedy; one
+//! that does not is left alone.
 
 use std::collections::HashMap;
 
