@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_visitor_is_led_to_the_address_and_then_the_door_is_closed() {
+    fn the_first_visitor_with_the_link_is_led_to_the_address_and_nobody_before() {
         let doorway = Doorway::open().unwrap();
         let (port, name) = (doorway.port, doorway.name.clone());
         assert_eq!(doorway.link(), format!("http://127.0.0.1:{port}/{name}"));
@@ -224,7 +224,6 @@ mod tests {
         let answer = browser.join().unwrap();
         assert!(answer.starts_with(&format!("HTTP/1.1 303 See Other\r\nLocation: {ADDRESS}\r\n")), "{answer}");
         assert!(answer.contains("no-store") && answer.contains("no-referrer"), "{answer}");
-        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err(), "the listener has ended");
         drop(silent);
     }
 
@@ -246,11 +245,10 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_come_in_time_finds_nobody() {
+    fn who_does_not_come_in_time_is_not_waited_for() {
+        // The listener ends with `wait`, which takes it; a port cannot tell, because it may be another's by then.
         let doorway = Doorway::open().unwrap();
-        let port = doorway.port;
         assert!(!doorway.wait(Secret::new(ADDRESS.to_owned()), &mut || ControlFlow::Break(())).unwrap());
-        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
     }
 
     #[test]
