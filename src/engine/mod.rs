@@ -17,6 +17,7 @@ mod device_flow;
 mod event;
 mod expiry;
 mod handle;
+mod headline;
 mod lane;
 mod notices;
 mod on_demand;

@@ -5,6 +5,7 @@ mod browser;
 mod chains;
 mod config;
 mod console;
+mod headline;
 mod notices;
 mod on_demand;
 mod outage;
