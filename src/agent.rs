@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 
 use crate::alarm::Alarm;
 use crate::api::{Code, Problem};
@@ -19,6 +20,7 @@ use crate::aws_config::Catalog;
 use crate::cli::button;
 use crate::clock::{Clock, SystemClock};
 use crate::desktop::SystemDesktop;
+use crate::doors::Doors;
 use crate::engine::{self, Configuration, Ended, State, World};
 use crate::env::Env;
 use crate::hardening;
@@ -66,7 +68,9 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let state_dir = paths::state_dir(env).map_err(AgentError::Path)?;
     let locations = Locations::from_env(env, options.config.as_deref()).map_err(AgentError::Source)?;
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
-    let configuration = read(&locations, env).map_err(AgentError::Source)?;
+    let home = paths::home(env).ok();
+    let (configuration, doors) = read(&locations, env, home.as_deref()).map_err(AgentError::Source)?;
+    let (say_doors, _doors) = watch::channel(Arc::new(doors));
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
     let mut loaded = store.load();
     loaded.reports.extend(lock.report());
@@ -87,19 +91,30 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     };
     let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
     let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
-    let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
+    let mut state = State::new(agent, configuration, loaded.records, loaded.reports, now);
     let (listener, place) = match inherited {
         Some(inherited) => listener::inherit(inherited),
         None => listener::bind(&socket).map_err(AgentError::Listen)?,
     };
+    if place.outlives_us() {
+        state.allow_rest();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
     let env_of_reader = env.clone();
     let audit_of_reader = Arc::clone(&audit);
     let read_configuration = move || {
-        let read = read(&locations, &env_of_reader);
+        let read = read(&locations, &env_of_reader, home.as_deref());
+        let (configuration, doors) = read.map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))?;
         // What can be read is what the engine takes.
-        let read = read.inspect(|configuration| audit_of_reader.set_mode(configuration.settings.audit));
-        read.map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))
+        audit_of_reader.set_mode(configuration.settings.audit);
+        say_doors.send_if_modified(|said| {
+            let differs = **said != doors;
+            if differs {
+                *said = Arc::new(doors);
+            }
+            differs
+        });
+        Ok(configuration)
     };
     let (desktop_env, env_of_button) = (env.clone(), env.clone());
     let cache = DiskCache::below(paths::home(env).ok().as_deref());
@@ -119,6 +134,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             alarm: Alarm::of_system(),
             manager: manager.clone(),
             pulse: Pulse::from_env(env),
+            idle: Arc::default(),
             still_ours: Box::new(move || place.still_ours()),
         };
         let listener = UnixListener::from_std(listener)?;
@@ -149,9 +165,12 @@ fn socket_path(inherited: Option<&Inherited>, env: &Env, argument: Option<&Path>
     SocketPath::explicit(inherited.path())
 }
 
-fn read(locations: &Locations, env: &Env) -> Result<Configuration, SourceError> {
+/// The configuration, and what it says about the doors.
+fn read(locations: &Locations, env: &Env, home: Option<&Path>) -> Result<(Configuration, Doors), SourceError> {
     let (sources, settings) = locations.read()?;
-    Ok(Configuration { catalog: Catalog::read(&sources, env, &settings), settings })
+    let mut catalog = Catalog::read(&sources, env, &settings);
+    let doors = Doors::of(&mut catalog, &settings, home);
+    Ok((Configuration { catalog, settings }, doors))
 }
 
 /// `clientName`: names the user and the machine on the approval page. ASCII, at most 128 characters.

@@ -28,6 +28,7 @@ mod refresh;
 mod refreshing;
 mod reloading;
 mod request;
+mod rest;
 mod run;
 mod select;
 mod session;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::callbacks::Callbacks;
@@ -48,6 +48,8 @@ pub struct World<U> {
     pub manager: Manager,
     /// Who is told that this loop turns.
     pub pulse: Pulse,
+    /// Told when nobody needs the agent any more.
+    pub idle: Arc<Notify>,
     /// Whether the agent still owns its place; asked at every wake-up.
     pub still_ours: Box<dyn FnMut() -> bool + Send>,
 }
@@ -92,6 +94,7 @@ pub async fn run<U: Upstream>(
         mut alarm,
         manager,
         mut pulse,
+        idle,
         mut still_ours,
     } = world;
     let mut hands = Hands {
@@ -130,6 +133,9 @@ pub async fn run<U: Upstream>(
         hands.carry_out(effects, &questions.shelf, now);
         if stopping && state.is_settled() && hands.waiters.is_empty() && hands.store.is_idle() {
             return if state.is_saved() { ended } else { Ended::Unsaved };
+        }
+        if state.wants_rest(now) {
+            idle.notify_one();
         }
         // An answer from the warm cache changes no schedule: the alarm stays as it is.
         if !state.plan_holds() {

@@ -13,6 +13,7 @@ mod connection;
 mod convert;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
+mod guests;
 mod seat;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
+pub use guests::Guests;
 use seat::{Phase, Room, Seat};
 
 /// What callers may take, all together and each.
@@ -83,6 +85,7 @@ pub async fn serve(
     handle: Handle,
     audit: Arc<Audit>,
     limits: Limits,
+    guests: Guests,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
@@ -107,6 +110,7 @@ pub async fn serve(
                 }
             },
         }
+        guests.count(house.connections.len());
         match house.next_sweep {
             Some(next) if alarm.deadline() != next => alarm.as_mut().reset(next),
             Some(_) => {}

@@ -11,6 +11,7 @@ mod on_demand;
 mod outage;
 mod publish;
 mod refresh;
+mod rest;
 mod roles;
 mod shutdown;
 mod sign_in;
