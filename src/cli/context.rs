@@ -25,6 +25,7 @@ use super::failure::Failure;
 use super::paint::Paint;
 use super::passphrase::Keyboard;
 use super::surroundings::Surroundings;
+use super::watching::{Feed, SystemFeed};
 use super::{json, words};
 
 /// Somebody who answers requests: the agent, or a test's stand-in.
@@ -44,6 +45,9 @@ pub(super) trait Ask {
 
     /// Lets the time pass that was asked for.
     fn pause(&self, pause: Duration);
+
+    /// What happens from now on, for somebody who watches.
+    fn feed(&self) -> io::Result<Box<dyn Feed + '_>>;
 }
 
 /// What takes the answers of many requests.
@@ -84,6 +88,10 @@ impl Ask for Client {
         let (_nobody, silence) = mpsc::channel::<()>();
         let _ = silence.recv_timeout(pause);
     }
+
+    fn feed(&self) -> io::Result<Box<dyn Feed + '_>> {
+        Ok(Box::new(SystemFeed::new(self)?))
+    }
 }
 
 fn place<'r>(requests: &'r [Request], next: &AtomicUsize) -> Option<(usize, &'r Request)> {
@@ -96,6 +104,10 @@ fn place<'r>(requests: &'r [Request], next: &AtomicUsize) -> Option<(usize, &'r 
 pub(super) struct Terminal {
     /// Whether a person reads stdout as it is written.
     pub(super) results: bool,
+    /// How wide stdout is, where it is a terminal.
+    pub(super) width: Option<usize>,
+    /// Whether what is on stdout can be written over: a terminal, and not a dumb one.
+    pub(super) redraws: bool,
     /// Whether results may be coloured: stdout is a terminal and nobody minds.
     pub(super) colour_out: bool,
     /// Whether words for people may be coloured.

@@ -39,6 +39,8 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod token;
+mod watching;
+mod width;
 mod words;
 
 use std::ffi::OsString;
@@ -198,9 +200,12 @@ impl Terminal {
         let plain = dumb || env.get_os("NO_COLOR").is_some();
         let attended = io::stderr().is_terminal();
         let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        let results = io::stdout().is_terminal();
         Self {
-            results: io::stdout().is_terminal(),
-            colour_out: io::stdout().is_terminal() && !plain,
+            results,
+            width: results.then(|| watching::size().0),
+            redraws: results && !dumb,
+            colour_out: results && !plain,
             colour_err: attended && !plain,
             attended,
             live: attended && !dumb,
