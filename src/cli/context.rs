@@ -16,6 +16,7 @@ use crate::api::Request;
 use crate::client::{Client, ClientError, Reply};
 use crate::clock::Clock;
 use crate::env::Env;
+use crate::paths::SocketPath;
 use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 use crate::untrusted::shown;
@@ -48,6 +49,11 @@ pub(super) trait Ask {
 
     /// What happens from now on, for somebody who watches.
     fn feed(&self) -> io::Result<Box<dyn Feed + '_>>;
+
+    /// Where that is, if it was looked for already.
+    fn socket(&self) -> Option<&SocketPath> {
+        None
+    }
 }
 
 /// What takes the answers of many requests.
@@ -91,6 +97,10 @@ impl Ask for Client {
 
     fn feed(&self) -> io::Result<Box<dyn Feed + '_>> {
         Ok(Box::new(SystemFeed::new(self)?))
+    }
+
+    fn socket(&self) -> Option<&SocketPath> {
+        Some(Self::socket(self))
     }
 }
 

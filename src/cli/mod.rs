@@ -16,6 +16,7 @@ mod configure;
 mod console;
 mod context;
 mod credentials;
+mod doctor;
 mod doorway;
 mod failure;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
@@ -100,6 +101,7 @@ enum Asking {
     Audit(audit::Options),
     Storage(storage::Options),
     Configure(configure::Options),
+    Doctor(doctor::Options),
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -179,6 +181,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Audit(options) => audit::run(options, context),
         Asking::Storage(options) => storage::run(options, context),
         Asking::Configure(options) => configure::run(options, context),
+        Asking::Doctor(options) => doctor::run(options, context),
     }
 }
 
@@ -253,6 +256,7 @@ mod tests {
                 "audit",
                 "storage",
                 "configure",
+                "doctor",
             ]
         );
         let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();

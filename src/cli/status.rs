@@ -22,6 +22,8 @@ use crate::time::{Timestamp, parse_duration};
 use super::context::{BRIEFLY, Context, read};
 use super::failure::Failure;
 
+pub(super) use page::remedy;
+
 /// Show sessions, expiries, what happens next and what went wrong
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Options {

@@ -17,6 +17,7 @@ mod issuer;
 mod no_proxy;
 mod oidc;
 mod portal;
+mod probe;
 mod proxy;
 mod resolve;
 mod roots;
@@ -27,6 +28,7 @@ mod tests;
 mod tunnel;
 
 pub use https::Https;
+pub use probe::Probe;
 pub use proxy::{InvalidProxy, ProxyFailure, Trouble};
 
 use std::fmt;
