@@ -45,7 +45,7 @@ pub(super) fn look(facts: &Facts, sheet: &mut Sheet, context: &Context<'_>) -> W
         file("aws_config", &config, &locations.aws_config, CONFIGURE, sheet).map(|(sources, _)| sources.config);
     let credentials = file("aws_credentials", &credentials, &locations.aws_credentials, None, sheet)
         .map(|(sources, _)| sources.credentials);
-    let settings = file("config_toml", &settings, &locations.settings, None, sheet).map(|(_, settings)| settings);
+    let settings = file("settings", &settings, &locations.settings, None, sheet).map(|(_, settings)| settings);
     let sources = Sources { config: config.flatten(), credentials: credentials.flatten() };
     let settings = settings.unwrap_or_default();
     let mut catalog = Catalog::read(&sources, &env, &settings);
@@ -164,9 +164,7 @@ fn profiles(catalog: &Catalog, sheet: &mut Sheet) {
     let targets = catalog.profiles.values().flatten().filter(|profile| profile.target.is_some()).count();
     let through = catalog.profiles.values().flatten().filter(|profile| profile.through_shim).count();
     let others = catalog.other_profiles.len() - catalog.profiles.len();
-    let detail = format!(
-        "{targets} lead to a role, {through} of them through the shim; {others} others are none of our business"
-    );
+    let detail = format!("{targets} lead to a role, {through} of them through the shim; {others} not of ours");
     if targets == 0 && rejected.is_empty() {
         let remedy = "to have every AWS tool served: sso-agent configure profiles --credential-process";
         sheet.warning("profiles", detail, remedy.to_owned());

@@ -91,7 +91,7 @@ fn probe(
 
 /// How far it came: name, connection, trust, answer.
 fn reached(endpoint: &Endpoint, probe: &Probe, sheet: &mut Sheet) {
-    let host = endpoint.host();
+    let host = endpoint.as_str().split_once("://").map_or(endpoint.as_str(), |(_, host)| host);
     let failure = match &probe.result {
         Ok(status) => {
             let took = probe.took.as_millis();

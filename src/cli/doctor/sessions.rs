@@ -1,6 +1,6 @@
 //! How each session is.
 
-use crate::api::{SessionState, SessionStatus};
+use crate::api::{Code, SessionState, SessionStatus};
 use crate::cli::context::Context;
 use crate::cli::status::remedy;
 use crate::exit::Exit;
@@ -27,6 +27,10 @@ fn state(session: &SessionStatus, unlock: Option<&str>, sheet: &mut Sheet, conte
     if !session.configured {
         let detail = format!("{name} is in the configuration no more, and its sign-in is still here");
         return sheet.warning("session_state", detail, command("logout"));
+    }
+    if let Some(error) = session.last_error.as_ref().filter(|error| error.code == Code::InvalidConfig) {
+        let detail = format!("{name}: {}", error.message);
+        return sheet.error("session_state", Exit::Configuration, detail, remedy(error.code, name));
     }
     let until = session.access_token_expires_at.map(|end| context.until(end)).unwrap_or_default();
     match session.state {

@@ -161,7 +161,11 @@ impl Page<'_> {
             SessionState::Pending | SessionState::SignedIn | SessionState::Sealed | SessionState::Unknown => false,
         };
         let mut hint = sign_in.then(|| format!("sso-agent login {}", shell_word(session.session.as_ref())));
-        if !session.configured {
+        let is_wrong = session.last_error.as_ref().is_some_and(|error| error.code == Code::InvalidConfig);
+        if is_wrong {
+            // A sign-in would end with the same.
+            hint = None;
+        } else if !session.configured {
             let name = shell_word(session.session.as_ref());
             hint = Some(format!("put it back into the AWS configuration, or forget it with: sso-agent logout {name}"));
         } else if session.state == SessionState::Sealed {
