@@ -85,7 +85,8 @@ impl Tracked {
     }
 
     fn stamps(&self) -> [Stamp; 3] {
-        self.paths().map(|path| path.metadata().map_or_else(|error| Stamp::None(error.kind()), |found| Stamp::of(&found)))
+        self.paths()
+            .map(|path| path.metadata().map_or_else(|error| Stamp::None(error.kind()), |found| Stamp::of(&found)))
     }
 
     /// A panic while it was held can have left nothing half done.
