@@ -15,6 +15,7 @@ use crate::alarm::Alarm;
 use crate::api::{Code, Problem};
 use crate::audit::{Audit, Programs};
 use crate::aws_config::Catalog;
+use crate::background;
 use crate::cli::button;
 use crate::clock::{Clock, SystemClock};
 use crate::desktop::SystemDesktop;
@@ -42,6 +43,8 @@ pub struct RunOptions {
     pub config: Option<PathBuf>,
     /// The log as JSON.
     pub log_json: bool,
+    /// The log goes to the state directory, and whoever started this is told on standard output when it is ready.
+    pub background: bool,
 }
 
 /// Runs the agent in the foreground until it is told to stop.
@@ -50,7 +53,16 @@ pub struct RunOptions {
 /// It could not start, or could not save something at its end.
 pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let format = if options.log_json { Format::Json } else { Format::Text };
-    logging::start(env.get("SSO_AGENT_LOG"), format).map_err(AgentError::Logging)?;
+    let log = options.background.then(background::Log::default);
+    match &log {
+        Some(log) => logging::start(env.get("SSO_AGENT_LOG"), format, log.clone()),
+        None => logging::start(env.get("SSO_AGENT_LOG"), format, std::io::stderr),
+    }
+    .map_err(AgentError::Logging)?;
+    if let Some(log) = &log {
+        background::leave_terminal().map_err(AgentError::Runtime)?;
+        log.tell_panics();
+    }
     for weakness in hardening::harden() {
         tracing::warn!("{weakness}");
     }
@@ -64,6 +76,9 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let state_dir = paths::state_dir(env).map_err(AgentError::Path)?;
     let locations = Locations::from_env(env, options.config.as_deref()).map_err(AgentError::Source)?;
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
+    if let Some(log) = &log {
+        log.open(&state_dir);
+    }
     let configuration = read(&locations, env).map_err(AgentError::Source)?;
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
     let mut loaded = store.load();
@@ -114,7 +129,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             still_ours: Box::new(move || place.still_ours()),
         };
         let listener = UnixListener::from_std(listener)?;
-        live(state, world, listener, audit, limits, &Manager::from_env(env)).await
+        live(state, world, listener, audit, limits, &Manager::from_env(env), options.background).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();
@@ -135,6 +150,7 @@ async fn live(
     audit: Arc<Audit>,
     limits: Limits,
     manager: &Manager,
+    background: bool,
 ) -> std::io::Result<Ended> {
     let mut signals = Signals::new()?;
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
@@ -148,6 +164,9 @@ async fn live(
     let mut engine = std::pin::pin!(engine);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     manager.ready();
+    if background {
+        background::acknowledge();
+    }
     let ended = loop {
         tokio::select! {
             ended = &mut engine => {

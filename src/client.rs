@@ -21,7 +21,7 @@ pub use trust::Distrust;
 use crate::api::{Method, Request};
 use crate::paths::SocketPath;
 use crate::secret::SecretBytes;
-use deadline::Deadline;
+pub(crate) use deadline::Deadline;
 use error::Failure;
 
 /// A successful answer.
@@ -69,10 +69,25 @@ impl Client {
     /// # Errors
     /// The problem the agent answered with, or why there is no answer.
     pub fn send(&self, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
+        self.send_or(request, patience, &mut |_| Ok(false))
+    }
+
+    /// The same; where nobody listens and nobody is about to, `absent` is told once how much patience is left. It says
+    /// whether it has started somebody, or why that failed.
+    ///
+    /// # Errors
+    /// As [`Client::send`], and what `absent` says.
+    pub fn send_or(
+        &self,
+        request: &Request,
+        patience: Duration,
+        absent: &mut dyn FnMut(Duration) -> Result<bool, ClientError>,
+    ) -> Result<Reply, ClientError> {
         let deadline = Deadline::after(patience);
-        // An agent that says goodbye, or has closed its doors and lives, is waited for as long as there is patience: the
-        // next one may follow. One that has died and left its socket behind is waited for only as long as a restart
-        // takes, and so is one that lives without a socket, because it starts or ends at this moment.
+        let mut asked_for_one = false;
+        // An agent that says goodbye, or lives behind closed doors, is waited for as long as there is patience: it starts,
+        // or the next one may follow. One that has died and left its socket behind is waited for only as long as a
+        // restart takes.
         let mut until = None;
         let mut pause = FIRST_PAUSE;
         let mut leaving = false;
@@ -81,10 +96,19 @@ impl Client {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
-            leaving |= failure.says_goodbye() || (failure.nobody_listens() && self.holder_lives());
+            let nobody = failure.nobody_listens() || matches!(failure, Failure::Missing(_));
+            let holder_lives = nobody && self.holder_lives();
+            if nobody && !holder_lives && !asked_for_one {
+                asked_for_one = true;
+                if absent(deadline.left())? {
+                    (until, pause, leaving) = (None, FIRST_PAUSE, false);
+                    continue;
+                }
+            }
+            leaving |= failure.says_goodbye() || holder_lives;
             let error = match failure {
                 Failure::Final(error) => return Err(error),
-                Failure::Missing(error) if !leaving && until.is_none() && !self.holder_lives() => return Err(error),
+                Failure::Missing(error) if !leaving && until.is_none() => return Err(error),
                 Failure::Missing(error) | Failure::Again(error) => error,
             };
             let until = *until.get_or_insert_with(|| deadline.no_later_than(RETURN_GRACE));

@@ -69,13 +69,13 @@ impl Bench {
 
     /// From now on nothing can be written: a directory stands where the file should be.
     fn break_it(&self) {
-        let path = self.scratch.path().join(file::LOG);
+        let path = self.scratch.path().join(FILES.name);
         let _ = std::fs::rename(&path, self.scratch.path().join("kept"));
         std::fs::create_dir(&path).unwrap();
     }
 
     fn mend_it(&self) {
-        let path = self.scratch.path().join(file::LOG);
+        let path = self.scratch.path().join(FILES.name);
         std::fs::remove_dir(&path).unwrap();
         let _ = std::fs::rename(self.scratch.path().join("kept"), &path);
     }

@@ -152,7 +152,7 @@ impl Failure {
                 let pause = problem.retry_after.map(|seconds| format!("try again in {seconds} s"));
                 problem.hint.clone().into_iter().chain(pause).collect()
             }
-            Self::Client(ClientError::NoAgent { .. }) => vec!["start it with: sso-agent run".to_owned()],
+            Self::Client(ClientError::NoAgent { .. }) => vec!["start it with: sso-agent start".to_owned()],
             Self::Client(ClientError::TimedOut { .. }) => vec!["see: sso-agent status".to_owned()],
             Self::Agent(error) => error.hint().into_iter().collect(),
             Self::Configure(trouble) => trouble.hint().into_iter().collect(),
