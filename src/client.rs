@@ -13,6 +13,7 @@ mod trust;
 mod wire;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use error::{Absence, ClientError};
@@ -41,13 +42,14 @@ pub struct Client {
     socket: SocketPath,
     state_dir: Option<PathBuf>,
     before_answer: Option<fn()>,
+    agent_version: OnceLock<String>,
 }
 
 impl Client {
     /// A client for this socket. Where nobody listens there, the agent that holds the lock in `state_dir` is tried.
     #[must_use]
     pub const fn new(socket: SocketPath, state_dir: Option<PathBuf>) -> Self {
-        Self { socket, state_dir, before_answer: None }
+        Self { socket, state_dir, before_answer: None, agent_version: OnceLock::new() }
     }
 
     /// The same, which does this when an answer has come and before a byte of it is read: until then no secret is in
@@ -62,6 +64,23 @@ impl Client {
     #[must_use]
     pub const fn socket(&self) -> &SocketPath {
         &self.socket
+    }
+
+    /// The version of the agent that has answered with a problem, if one has. Other answers tell it themselves.
+    #[must_use]
+    pub fn agent_version(&self) -> Option<String> {
+        self.agent_version.get().cloned()
+    }
+
+    /// The process that listens on the socket, or that has made it; `None` where the system does not tell.
+    ///
+    /// # Errors
+    /// Nobody listens there, or whoever does must not be trusted.
+    pub fn peer(&self) -> Result<Option<u32>, ClientError> {
+        match trust::connect(&self.socket, &Deadline::after(RETURN_GRACE)) {
+            Ok(stream) => Ok(trust::peer_process(&stream)),
+            Err(Failure::Final(error) | Failure::Again(error) | Failure::Missing(error)) => Err(error),
+        }
     }
 
     /// Asks, and waits for the answer for at most `patience`. The agent is told to answer within what is left of it.
@@ -124,7 +143,7 @@ impl Client {
     fn attempt(&self, request: &Request, deadline: &Deadline) -> Result<Reply, Failure> {
         let stream = self.connect(deadline)?;
         let raw = within(request, deadline.left()).encode();
-        match wire::exchange(&stream, &raw, deadline, self.before_answer) {
+        match wire::exchange(&stream, &raw, deadline, self.before_answer, &self.agent_version) {
             // The agent acts only on complete requests, but whether this one was is not known here.
             Err(Failure::Again(error)) if raw.method != Method::Get && !error.is_problem() => {
                 Err(Failure::Final(error))

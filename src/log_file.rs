@@ -279,7 +279,7 @@ mod tests {
         const IN_CHILD: &str = "SSO_AGENT_TEST_FULL";
         let line = [vec![b'x'; 299], b"\n".to_vec()].concat();
         if let Some(path) = Env::of_process().get(IN_CHILD) {
-            let mut log = LogFile::new(path.into());
+            let mut log = LogFile::new(path.into(), KIND);
             let written = (0..100).take_while(|_| log.append(&line).is_ok()).count();
             assert!((1..100).contains(&written), "{written}");
             assert!(log.append(&line).is_err(), "and it is still full");

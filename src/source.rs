@@ -68,6 +68,16 @@ impl Locations {
     }
 }
 
+impl Locations {
+    /// Reads the agent's own settings, and nothing else.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub fn settings(&self) -> Result<Settings, SourceError> {
+        read_settings(&self.settings, self.settings_named)
+    }
+}
+
 impl Source for Locations {
     fn read(&self) -> Result<(Sources, Settings), SourceError> {
         read(self)

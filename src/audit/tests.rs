@@ -274,7 +274,7 @@ fn no_line_is_told_twice_while_the_files_are_rotated() {
     let template = bench.read().remove(0);
     std::thread::scope(|threads| {
         let writer = threads.spawn(|| {
-            let mut log = LogFile::new(bench.scratch.path().to_owned());
+            let mut log = LogFile::new(bench.scratch.path().to_owned(), FILES);
             for number in 0..200 {
                 // So long that a file holds a dozen.
                 let session = "x".repeat(80_000);
