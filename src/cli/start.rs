@@ -95,7 +95,7 @@ pub(super) fn run(options: &Options, socket: Option<&Path>, context: &mut Contex
     let start = Start::new(options, socket, context.env)?;
     if options.quiet {
         let one_line = |failure: Failure| Failure::ForPrograms { message: one_line(&failure), exit: failure.exit() };
-        start.forbidden().map_or(Ok(()), Err).and_then(|()| start.start(context)).map(drop).map_err(one_line)
+        start.start(context).map(drop).map_err(one_line)
     } else {
         let (running, how) = start.start(context)?;
         start.tell(&running, how, context)
@@ -152,6 +152,9 @@ impl<'a> Start<'a> {
         let client = Client::new(self.socket.clone(), Some(self.state_dir.clone()));
         if let Some(running) = answering(&client)? {
             return Ok((running, How::Already));
+        }
+        if let Some(failure) = self.forbidden().filter(|_| self.options.quiet) {
+            return Err(failure);
         }
         paths::make_private_directory(&self.state_dir)?;
         let _turn = Turn::take(&self.state_dir);
