@@ -7,6 +7,8 @@ use clap::Args;
 use crate::agent::{self, AgentError, RunOptions};
 use crate::background;
 use crate::env::Env;
+use crate::paths;
+use crate::recorded::recorded_env;
 use crate::store::LockError;
 
 use super::failure::Failure;
@@ -28,7 +30,9 @@ pub(super) struct Options {
 /// Runs the command.
 pub(super) fn run(options: Options, socket: Option<PathBuf>, env: &Env) -> Result<(), Failure> {
     let Options { config, log_json, background } = options;
-    let ended = agent::run(RunOptions { socket, config, log_json, background }, env);
+    // A service manager gives nothing of what the user's shell has; what is set here all the same wins.
+    let env = recorded_env(&paths::state_dir(env)?, env)?;
+    let ended = agent::run(RunOptions { socket, config, log_json, background }, &env);
     if let (true, Err(error)) = (background, &ended) {
         // Once it is ready, nobody hears it elsewhere.
         tracing::error!("{error}");

@@ -5,7 +5,7 @@
 //! start at once one starts, and the others wait for that; the agent gets no descriptor, directory or terminal of ours;
 //! on demand it gets no more of the environment than `launch` lets through.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use crate::env::Env;
 use crate::exit::Exit;
 use crate::launch;
 use crate::paths::{self, SocketPath};
+use crate::service;
 use crate::source::Locations;
 use crate::untrusted::shown;
 
@@ -206,6 +207,7 @@ impl<'a> Start<'a> {
             command.arg("--log-json");
         }
         command.env_clear().envs(self.environment()).current_dir("/");
+        service::keep_from(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         word(command.spawn().map_err(failed("run its program"))?, deadline)
     }
@@ -229,9 +231,7 @@ impl<'a> Start<'a> {
         let mut variables = if self.options.quiet {
             launch::environment(self.env)
         } else {
-            let ours = |name: &OsStr| !name.to_str().is_some_and(|name| OF_ANOTHER_SERVICE.contains(&name));
-            let variables = self.env.iter().filter(|(name, _)| ours(name));
-            variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+            self.env.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
         };
         for (_, value) in
             variables.iter_mut().filter(|(name, _)| name.to_str().is_some_and(|name| PATHS.contains(&name)))
@@ -354,17 +354,6 @@ fn one_line(failure: &Failure) -> String {
 const PATIENCE: Duration = Duration::from_secs(30);
 const TURN_FILE: &str = "start.lock";
 const MOST_REPORT: u64 = 64 * 1024;
-/// What a service manager has told us about ourselves.
-const OF_ANOTHER_SERVICE: [&str; 8] = [
-    "NOTIFY_SOCKET",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "INVOCATION_ID",
-    "JOURNAL_STREAM",
-];
 const PATHS: [&str; 7] = [
     "AWS_CONFIG_FILE",
     "AWS_SHARED_CREDENTIALS_FILE",
