@@ -32,7 +32,7 @@ use crate::service::Manager;
 use crate::signals;
 use crate::source::{Locations, Source, SourceError};
 use crate::sso_cache::DiskCache;
-use crate::store::{self, StateLock};
+use crate::store::{self, LatchFile, StateLock};
 use crate::upstream::Https;
 pub use error::AgentError;
 
@@ -90,7 +90,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     };
     let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
     let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
-    let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
+    let latch = LatchFile::new(Arc::clone(lock.directory()));
+    let state = State::new(agent, configuration, loaded.records, loaded.reports, now).with_latch(latch.read(), now);
     let (listener, place) = listener::bind(&socket).map_err(AgentError::Listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
     let env_of_reader = env.clone();
@@ -123,6 +124,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             )),
             cache_directory: cache.directory().map(Path::to_owned),
             cache: Box::new(cache),
+            latch: Arc::new(latch),
             alarm: Alarm::of_system(),
             still_ours: Box::new(move || place.still_ours()),
         };

@@ -20,6 +20,7 @@ pub use request::{
 };
 pub use response::{
     AccountEntry, Accounts, Adopted, AuditStatus, ConsoleAccess, CredentialDocument, FlowChosenBy, Health, LastError,
-    LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus, Reloaded, Response, RoleEntry, Roles,
-    SessionState, SessionStatus, Status, StorageReport, StorageStatus, TargetStatus, Token, WarningEntry,
+    LockDetails, LockStatus, LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus, Reloaded, Response,
+    RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport, StorageStatus, TargetStatus, Token,
+    WarningEntry,
 };

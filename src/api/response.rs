@@ -46,6 +46,8 @@ pub enum Response {
     Storage(Box<StorageReport>),
     /// `POST /v1/reload`.
     Reloaded(Reloaded),
+    /// `POST /v1/lock`, `POST /v1/unlock`.
+    Locked(LockStatus),
     /// `GET /v1/health`.
     Health(Health),
     /// `DELETE …/login`: done, nothing to say.
@@ -96,6 +98,7 @@ impl Response {
             Self::Roles(body) => serde_json::to_vec(body),
             Self::Storage(body) => serde_json::to_vec(body),
             Self::Reloaded(body) => serde_json::to_vec(body),
+            Self::Locked(body) => serde_json::to_vec(body),
             Self::Health(body) => serde_json::to_vec(body),
             Self::NoContent => Ok(Vec::new()),
         }
@@ -171,6 +174,9 @@ pub struct Status {
     pub revision: u64,
     pub socket: String,
     pub locked: bool,
+    /// How it is locked; null where it is not, absent in agents before it.
+    #[serde(default)]
+    pub lock: Option<LockDetails>,
     pub storage: StorageStatus,
     /// Filled in by whoever keeps the log; absent in agents before it.
     #[serde(default)]
@@ -178,6 +184,30 @@ pub struct Status {
     pub sessions: Vec<SessionStatus>,
     pub targets: Vec<TargetStatus>,
     pub warnings: Vec<WarningEntry>,
+}
+
+/// `POST /v1/lock` and `POST /v1/unlock`: what is so now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockStatus {
+    /// As in [`Status`].
+    pub locked: bool,
+    /// As in [`Status`].
+    pub lock: Option<LockDetails>,
+}
+
+/// How the agent is locked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockDetails {
+    /// Since when; unknown where what is written down about it cannot be read.
+    pub since: Option<Timestamp>,
+    /// Whether it takes a passphrase to unlock it.
+    pub passphrase: bool,
+    /// Whether a restart finds it locked.
+    pub saved: bool,
+    /// What is the matter with the lock.
+    pub message: Option<String>,
+    /// What helps.
+    pub hint: Option<String>,
 }
 
 /// How secrets are kept.

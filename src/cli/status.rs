@@ -21,6 +21,7 @@ use crate::untrusted::shown;
 
 use super::context::{BRIEFLY, Context, read};
 use super::failure::Failure;
+use super::lock;
 use super::paint::Paint;
 use super::storage::in_short;
 use super::table::{Cell, Table};
@@ -61,6 +62,10 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
     }
     let mut status: Status = read(&reply)?;
     let mut words: StateWords = read(&reply)?;
+    if status.locked && options.session.is_some() {
+        // It names no session, so there is none to be picked out.
+        return Err(if options.check { Failure::Silent(Exit::Locked) } else { lock::refused() });
+    }
     if let Some(name) = &options.session {
         keep_only(name, &mut status, &mut words)?;
     }
@@ -75,7 +80,11 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
             exit => Err(Failure::Silent(exit)),
         };
     }
-    let text = render(&status, &words, now, &context.zone, context.terminal.colour_out);
+    let mut text = render(&status, &words, now, &context.zone, context.terminal.colour_out);
+    if status.locked {
+        let line = lock::in_words(status.lock.as_ref(), context);
+        text.insert_str(0, &format!("{}\n\n", Paint::Yellow.apply(&line, context.terminal.colour_out)));
+    }
     context.print(text)
 }
 
@@ -144,15 +153,14 @@ fn check(status: &Status, min_validity: Duration, now: Timestamp) -> Exit {
 /// The report for people.
 fn render(status: &Status, words: &StateWords, now: Timestamp, zone: &TimeZone, colour: bool) -> String {
     let page = Page { words, now, zone, colour };
-    let mut text = page.sessions(status);
+    let mut text = if status.locked { String::new() } else { page.sessions(status) };
     let targets = page.targets(status);
     if !targets.is_empty() {
         text.push('\n');
         text.push_str(&targets);
     }
-    text.push('\n');
-    if status.locked {
-        let _ = writeln!(text, "{}", Paint::Yellow.apply("the agent is locked", colour));
+    if !status.locked {
+        text.push('\n');
     }
     page.storage(&status.storage, &mut text);
     if let Some(audit) = &status.audit {

@@ -12,7 +12,9 @@ use crate::ids::{AccountId, Assumption, Grant, SessionName, StsPlace};
 use crate::schedule::Dice;
 use crate::settings::Settings;
 use crate::sso_cache::{CacheOrder, CacheReport};
-use crate::store::{Inventory, Loaded, Manage, ManageError, Protection, Record, RecordKind, StoreError};
+use crate::store::{
+    Inventory, LatchOrder, LatchReport, Loaded, Manage, ManageError, Protection, Record, RecordKind, StoreError,
+};
 use crate::time::{Mono, Now};
 use crate::upstream::{Call, Reply, Route};
 
@@ -30,6 +32,8 @@ pub enum Event {
     Protected(Protection, Option<Loaded>),
     /// What a person wanted done about the key is done.
     Managed(WaiterId, Result<Inventory, ManageError>),
+    /// What was to be done about the agent's lock is done, or was not.
+    Latched(LatchReport),
     /// The place that the browser comes back to is open, or cannot be.
     Listening(SignInId, Result<Listening, ListenError>),
     /// The browser has come back.
@@ -68,6 +72,8 @@ pub enum Effect {
     Delete(Ticket, SessionName, RecordKind),
     /// Do this about the key, or only look; it comes back as [`Event::Managed`]. In order with every other store effect.
     Manage(WaiterId, Option<Manage>),
+    /// Do this about the agent's lock, one at a time; it comes back as [`Event::Latched`].
+    Latch(LatchOrder),
     /// Open the place that the browser of this sign-in comes back to; it comes back as [`Event::Listening`], and what
     /// the browser brings as [`Event::BrowserCameBack`].
     Listen(SignInId, Box<Plan>),

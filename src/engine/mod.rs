@@ -18,6 +18,7 @@ mod event;
 mod expiry;
 mod handle;
 mod lane;
+mod latch;
 mod notices;
 mod on_demand;
 mod outage;

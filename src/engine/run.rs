@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::desktop::Desktop;
 use crate::ids::SessionName;
 use crate::sso_cache::{Cache, CacheOrder};
-use crate::store::{Manage, Protection, Record, RecordKind, Store};
+use crate::store::{LatchKeeper, LatchReport, Manage, Protection, Record, RecordKind, Store};
 use crate::time::Now;
 use crate::upstream::{Reply, Upstream};
 use crate::watch::Watch;
@@ -41,6 +41,8 @@ pub struct World<U> {
     pub cache: Box<dyn Cache>,
     /// Where that is, for whoever watches it.
     pub cache_directory: Option<PathBuf>,
+    /// Whoever keeps the lock that a person puts on the agent.
+    pub latch: Arc<dyn LatchKeeper>,
     /// The wake-up call.
     pub alarm: Alarm,
     /// Whether the agent still owns its place; asked at every wake-up.
@@ -84,6 +86,7 @@ pub async fn run<U: Upstream>(
         desktop,
         cache,
         cache_directory,
+        latch,
         mut alarm,
         mut still_ours,
     } = world;
@@ -91,6 +94,8 @@ pub async fn run<U: Upstream>(
         upstream,
         flights: JoinSet::new(),
         reads: JoinSet::new(),
+        latches: JoinSet::new(),
+        latch,
         store: StoreThread::start(store, cache, state.protection().clone()),
         callbacks: Callbacks::new(),
         watch: Watch::nothing(),
@@ -111,6 +116,8 @@ pub async fn run<U: Upstream>(
         }
         let now = clock.now();
         let effects = state.handle(now, event);
+        // Before anything leaves: what was answered a moment ago may still be on its way to the door.
+        questions.shelf.set_locked(state.is_locked());
         if !state.plan_holds() {
             // Something happened: what lay ready may not be true any more.
             questions.shelf.clear();
@@ -133,6 +140,7 @@ pub async fn run<U: Upstream>(
             Some(event) = hands.store.done() => event,
             Some(event) = hands.callbacks.next() => event,
             Some(Ok(read)) = hands.reads.join_next() => Event::ConfigurationRead(read),
+            Some(Ok(report)) = hands.latches.join_next() => Event::Latched(report),
             () = hands.watch.changed() => Event::CacheTouched,
             () = alarm.rings() => {
                 if !stopping && !still_ours() {
@@ -162,6 +170,8 @@ struct Hands<U> {
     upstream: Arc<U>,
     flights: JoinSet<(Flight, Reply)>,
     reads: JoinSet<Result<Configuration, Problem>>,
+    latches: JoinSet<LatchReport>,
+    latch: Arc<dyn LatchKeeper>,
     store: StoreThread,
     callbacks: Callbacks,
     watch: Watch,
@@ -191,6 +201,10 @@ impl<U: Upstream> Hands<U> {
                 Effect::Save(ticket, record) => self.store.order(Job::Save(ticket, record)),
                 Effect::Delete(ticket, session, kind) => self.store.order(Job::Delete(ticket, session, kind)),
                 Effect::Manage(waiter, order) => self.store.order(Job::Manage(waiter, order)),
+                Effect::Latch(order) => {
+                    let latch = Arc::clone(&self.latch);
+                    self.latches.spawn_blocking(move || latch.carry_out(order));
+                }
                 Effect::Listen(id, plan) => self.callbacks.listen(id, *plan),
                 Effect::Conclude(id, verdict) => self.callbacks.conclude(&id, verdict),
                 Effect::Cache(ticket, order) => self.store.order(Job::Cache(ticket, order)),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::event::{
     Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, Turn, Waiter, WaiterId, Write,
 };
+use super::latch::{self, Kind, Latching};
 use super::reloading::Reloading;
 use super::select::{session_of, target_of};
 use super::session::{Session, TokenWaiter, Wants};
@@ -37,6 +38,7 @@ pub struct State {
     /// Who waits for something done about the key.
     pub(super) managing: Vec<Waiter>,
     pub(super) reloading: Reloading,
+    pub(super) latching: Latching,
     pub(super) watchers: Vec<StatusWatcher>,
     pub(super) revision: u64,
     pub(super) seen: Option<Status>,
@@ -70,6 +72,7 @@ impl State {
             reports,
             managing: Vec::new(),
             reloading: Reloading::default(),
+            latching: Latching::default(),
             watchers: Vec::new(),
             revision: 1,
             seen: None,
@@ -107,6 +110,7 @@ impl State {
             Event::Stored(ticket, outcome) => self.stored(ticket, outcome, now, &mut effects),
             Event::Protected(protection, loaded) => self.protected(protection, loaded, now, &mut effects),
             Event::Managed(waiter, outcome) => self.managed(waiter, outcome, &mut effects),
+            Event::Latched(report) => self.latched(report, now),
             Event::Listening(id, outcome) => self.listening(&id, outcome, now, &mut effects),
             Event::BrowserCameBack(id, arrival) => self.browser_came_back(&id, arrival, now, &mut effects),
             Event::Cached(ticket, report) => {
@@ -122,6 +126,7 @@ impl State {
         }
         self.plan_holds = false;
         self.settle(now, &mut effects);
+        self.keep_shut(&mut effects);
         effects
     }
 
@@ -138,7 +143,7 @@ impl State {
         let watchers = self.watchers.iter().map(|watcher| watcher.waiter);
         let others = self.reloading.waiters().chain(&self.managing).copied();
         let waiters = watchers.chain(others).map(|waiter| waiter.deadline.since(now.mono));
-        let wait = sessions.chain(waiters).min();
+        let wait = sessions.chain(waiters).chain(self.latch_wait(now)).min();
         self.planned = wait.map(|wait| now.mono.after(wait));
         self.plan_holds = true;
         wait
@@ -148,6 +153,7 @@ impl State {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.stopping
+            && !self.latching.is_under_way()
             && self.sessions.values().all(|session| {
                 !session.refreshing.is_under_way() && !session.sign_in_is_saving() && session.sign_out.is_empty()
             })
@@ -229,6 +235,7 @@ impl State {
         self.settle_watching(effects);
         self.settle_reloads(now, effects);
         self.settle_managing(now, effects);
+        self.settle_latch(now, effects);
         self.settle_watchers(now, effects);
     }
 
@@ -237,7 +244,7 @@ impl State {
     /// Says also whether the plan still holds although they were asked for.
     fn warm_answer(&mut self, request: &Request, now: Now, effects: &mut Vec<Effect>) -> Option<(Response, bool)> {
         let Request::Credentials { target, min_validity, .. } = request else { return None };
-        if self.stopping {
+        if self.stopping || self.is_locked() {
             return None;
         }
         let named = target_of(&self.configuration.catalog, target).ok()?;
@@ -256,6 +263,9 @@ impl State {
         let immediate = match request {
             Request::Health => Some(Ok(Response::Health(Health { version: self.agent.version.to_owned() }))),
             _ if self.stopping => Some(Err(words::shutting_down())),
+            request if self.is_locked() && !latch::may_be_asked(&request) => Some(Err(words::locked())),
+            Request::Lock { passphrase } => self.asked_to_latch(Kind::Lock, waiter, passphrase, now, effects),
+            Request::Unlock { passphrase } => self.asked_to_latch(Kind::Unlock, waiter, passphrase, now, effects),
             Request::Status { wait, after } => self.asked_status(waiter, wait, after, now),
             Request::Reload => {
                 self.reloading.wait(Waiter { id: waiter, deadline: now.mono.after(PATIENCE) });
@@ -427,6 +437,7 @@ impl State {
             session.bound_patience(drained);
             session.save_at_the_end(now);
         }
+        self.bound_latch_patience(drained);
         // What is done about the key is a write: it is waited for.
         let others = self.watchers.iter_mut().map(|watcher| &mut watcher.waiter);
         for waiter in others.chain(self.reloading.waiters_mut()) {

@@ -80,6 +80,9 @@ fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Proble
         status.audit = Some(audit.status());
     }
     if let Some(hand_out) = response.hand_out() {
+        if seat.room.handle.is_locked() {
+            return Err(Problem::new(Code::Locked, "the agent is locked").hint("run: sso-agent unlock"));
+        }
         audit.note(hand_out, &seat.asker).map_err(|error| {
             let problem = Problem::new(Code::Storage, error.to_string()).caused_by(error.reason());
             problem.hint(

@@ -35,6 +35,8 @@ pub(super) fn burden(request: &Request) -> Burden {
         | Request::UnlockStorage { .. }
         | Request::MigrateStorage { .. }
         | Request::Reload
+        | Request::Lock { .. }
+        | Request::Unlock { .. }
         | Request::Health => Burden::Light,
         Request::Credentials { .. }
         | Request::Token { .. }
@@ -62,6 +64,7 @@ pub(super) const fn route(request: &Request) -> &'static str {
         Request::Roles { .. } => "roles",
         Request::Storage | Request::UnlockStorage { .. } | Request::MigrateStorage { .. } => "storage",
         Request::Reload => "reload",
+        Request::Lock { .. } | Request::Unlock { .. } => "lock",
         Request::Health => "health",
     }
 }

@@ -5,6 +5,7 @@ mod browser;
 mod chains;
 mod config;
 mod console;
+mod latch;
 mod notices;
 mod on_demand;
 mod outage;
@@ -71,6 +72,8 @@ struct Bench {
     notices: Vec<Notice>,
     /// What was to be done about the key.
     managed: Vec<(WaiterId, Option<crate::store::Manage>)>,
+    /// What was to be done about the lock.
+    latches: Vec<crate::store::LatchOrder>,
     /// The AWS CLI's cache.
     cache: publish::CacheBox,
     /// Everything in order, in short words.
@@ -153,6 +156,7 @@ impl Bench {
             answers: BTreeMap::new(),
             reads: 0,
             managed: Vec::new(),
+            latches: Vec::new(),
             listening: Vec::new(),
             concluded: Vec::new(),
             notices: Vec::new(),
@@ -240,6 +244,7 @@ impl Bench {
                 Effect::Conclude(id, verdict) => self.concluded.push((id, verdict)),
                 Effect::Cache(ticket, order) => self.writes.push(OpenWrite::Cache(ticket, order)),
                 Effect::WatchCache(watched) => self.cache.watched = watched,
+                Effect::Latch(order) => self.latches.push(order),
                 Effect::Manage(waiter, order) => self.managed.push((waiter, order)),
             }
         }
