@@ -67,7 +67,7 @@ impl Programs {
 pub(super) fn look_up(pid: i32, programs: &Programs, now: Mono) -> Option<Who> {
     let peer = Process::open(pid)?;
     let caller = caller(&peer, programs, now).unwrap_or_else(Party::unknown);
-    Some(Who { peer: peer.party(), caller, started: peer.started })
+    Some(Who { peer: peer.party(), caller, started: peer.started, via: None })
 }
 
 fn caller(peer: &Process, programs: &Programs, now: Mono) -> Option<Party> {

@@ -12,12 +12,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::Programs;
 use super::ancestry;
 use super::line::Party;
+use crate::ids::DoorName;
 use crate::time::Mono;
 
 /// The other end of one connection.
 pub struct Asker {
     pid: Option<i32>,
     uid: Option<u32>,
+    /// The restricted socket it came through.
+    via: Option<DoorName>,
     /// The peer as the kernel knows it, whatever becomes of its number; taken by the first hand-out.
     process: Mutex<Option<OwnedFd>>,
     who: OnceLock<Arc<Who>>,
@@ -30,12 +33,14 @@ pub(super) struct Who {
     pub(super) caller: Party,
     /// When the peer was started, in the kernel's ticks: the number alone may have been somebody else's before.
     pub(super) started: u64,
+    /// The restricted socket it came through.
+    pub(super) via: Option<DoorName>,
 }
 
 /// Its numbers: enough to tell almost all apart, and quick.
 impl Hash for Who {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        (self.peer.pid, self.started, self.caller.pid).hash(hasher);
+        (self.peer.pid, self.started, self.caller.pid, &self.via).hash(hasher);
     }
 }
 
@@ -43,13 +48,20 @@ impl Asker {
     /// The peer of this connection, of which the kernel has told process and user.
     #[must_use]
     pub fn of(stream: impl AsFd, pid: Option<i32>, uid: u32) -> Self {
-        Self { pid, uid: Some(uid), process: Mutex::new(peer_process(stream)), who: OnceLock::new() }
+        Self { pid, uid: Some(uid), via: None, process: Mutex::new(peer_process(stream)), who: OnceLock::new() }
     }
 
     /// A peer nobody knows anything of.
     #[must_use]
     pub const fn unknown() -> Self {
-        Self { pid: None, uid: None, process: Mutex::new(None), who: OnceLock::new() }
+        Self { pid: None, uid: None, via: None, process: Mutex::new(None), who: OnceLock::new() }
+    }
+
+    /// The same, come through a restricted socket.
+    #[must_use]
+    pub fn via(mut self, door: Option<DoorName>) -> Self {
+        self.via = door;
+        self
     }
 
     /// Looks it up the first time, and keeps the descriptor no longer.
@@ -61,9 +73,10 @@ impl Asker {
                 // It lives, so the number was its own all the time.
                 is_alive(&process).then_some(seen)
             });
-            let unknown = || Who { peer: Party::unknown(), caller: Party::unknown(), started: 0 };
+            let unknown = || Who { peer: Party::unknown(), caller: Party::unknown(), started: 0, via: None };
             let mut who = seen.unwrap_or_else(unknown);
             who.peer.uid = self.uid;
+            who.via.clone_from(&self.via);
             Arc::new(who)
         };
         Arc::clone(self.who.get_or_init(look))

@@ -34,6 +34,9 @@ pub struct Line {
     pub peer: Party,
     /// The nearest program behind it that is neither ours nor a shell.
     pub caller: Party,
+    /// The restricted socket it was asked for through; absent for the main one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
     /// Zero for the line of one hand-out; else how often it was repeated since that line.
     #[serde(default)]
     pub repeats: u64,
@@ -63,6 +66,7 @@ impl Line {
             expires_at: hand_out.expires_at,
             peer: who.peer.clone(),
             caller: who.caller.clone(),
+            via: who.via.as_ref().map(ToString::to_string),
             repeats: 0,
         }
     }

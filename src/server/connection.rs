@@ -40,7 +40,7 @@ pub(super) async fn converse(stream: UnixStream, seat: Arc<Seat>) {
             return Poll::Ready(());
         }
         match seat.phase().0 {
-            Phase::Idle if seat.room.is_leaving() => return Poll::Ready(()),
+            Phase::Idle if seat.is_at_its_end() => return Poll::Ready(()),
             Phase::Idle | Phase::Asking => called = false,
             // Something is only half here or half there, so a deadline runs.
             Phase::Header | Phase::Body | Phase::Answering if !called => {
@@ -58,6 +58,7 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
     let begun = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
     let (route, outcome) = match laid_out(seat, &request) {
         Some(response) => ("credentials", Ok(response)),
+        None if !admits(seat, &request) => ("none", Err(refusal(seat))),
         None => match read(seat, &mut request).await {
             Ok(asked) => (convert::route(&asked), ask(seat, asked).await),
             Err(problem) => ("none", Err(problem)),
@@ -65,7 +66,7 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
     };
     seat.enter(Phase::Answering);
     let outcome = outcome.and_then(|response| accounted_for(seat, response));
-    let answer = convert::answer(outcome, seat.room.is_leaving());
+    let answer = convert::answer(outcome, seat.is_at_its_end());
     if let Some(begun) = begun {
         let elapsed = begun.elapsed();
         tracing::debug!(method = %shown(request.method().as_str()), route, status = answer.status().as_u16(), ?elapsed, "answered");
@@ -78,6 +79,16 @@ fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Proble
     let audit = &seat.room.audit;
     if let Response::Status(status) = &mut response {
         status.audit = Some(audit.status());
+        if !status.locked {
+            let (doors, warnings) = seat.room.doors();
+            status.serve = doors;
+            status.warnings.extend(warnings);
+        }
+    }
+    if let Some(gate) = &seat.gate
+        && !gate.lets_out(&response)
+    {
+        return Err(gate.refusal());
     }
     if let Some(hand_out) = response.hand_out() {
         audit.note(hand_out, &seat.asker).map_err(|error| {
@@ -95,7 +106,14 @@ fn laid_out(seat: &Seat, request: &hyper::Request<Incoming>) -> Option<Response>
     if request.method() != http::Method::GET || !request.body().is_end_stream() {
         return None;
     }
-    seat.room.handle.ready(request.uri().path_and_query()?.as_str())
+    let ready = seat.room.handle.ready(request.uri().path_and_query()?.as_str())?;
+    // Laid out for somebody else, perhaps: who may not have it gets on to where that is said.
+    seat.gate.as_ref().is_none_or(|gate| gate.lets_out(&ready)).then_some(ready)
+}
+
+/// Whether this may be asked where the caller came in.
+fn admits(seat: &Seat, request: &hyper::Request<Incoming>) -> bool {
+    seat.gate.as_ref().is_none_or(|gate| gate.admits(request.method(), request.uri().path()))
 }
 
 async fn read(seat: &Seat, request: &mut hyper::Request<Incoming>) -> Result<Request, Problem> {
@@ -133,7 +151,10 @@ async fn ask(seat: &Seat, request: Request) -> Result<Response, Problem> {
         convert::Burden::Waiting => Some(room.poll().ok_or_else(|| busy("too many callers wait for a change"))?),
         convert::Burden::Working => Some(room.ask().ok_or_else(|| busy("too many callers wait for the agent"))?),
     };
-    room.handle.ask(request).await
+    match &seat.gate {
+        None => room.handle.ask(request).await,
+        Some(gate) => room.handle.ask_within(request, Arc::clone(&gate.targets)).await,
+    }
 }
 
 fn busy(detail: &str) -> Problem {
