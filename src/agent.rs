@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::alarm::Alarm;
 use crate::api::{Code, Problem};
@@ -18,6 +18,7 @@ use crate::aws_config::Catalog;
 use crate::cli::button;
 use crate::clock::{Clock, SystemClock};
 use crate::desktop::SystemDesktop;
+use crate::doors::Doors;
 use crate::engine::{self, Configuration, Ended, Handle, Order, State, World};
 use crate::env::Env;
 use crate::exit::Exit;
@@ -64,7 +65,9 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let state_dir = paths::state_dir(env).map_err(AgentError::Path)?;
     let locations = Locations::from_env(env, options.config.as_deref()).map_err(AgentError::Source)?;
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
-    let configuration = read(&locations, env).map_err(AgentError::Source)?;
+    let home = paths::home(env).ok();
+    let (configuration, doors) = read(&locations, env, home.as_deref()).map_err(AgentError::Source)?;
+    let (say_doors, _doors) = watch::channel(Arc::new(doors));
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
     let mut loaded = store.load();
     loaded.reports.extend(lock.report());
@@ -91,10 +94,18 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let env_of_reader = env.clone();
     let audit_of_reader = Arc::clone(&audit);
     let read_configuration = move || {
-        let read = read(&locations, &env_of_reader);
+        let read = read(&locations, &env_of_reader, home.as_deref());
+        let (configuration, doors) = read.map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))?;
         // What can be read is what the engine takes.
-        let read = read.inspect(|configuration| audit_of_reader.set_mode(configuration.settings.audit));
-        read.map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))
+        audit_of_reader.set_mode(configuration.settings.audit);
+        say_doors.send_if_modified(|said| {
+            let differs = **said != doors;
+            if differs {
+                *said = Arc::new(doors);
+            }
+            differs
+        });
+        Ok(configuration)
     };
     let (desktop_env, env_of_button) = (env.clone(), env.clone());
     let cache = DiskCache::below(paths::home(env).ok().as_deref());
@@ -189,9 +200,12 @@ async fn stop(
     }
 }
 
-fn read(locations: &Locations, env: &Env) -> Result<Configuration, SourceError> {
+/// The configuration, and what it says about the doors.
+fn read(locations: &Locations, env: &Env, home: Option<&Path>) -> Result<(Configuration, Doors), SourceError> {
     let (sources, settings) = locations.read()?;
-    Ok(Configuration { catalog: Catalog::read(&sources, env, &settings), settings })
+    let mut catalog = Catalog::read(&sources, env, &settings);
+    let doors = Doors::of(&mut catalog, &settings, home);
+    Ok((Configuration { catalog, settings }, doors))
 }
 
 /// `clientName`: names the user and the machine on the approval page. ASCII, at most 128 characters.
