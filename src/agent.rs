@@ -26,7 +26,7 @@ use crate::hardening;
 use crate::listener::{self, ListenError};
 use crate::logging::{self, Format, LoggingError};
 use crate::paths::{self, PathError, SocketPath};
-use crate::server::{self, Limits};
+use crate::server::{self, Limits, Restricted};
 use crate::service::Manager;
 use crate::signals::{self, Signal, Signals};
 use crate::source::{Locations, Source, SourceError};
@@ -67,7 +67,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
     let home = paths::home(env).ok();
     let (configuration, doors) = read(&locations, env, home.as_deref()).map_err(AgentError::Source)?;
-    let (say_doors, _doors) = watch::channel(Arc::new(doors));
+    let (say_doors, doors) = watch::channel(Arc::new(doors));
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
     let mut loaded = store.load();
     loaded.reports.extend(lock.report());
@@ -87,6 +87,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         seed: seed()?,
     };
     let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
+    let apart = vec![socket.directory().to_owned(), state_dir.clone()];
     let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
     let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
     let (listener, place) = listener::bind(&socket).map_err(AgentError::Listen)?;
@@ -125,7 +126,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             still_ours: Box::new(move || place.still_ours()),
         };
         let listener = UnixListener::from_std(listener)?;
-        live(state, world, listener, audit, limits, &Manager::from_env(env)).await
+        let restricted = Restricted::open(doors, apart, Arc::clone(&world.clock));
+        live(state, world, listener, restricted, audit, limits, &Manager::from_env(env)).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();
@@ -143,6 +145,7 @@ async fn live(
     state: State,
     world: World<Https>,
     listener: UnixListener,
+    restricted: Restricted,
     audit: Arc<Audit>,
     limits: Limits,
     manager: &Manager,
@@ -151,7 +154,7 @@ async fn live(
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (close, closed) = oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(listener, handle, audit, limits, async {
+    let server = tokio::spawn(server::serve(listener, restricted, handle, audit, limits, async {
         // Told to, or whoever would tell is gone: both mean to close.
         let _ = closed.await;
     }));

@@ -244,8 +244,7 @@ mod tests {
 
     #[test]
     fn every_code_is_the_same_word_in_json_and_in_the_table() {
-        for code in
-            [Code::Internal, Code::SignInRequired, Code::ShuttingDown, Code::SignInCancelled, Code::NotAllowed]
+        for code in [Code::Internal, Code::SignInRequired, Code::ShuttingDown, Code::SignInCancelled, Code::NotAllowed]
         {
             assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));
         }

@@ -157,11 +157,17 @@ mod tests {
         child.wait().unwrap();
         // As if the number had been given to this process.
         let ours = i32::try_from(std::process::id()).unwrap();
-        let asker = Asker { pid: Some(ours), uid: Some(7), process: Mutex::new(Some(process)), who: OnceLock::new() };
+        let asker = Asker {
+            pid: Some(ours),
+            uid: Some(7),
+            via: None,
+            process: Mutex::new(Some(process)),
+            who: OnceLock::new(),
+        };
         let who = asker.who(&programs(), Mono::default());
         assert_eq!(
             *who,
-            Who { peer: Party { uid: Some(7), ..Party::unknown() }, caller: Party::unknown(), started: 0 }
+            Who { peer: Party { uid: Some(7), ..Party::unknown() }, caller: Party::unknown(), started: 0, via: None }
         );
     }
 

@@ -30,7 +30,9 @@ pub(super) fn session_of(catalog: &Catalog, query: &SessionQuery) -> Result<Sess
 /// what there is besides these targets is nobody's business.
 pub(super) fn is_within(catalog: &Catalog, request: &Request, targets: &BTreeSet<TargetId>) -> bool {
     match request {
-        Request::Credentials { target, .. } => target_of(catalog, target).is_ok_and(|target| targets.contains(&*target)),
+        Request::Credentials { target, .. } => {
+            target_of(catalog, target).is_ok_and(|target| targets.contains(&*target))
+        }
         Request::Health => true,
         _ => false,
     }

@@ -58,7 +58,6 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
     let begun = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
     let (route, outcome) = match laid_out(seat, &request) {
         Some(response) => ("credentials", Ok(response)),
-        None if !admits(seat, &request) => ("none", Err(refusal(seat))),
         None => match read(seat, &mut request).await {
             Ok(asked) => (convert::route(&asked), ask(seat, asked).await),
             Err(problem) => ("none", Err(problem)),
@@ -85,9 +84,7 @@ fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Proble
             status.warnings.extend(warnings);
         }
     }
-    if let Some(gate) = &seat.gate
-        && !gate.lets_out(&response)
-    {
+    if let Some(gate) = seat.gate.as_ref().filter(|gate| !gate.lets_out(&response)) {
         return Err(gate.refusal());
     }
     if let Some(hand_out) = response.hand_out() {
@@ -111,12 +108,10 @@ fn laid_out(seat: &Seat, request: &hyper::Request<Incoming>) -> Option<Response>
     seat.gate.as_ref().is_none_or(|gate| gate.lets_out(&ready)).then_some(ready)
 }
 
-/// Whether this may be asked where the caller came in.
-fn admits(seat: &Seat, request: &hyper::Request<Incoming>) -> bool {
-    seat.gate.as_ref().is_none_or(|gate| gate.admits(request.method(), request.uri().path()))
-}
-
 async fn read(seat: &Seat, request: &mut hyper::Request<Incoming>) -> Result<Request, Problem> {
+    if let Some(gate) = &seat.gate {
+        gate.admit(request.method(), request.uri().path())?;
+    }
     if request.body().is_end_stream() {
         seat.enter(Phase::Asking);
         return parse(request, &[]);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Method;
 
-use crate::api::{Code, Problem, Request, Response};
+use crate::api::{Code, Problem, Response};
 use crate::clock::Clock;
 use crate::doors::Serve;
 use crate::ids::{DoorName, TargetId};
@@ -43,9 +43,9 @@ impl Gate {
         self.closed.load(Ordering::Relaxed) || self.until.is_some_and(|until| is_over(until, self.clock.now()))
     }
 
-    /// Whether this may be asked at all. Looked at before anything of it is read.
-    pub(super) fn admits(&self, method: &Method, path: &str) -> bool {
-        !self.is_closed() && method == Method::GET && ROUTES.contains(&path)
+    /// Looks at what is asked before anything of it is read.
+    pub(super) fn admit(&self, method: &Method, path: &str) -> Result<(), Problem> {
+        if !self.is_closed() && method == Method::GET && ROUTES.contains(&path) { Ok(()) } else { Err(self.refusal()) }
     }
 
     /// Whether this may leave.
@@ -73,14 +73,6 @@ impl Gate {
 /// Whether that time has come by either clock.
 pub(super) fn is_over(until: Now, now: Now) -> bool {
     until.mono <= now.mono || until.wall <= now.wall
-}
-
-/// The path of what was asked for, as far as it concerns the log: never its query.
-pub(super) fn asked_for(request: &Request) -> &'static str {
-    match request {
-        Request::Credentials { .. } => ROUTES[0],
-        _ => ROUTES[1],
-    }
 }
 
 const ROUTES: [&str; 2] = ["/v1/credentials", "/v1/health"];

@@ -198,8 +198,7 @@ impl House {
                 return Err("there are too many through restricted sockets");
             }
         }
-        let of_process =
-            |seat: &Seat| pid.is_some() && seat.pid == pid && seat.is_restricted() == gate.is_some();
+        let of_process = |seat: &Seat| pid.is_some() && seat.pid == pid && seat.is_restricted() == gate.is_some();
         if self.count(of_process) >= most_of_process && !self.close_longest_idle(of_process) {
             return Err("this process has too many");
         }

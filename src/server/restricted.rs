@@ -97,6 +97,13 @@ impl Restricted {
         restricted
     }
 
+    /// None at all.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        let (_, doors) = watch::channel(Arc::default());
+        Self::open(doors, Vec::new(), Arc::new(crate::clock::SystemClock))
+    }
+
     /// Waits for the next thing to happen. Nothing is lost if this is dropped before it completes.
     pub(super) async fn knock(&mut self) -> Knock {
         let Self { doors, sections, alarm, trouble, turn, .. } = self;

@@ -37,7 +37,7 @@ fn serve_audited(limits: Limits, mode: AuditMode) -> Served {
     let (stop, stopped) = oneshot::channel();
     let programs = Programs::of_machine(&crate::env::Env::default());
     let audit = Arc::new(Audit::new(dir.path().to_owned(), mode, programs, Arc::new(SystemClock)));
-    let server = tokio::spawn(serve(listener, handle, audit, limits, async {
+    let server = tokio::spawn(serve(listener, Restricted::none(), handle, audit, limits, async {
         let _ = stopped.await;
     }));
     Served { dir, socket, questions, stop: Some(stop), server }
