@@ -37,6 +37,14 @@ pub(super) struct Who {
     pub(super) via: Option<DoorName>,
 }
 
+impl Who {
+    /// Whoever it was that came through the same restricted socket.
+    pub(super) fn anybody(&self) -> Self {
+        let nobody = Party { uid: self.peer.uid, ..Party::unknown() };
+        Self { peer: nobody, caller: Party::unknown(), started: 0, via: self.via.clone() }
+    }
+}
+
 /// Its numbers: enough to tell almost all apart, and quick.
 impl Hash for Who {
     fn hash<H: Hasher>(&self, hasher: &mut H) {

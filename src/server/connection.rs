@@ -16,8 +16,10 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::convert::{self, Answer};
+use super::gate;
 use super::seat::{Phase, Seat};
 use crate::api::{Code, Problem, Request, Response};
+use crate::audit::Refusal;
 use crate::untrusted::shown;
 
 /// Serves one connection until either side ends it.
@@ -56,14 +58,27 @@ pub(super) async fn converse(stream: UnixStream, seat: Arc<Seat>) {
 
 async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<Answer, std::convert::Infallible> {
     let begun = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
+    let mut wanted = None;
     let (route, outcome) = match laid_out(seat, &request) {
         Some(response) => ("credentials", Ok(response)),
         None => match read(seat, &mut request).await {
-            Ok(asked) => (convert::route(&asked), ask(seat, asked).await),
+            Ok(asked) => {
+                wanted = gate::wanted(seat.gate.as_deref(), &asked);
+                (convert::route(&asked), ask(seat, asked).await)
+            }
             Err(problem) => ("none", Err(problem)),
         },
     };
     seat.enter(Phase::Answering);
+    let outcome = outcome.and_then(|response| seat.lets_out(response));
+    if let (Some(_), Err(problem)) = (&seat.gate, &outcome)
+        && problem.code == Code::NotAllowed
+    {
+        let what = if wanted.is_some() { route } else { "request" };
+        let asked = wanted.unwrap_or_else(|| format!("{} {}", request.method(), request.uri().path()));
+        let refusal = Refusal { what, target: None, asked: Some(&asked), setting: "serve" };
+        seat.room.audit.note_refusal(refusal, &seat.asker);
+    }
     let outcome = outcome.and_then(|response| accounted_for(seat, response));
     let answer = convert::answer(outcome, seat.is_at_its_end());
     if let Some(begun) = begun {
@@ -83,9 +98,6 @@ fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Proble
             status.serve = doors;
             status.warnings.extend(warnings);
         }
-    }
-    if let Some(gate) = seat.gate.as_ref().filter(|gate| !gate.lets_out(&response)) {
-        return Err(gate.refusal());
     }
     if let Some(hand_out) = response.hand_out() {
         audit.note(hand_out, &seat.asker).map_err(|error| {

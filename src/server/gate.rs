@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Method;
 
-use crate::api::{Code, Problem, Response};
+use crate::api::{Code, Problem, Request, Response};
 use crate::clock::Clock;
 use crate::doors::Serve;
 use crate::ids::{DoorName, TargetId};
@@ -73,6 +73,14 @@ impl Gate {
 /// Whether that time has come by either clock.
 pub(super) fn is_over(until: Now, now: Now) -> bool {
     until.mono <= now.mono || until.wall <= now.wall
+}
+
+/// The target that is asked for through a restricted socket, in the caller's words.
+pub(super) fn wanted(gate: Option<&Gate>, request: &Request) -> Option<String> {
+    match request {
+        Request::Credentials { target, .. } if gate.is_some() => Some(target.to_string()),
+        _ => None,
+    }
 }
 
 const ROUTES: [&str; 2] = ["/v1/credentials", "/v1/health"];

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::gate::Gate;
 use super::{Limits, Restricted};
-use crate::api::{DoorStatus, WarningEntry};
+use crate::api::{DoorStatus, Problem, Response, WarningEntry};
 use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
 
@@ -152,6 +152,14 @@ impl Seat {
     /// What it came through was closed.
     pub(super) fn is_shut_out(&self) -> bool {
         self.gate.as_ref().is_some_and(|gate| gate.is_closed())
+    }
+
+    /// The answer, if it may go to where the caller came in.
+    pub(super) fn lets_out(&self, response: Response) -> Result<Response, Problem> {
+        match &self.gate {
+            Some(gate) if !gate.lets_out(&response) => Err(gate.refusal()),
+            _ => Ok(response),
+        }
     }
 
     /// No further question of this connection is answered.
