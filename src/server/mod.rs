@@ -36,6 +36,14 @@ use restricted::Knock;
 pub use restricted::Restricted;
 use seat::{Phase, Room, Seat};
 
+/// Where callers come in.
+pub struct Listeners {
+    /// The socket where everything can be asked for.
+    pub main: UnixListener,
+    /// Those where a few things can.
+    pub restricted: Restricted,
+}
+
 /// What callers may take, all together and each.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -91,13 +99,13 @@ impl Default for Limits {
 /// Serves until `shutdown` completes; then accepts nothing more, gives open answers `goodbye_time`, and returns. What is
 /// handed out is in the audit log before it is on its way, and all of it when this returns.
 pub async fn serve(
-    listener: UnixListener,
-    mut restricted: Restricted,
+    listeners: Listeners,
     handle: Handle,
     audit: Arc<Audit>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) {
+    let Listeners { main, mut restricted } = listeners;
     let mut shutdown = pin!(shutdown);
     let mut house = House::new(handle, audit, limits);
     house.room.tell_of(&restricted);
@@ -111,7 +119,7 @@ pub async fn serve(
             () = house.room.called() => house.sweep(),
             () = &mut alarm, if house.next_sweep.is_some() => house.sweep(),
             // Pauses after an error, so that a full descriptor table is not a busy loop.
-            accepted = trouble.accept(listener.accept()) => match accepted {
+            accepted = trouble.accept(main.accept()) => match accepted {
                 Ok((stream, _)) => house.enter(stream, None),
                 Err(error) => house.not_accepted(&error),
             },
@@ -131,7 +139,7 @@ pub async fn serve(
             None => alarm.set(sleep_until(Instant::now())),
         }
     }
-    drop((listener, restricted));
+    drop((main, restricted));
     house.say_goodbye().await;
 }
 
