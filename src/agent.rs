@@ -27,7 +27,8 @@ use crate::hardening;
 use crate::listener;
 use crate::logging::{self, Format};
 use crate::paths::{self, SocketPath};
-use crate::server::Limits;
+use crate::policy::{Policies, SystemPrompter};
+use crate::server::{Limits, Listeners, Restricted};
 use crate::service::Manager;
 use crate::signals;
 use crate::source::{Locations, Source, SourceError};
@@ -69,7 +70,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
     let home = paths::home(env).ok();
     let (configuration, doors) = read(&locations, env, home.as_deref()).map_err(AgentError::Source)?;
-    let (say_doors, _doors) = watch::channel(Arc::new(doors));
+    let (say_doors, doors) = watch::channel(Arc::new(doors));
+    let prompter = Arc::new(SystemPrompter::new(env));
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
     let mut loaded = store.load();
     loaded.reports.extend(lock.report());
@@ -89,6 +91,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         seed: seed()?,
     };
     let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
+    let apart = vec![socket.directory().to_owned(), state_dir.clone()];
     let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
     let latch = LatchFile::new(Arc::clone(lock.directory()));
     let state = State::new(agent, configuration, loaded.records, loaded.reports, now).with_latch(latch.read(), now);
@@ -128,8 +131,11 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             alarm: Alarm::of_system(),
             still_ours: Box::new(move || place.still_ours()),
         };
-        let listener = UnixListener::from_std(listener)?;
-        life::live(state, world, listener, audit, limits, &Manager::from_env(env)).await
+        let policies = Policies::new(doors.clone(), Arc::clone(&audit), prompter, Arc::clone(&world.clock));
+        let policies = Arc::new(policies);
+        let restricted = Restricted::open(doors, apart, Arc::clone(&world.clock));
+        let listeners = Listeners { main: UnixListener::from_std(listener)?, restricted };
+        life::live(state, world, listeners, audit, policies, limits, &Manager::from_env(env)).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();

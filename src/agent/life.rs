@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::Audit;
 use crate::engine::{self, Ended, Handle, Order, State, World};
-use crate::server::{self, Limits};
+use crate::policy::Policies;
+use crate::server::{self, Limits, Listeners};
 use crate::service::Manager;
 use crate::signals::{Signal, Signals};
 use crate::upstream::Https;
@@ -18,8 +18,9 @@ use crate::upstream::Https;
 pub(super) async fn live(
     state: State,
     world: World<Https>,
-    listener: UnixListener,
+    listeners: Listeners,
     audit: Arc<Audit>,
+    policies: Arc<Policies>,
     limits: Limits,
     manager: &Manager,
 ) -> std::io::Result<Ended> {
@@ -27,7 +28,7 @@ pub(super) async fn live(
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (close, closed) = oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(listener, handle, audit, limits, async {
+    let server = tokio::spawn(server::serve(listeners, handle, audit, policies, limits, async {
         // Told to, or whoever would tell is gone: both mean to close.
         let _ = closed.await;
     }));

@@ -19,8 +19,8 @@ pub use request::{
     FlowChoice, LoginRequest, Method, RawRequest, Request, SessionQuery, StartedBy, TargetQuery, TokenKind,
 };
 pub use response::{
-    AccountEntry, Accounts, Adopted, AuditStatus, ConsoleAccess, CredentialDocument, FlowChosenBy, Health, LastError,
-    LockDetails, LockStatus, LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus, Reloaded, Response,
-    RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport, StorageStatus, TargetStatus, Token,
-    WarningEntry,
+    AccountEntry, Accounts, Adopted, AuditStatus, ConsoleAccess, CredentialDocument, DoorStatus, FlowChosenBy, Health,
+    LastError, LockDetails, LockStatus, LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus,
+    Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport, StorageStatus,
+    TargetStatus, Token, WarningEntry,
 };

@@ -181,6 +181,9 @@ pub struct Status {
     /// Filled in by whoever keeps the log; absent in agents before it.
     #[serde(default)]
     pub audit: Option<AuditStatus>,
+    /// The restricted sockets, filled in by whoever opens them; absent in agents before them.
+    #[serde(default)]
+    pub serve: Vec<DoorStatus>,
     pub sessions: Vec<SessionStatus>,
     pub targets: Vec<TargetStatus>,
     pub warnings: Vec<WarningEntry>,
@@ -251,6 +254,23 @@ pub struct AuditStatus {
     pub mode: String,
     /// How often, since the agent started, something was handed out or withheld because its line could not be written.
     pub failed: u64,
+}
+
+/// A restricted socket: `[serve.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoorStatus {
+    /// NAME.
+    pub name: String,
+    /// Where it is.
+    pub socket: String,
+    /// What it hands out, each as session, account and role.
+    pub targets: Vec<String>,
+    /// Whether it can be connected to now. If not, its time is over or a warning says why.
+    pub open: bool,
+    /// When it closes by itself.
+    pub until: Option<Timestamp>,
+    /// Whether root is served too.
+    pub allow_root: bool,
 }
 
 /// Where a session stands.

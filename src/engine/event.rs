@@ -1,5 +1,7 @@
 //! What happens to the engine, and what it wants done.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::notices::Notice;
@@ -8,7 +10,7 @@ use crate::api::{Problem, Request, Response};
 use crate::aws_config::Catalog;
 use crate::callback::{Arrival, ListenError, Listening, Plan, Verdict};
 use crate::identity_center::partition::{self, Service};
-use crate::ids::{AccountId, Assumption, Grant, SessionName, StsPlace};
+use crate::ids::{AccountId, Assumption, Grant, SessionName, StsPlace, TargetId};
 use crate::schedule::Dice;
 use crate::settings::Settings;
 use crate::sso_cache::{CacheOrder, CacheReport};
@@ -23,6 +25,8 @@ use crate::upstream::{Call, Reply, Route};
 pub enum Event {
     /// A door brings a question.
     Asked(WaiterId, Request),
+    /// The same, from a door where only these targets may be asked for.
+    AskedWithin(WaiterId, Request, Arc<BTreeSet<TargetId>>),
     /// A call ended.
     Finished(Flight, Reply),
     /// The store has done what it was told.

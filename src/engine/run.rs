@@ -188,7 +188,10 @@ impl<U: Upstream> Hands<U> {
         self.asked += 1;
         let waiter = WaiterId(self.asked);
         self.waiters.insert(waiter, question.answer);
-        Event::Asked(waiter, question.request)
+        match question.within {
+            None => Event::Asked(waiter, question.request),
+            Some(targets) => Event::AskedWithin(waiter, question.request, targets),
+        }
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, shelf: &Shelf, now: Now) {

@@ -12,7 +12,7 @@ use super::event::{
 };
 use super::latch::{self, Kind, Latching};
 use super::reloading::Reloading;
-use super::select::{session_of, target_of};
+use super::select::{is_within, session_of, target_of};
 use super::session::{Session, TokenWaiter, Wants};
 use super::shelf::Shelved;
 use super::status::StatusWatcher;
@@ -94,7 +94,14 @@ impl State {
         let mut effects = Vec::new();
         self.judge_clocks(now);
         match event {
-            Event::Asked(waiter, request) => {
+            Event::AskedWithin(waiter, request, targets)
+                if !is_within(&self.configuration.catalog, &request, &targets) =>
+            {
+                // Nothing has happened, as far as everybody else is concerned.
+                effects.push(Effect::Answer(waiter, Err(words::not_at_this_door())));
+                return effects;
+            }
+            Event::Asked(waiter, request) | Event::AskedWithin(waiter, request, _) => {
                 let planned = self.plan_holds;
                 match self.warm_answer(&request, now, &mut effects) {
                     Some((answer, is_planned)) => {

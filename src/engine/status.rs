@@ -64,6 +64,8 @@ impl State {
             storage: self.storage_status(),
             // The door that hands things out keeps the log.
             audit: None,
+            // The door that opens others knows them.
+            serve: Vec::new(),
             sessions: self
                 .sessions
                 .values()

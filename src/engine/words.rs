@@ -103,6 +103,11 @@ pub(super) fn other_region(definition: &SessionDefinition, region: &Region) -> P
     Problem::new(Code::InvalidConfig, detail).hint(format!("set sso_region = {region} at {}", definition.place))
 }
 
+/// A restricted socket does not hand that out.
+pub(super) fn not_at_this_door() -> Problem {
+    Problem::new(Code::NotAllowed, "this socket hands out the credentials of some targets and nothing else")
+}
+
 /// Another program removed the published sign-in, and the portal agrees.
 pub(super) fn signed_out_elsewhere(name: &SessionName, file: Option<&str>) -> Problem {
     let detail = format!(

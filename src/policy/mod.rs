@@ -140,7 +140,8 @@ impl fmt::Debug for Policies {
 }
 
 fn not_in_the_list(rule: &Policy, caller: &Caller, reason: &allow::Reason) -> Problem {
-    let detail = format!("{} is not among the programs that target {} is handed to", InWords(caller), shown(&rule.name));
+    let detail =
+        format!("{} is not among the programs that target {} is handed to", InWords(caller), shown(&rule.name));
     Problem::new(Code::NotAllowed, detail)
         .caused_by(reason)
         .hint(format!("if it should be, add it to allow of target {} in config.toml", shown(&rule.name)))

@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn only_a_clear_yes_is_one() {
-        let polite = "OK Pleased to meet you\n# a comment\nOK\nOK\nERR 536871187 Unknown IPC command\nS STATUS x\nOK\nOK\n";
+        let polite =
+            "OK Pleased to meet you\n# a comment\nOK\nOK\nERR 536871187 Unknown IPC command\nS STATUS x\nOK\nOK\n";
         for (answer, expected) in [
             ("OK\n", Outcome::Allowed),
             ("ERR 83886179 Operation cancelled <Pinentry>\n", Outcome::Refused),

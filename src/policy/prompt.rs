@@ -192,6 +192,7 @@ fn of_kdialog(title: &str, text: &str) -> Vec<String> {
     ["--title", title, "--yes-label", "Allow", "--no-label", "Refuse", "--yesno", &text].map(str::to_owned).into()
 }
 
+#[cfg(target_os = "macos")]
 fn of_osascript(title: &str, text: &str) -> Vec<String> {
     ["-e", SCRIPT, "--", title, text].map(str::to_owned).into()
 }
@@ -205,6 +206,7 @@ fn by_exit_code(status: ExitStatus, _: &str) -> Outcome {
     }
 }
 
+#[cfg(target_os = "macos")]
 fn by_words(status: ExitStatus, output: &str) -> Outcome {
     match (status.success(), output.trim()) {
         (true, "Allow") => Outcome::Allowed,
@@ -261,6 +263,7 @@ const SURROUNDINGS: [&str; 11] = [
 pub(super) const ASKED_FOR: Duration = Duration::from_secs(60);
 /// For one that takes its own time before it goes.
 const GRACE: Duration = Duration::from_secs(3);
+#[cfg(target_os = "macos")]
 const SCRIPT: &str = "on run argv
 set answer to display dialog (item 2 of argv) with title (item 1 of argv) buttons {\"Refuse\", \"Allow\"} \
 default button \"Refuse\" giving up after 60
