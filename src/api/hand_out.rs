@@ -122,6 +122,7 @@ impl Response {
             | Self::Storage(_)
             | Self::Reloaded(_)
             | Self::Locked(_)
+            | Self::Metrics(_)
             | Self::Health(_)
             | Self::NoContent => None,
         }

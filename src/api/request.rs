@@ -126,6 +126,8 @@ pub enum Request {
         /// What the user typed, where it is locked with a passphrase.
         passphrase: Option<Secret>,
     },
+    /// What has happened so far, for who keeps statistics.
+    Metrics,
     /// Is anybody there?
     Health,
 }
@@ -258,6 +260,7 @@ impl Request {
                 let locks = matches!(self, Self::Lock { .. });
                 (Method::Post, if locks { "/v1/lock" } else { "/v1/unlock" }.to_owned(), Query::default())
             }
+            Self::Metrics => (Method::Get, "/v1/metrics".to_owned(), Query::default()),
             Self::Health => (Method::Get, "/v1/health".to_owned(), Query::default()),
         };
         RawRequest { method, path_and_query: format!("{path}{}", query.0), body }
@@ -311,6 +314,7 @@ impl Request {
                 wait: query.seconds("wait", MOST_PATIENCE)?.unwrap_or_default(),
                 after: query.number("after")?,
             },
+            ("GET", Route::Metrics) => Self::Metrics,
             ("GET", Route::Health) => Self::Health,
             ("POST", Route::Reload) => Self::Reload,
             ("POST", Route::Lock) => Self::Lock { passphrase: passphrase_for_a_lock(body)? },
@@ -362,6 +366,7 @@ enum Route {
     Token,
     Console,
     Status,
+    Metrics,
     Health,
     Reload,
     Lock,
@@ -384,6 +389,7 @@ impl Route {
             "token" => Self::Token,
             "console" => Self::Console,
             "status" => Self::Status,
+            "metrics" => Self::Metrics,
             "health" => Self::Health,
             "reload" => Self::Reload,
             "lock" => Self::Lock,
@@ -548,6 +554,7 @@ mod tests {
             Request::Lock { passphrase: Some(Secret::new("p".to_owned())) },
             Request::Unlock { passphrase: None },
             Request::Unlock { passphrase: Some(Secret::new("\u{fc}".to_owned())) },
+            Request::Metrics,
             Request::Health,
         ] {
             let raw = request.encode();

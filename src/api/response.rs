@@ -48,6 +48,8 @@ pub enum Response {
     Reloaded(Reloaded),
     /// `POST /v1/lock`, `POST /v1/unlock`.
     Locked(LockStatus),
+    /// `GET /v1/metrics`: text.
+    Metrics(String),
     /// `GET /v1/health`.
     Health(Health),
     /// `DELETE …/login`: done, nothing to say.
@@ -73,7 +75,7 @@ impl Response {
         }
     }
 
-    /// The JSON body; empty for [`Response::NoContent`].
+    /// The body, JSON but for [`Response::Metrics`]; empty for [`Response::NoContent`].
     ///
     /// # Errors
     /// None in practice: every type here is made of strings, numbers and lists.
@@ -99,6 +101,7 @@ impl Response {
             Self::Storage(body) => serde_json::to_vec(body),
             Self::Reloaded(body) => serde_json::to_vec(body),
             Self::Locked(body) => serde_json::to_vec(body),
+            Self::Metrics(text) => Ok(text.clone().into_bytes()),
             Self::Health(body) => serde_json::to_vec(body),
             Self::NoContent => Ok(Vec::new()),
         }

@@ -319,7 +319,9 @@ impl Latching {
 /// What may be asked of a locked agent.
 pub(super) const fn may_be_asked(request: &Request) -> bool {
     match request {
-        Request::Health | Request::Status { .. } | Request::Lock { .. } | Request::Unlock { .. } => true,
+        Request::Health | Request::Metrics | Request::Status { .. } | Request::Lock { .. } | Request::Unlock { .. } => {
+            true
+        }
         // Whatever else there is, and whatever else there will be.
         _ => false,
     }
@@ -330,6 +332,7 @@ const fn may_leave(response: &Response) -> bool {
     match response {
         Response::Health(_)
         | Response::Status(_)
+        | Response::Metrics(_)
         | Response::Locked(_)
         | Response::LoggedOut(_)
         | Response::Storage(_)

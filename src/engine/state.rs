@@ -12,6 +12,7 @@ use super::event::{
 };
 use super::latch::{self, Kind, Latching};
 use super::reloading::Reloading;
+use super::rest::Rest;
 use super::select::{is_within, session_of, target_of};
 use super::session::{Session, TokenWaiter, Wants};
 use super::shelf::Shelved;
@@ -48,6 +49,7 @@ pub struct State {
     plan_holds: bool,
     steps_judged: Option<Mono>,
     pub(super) stopping: bool,
+    pub(super) rest: Rest,
     /// The AWS CLI's cache is watched.
     pub(super) watching: bool,
 }
@@ -81,6 +83,7 @@ impl State {
             plan_holds: false,
             steps_judged: None,
             stopping: false,
+            rest: Rest::new(now),
             watching: false,
         };
         let mut effects = Vec::new();
@@ -102,6 +105,7 @@ impl State {
                 return effects;
             }
             Event::Asked(waiter, request) | Event::AskedWithin(waiter, request, _) => {
+                self.rest.note(&request, now);
                 let planned = self.plan_holds;
                 match self.warm_answer(&request, now, &mut effects) {
                     Some((answer, is_planned)) => {
@@ -150,7 +154,7 @@ impl State {
         let watchers = self.watchers.iter().map(|watcher| watcher.waiter);
         let others = self.reloading.waiters().chain(&self.managing).copied();
         let waiters = watchers.chain(others).map(|waiter| waiter.deadline.since(now.mono));
-        let wait = sessions.chain(waiters).chain(self.latch_wait(now)).min();
+        let wait = sessions.chain(waiters).chain(self.rest_wait(now)).chain(self.latch_wait(now)).min();
         self.planned = wait.map(|wait| now.mono.after(wait));
         self.plan_holds = true;
         wait
@@ -274,6 +278,8 @@ impl State {
             Request::Lock { passphrase } => self.asked_to_latch(Kind::Lock, waiter, passphrase, now, effects),
             Request::Unlock { passphrase } => self.asked_to_latch(Kind::Unlock, waiter, passphrase, now, effects),
             Request::Status { wait, after } => self.asked_status(waiter, wait, after, now),
+            // The door makes its text of it.
+            Request::Metrics => self.asked_status(waiter, Duration::ZERO, None, now),
             Request::Reload => {
                 self.reloading.wait(Waiter { id: waiter, deadline: now.mono.after(PATIENCE) });
                 self.read_configuration(effects);

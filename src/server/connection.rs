@@ -58,8 +58,7 @@ pub(super) async fn converse(stream: UnixStream, seat: Arc<Seat>) {
 }
 
 async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<Answer, std::convert::Infallible> {
-    let begun = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
-    let arrived = Instant::now();
+    let begun = Instant::now();
     let mut wanted = None;
     let mut again = None;
     let (route, outcome) = match laid_out(seat, &request) {
@@ -75,7 +74,7 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
     };
     let came = outcome.is_ok();
     let outcome = match outcome {
-        Ok(response) => by_the_rules(seat, response, again, &request, arrived).await,
+        Ok(response) => by_the_rules(seat, response, again, &request, begun).await,
         Err(problem) => Err(problem),
     };
     let by_rules = came && outcome.is_err();
@@ -90,12 +89,14 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
         let refusal = Refusal { what, target: None, asked: Some(&asked), setting: "serve" };
         seat.room.audit.note_refusal(refusal, &seat.asker);
     }
-    let outcome = outcome.and_then(|response| accounted_for(seat, response));
+    let outcome = outcome.and_then(|response| accounted_for(seat, response)).map(|response| match response {
+        Response::Status(status) if route == convert::METRICS => Response::Metrics(seat.room.meters.text(&status)),
+        response => response,
+    });
     let answer = convert::answer(outcome, seat.is_at_its_end());
-    if let Some(begun) = begun {
-        let elapsed = begun.elapsed();
-        tracing::debug!(method = %shown(request.method().as_str()), route, status = answer.status().as_u16(), ?elapsed, "answered");
-    }
+    let (elapsed, status) = (begun.elapsed(), answer.status().as_u16());
+    seat.room.meters.answered(route, status, elapsed);
+    tracing::debug!(method = %shown(request.method().as_str()), route, status, ?elapsed, "answered");
     Ok(answer)
 }
 
@@ -151,10 +152,11 @@ fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Proble
             status.warnings.extend(warnings);
         }
     }
+    if response.hand_out().is_some() && seat.room.handle.is_locked() {
+        return Err(Problem::new(Code::Locked, "the agent is locked").hint("run: sso-agent unlock"));
+    }
+    seat.room.meters.handed_out(&response);
     if let Some(hand_out) = response.hand_out() {
-        if seat.room.handle.is_locked() {
-            return Err(Problem::new(Code::Locked, "the agent is locked").hint("run: sso-agent unlock"));
-        }
         audit.note(hand_out, &seat.asker).map_err(|error| {
             let problem = Problem::new(Code::Storage, error.to_string()).caused_by(error.reason());
             problem.hint(

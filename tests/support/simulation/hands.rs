@@ -361,7 +361,7 @@ fn patience_of(request: &Request) -> At {
         Request::Accounts { .. } | Request::Roles { .. } => 60 * SECOND,
         Request::Lock { .. } | Request::Unlock { .. } => 60 * SECOND,
         Request::Storage | Request::UnlockStorage { .. } | Request::MigrateStorage { .. } => 60 * SECOND,
-        Request::CancelLogin { .. } | Request::Health => 0,
+        Request::CancelLogin { .. } | Request::Metrics | Request::Health => 0,
     }
 }
 
