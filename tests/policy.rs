@@ -13,8 +13,9 @@ use crate::support::sandbox::{Finished, SHIM, Sandbox};
 
 /// A service, and a machine with these settings.
 fn machine(settings: &str) -> (FakeIdentityCenter, Sandbox) {
-    let service = FakeIdentityCenter::start(FakeConfig { auto_approve: true, ..FakeConfig::default() });
-    let sandbox = Sandbox::with_session(service.url());
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let mut sandbox = Sandbox::with_session(service.url());
+    sandbox.set("AWS_ENDPOINT_URL_SIGNIN", service.url());
     set(&sandbox, settings);
     (service, sandbox)
 }
@@ -60,11 +61,11 @@ fn kernel_tells(sandbox: &Sandbox) -> bool {
 
 #[test]
 fn a_program_is_served_for_what_it_is_and_not_for_its_name() {
-    let (_service, sandbox) = machine("");
+    let (service, sandbox) = machine("");
     let terraform = tool(&sandbox, "bin/terraform");
     let namesake = tool(&sandbox, "elsewhere/terraform");
     let agent = sandbox.start_agent();
-    sandbox.cli(&["login", "--no-browser"]).expect_success();
+    agent.sign_in(&service);
     sandbox.shim(&["--profile", "dev"]).json();
     if !kernel_tells(&sandbox) {
         return;
@@ -111,9 +112,9 @@ fn a_program_is_served_for_what_it_is_and_not_for_its_name() {
 
 #[test]
 fn an_interpreter_is_the_program_and_a_program_upgraded_while_it_runs_is_not_the_one_in_the_list() {
-    let (_service, sandbox) = machine("");
-    let _agent = sandbox.start_agent();
-    sandbox.cli(&["login", "--no-browser"]).expect_success();
+    let (service, sandbox) = machine("");
+    let agent = sandbox.start_agent();
+    agent.sign_in(&service);
     sandbox.shim(&["--profile", "dev"]).json();
     if !kernel_tells(&sandbox) {
         return;

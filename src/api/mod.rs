@@ -6,6 +6,7 @@
 
 mod bodies;
 pub mod hand_out;
+mod lock;
 mod login;
 mod parameters;
 pub mod problem;

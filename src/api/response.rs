@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::hand_out::EncodedCredentials;
+pub use super::lock::{LockDetails, LockStatus};
 use super::problem::Code;
 use super::request::StartedBy;
 use crate::ids::{AccountId, ProfileName, RoleName, TargetId};
@@ -190,30 +191,6 @@ pub struct Status {
     pub sessions: Vec<SessionStatus>,
     pub targets: Vec<TargetStatus>,
     pub warnings: Vec<WarningEntry>,
-}
-
-/// `POST /v1/lock` and `POST /v1/unlock`: what is so now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LockStatus {
-    /// As in [`Status`].
-    pub locked: bool,
-    /// As in [`Status`].
-    pub lock: Option<LockDetails>,
-}
-
-/// How the agent is locked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LockDetails {
-    /// Since when; unknown where what is written down about it cannot be read.
-    pub since: Option<Timestamp>,
-    /// Whether it takes a passphrase to unlock it.
-    pub passphrase: bool,
-    /// Whether a restart finds it locked.
-    pub saved: bool,
-    /// What is the matter with the lock.
-    pub message: Option<String>,
-    /// What helps.
-    pub hint: Option<String>,
 }
 
 /// How secrets are kept.

@@ -231,6 +231,11 @@ impl Latching {
         self.under_way.is_some() || self.wishes.iter().any(|wish| wish.kind == Kind::Lock)
     }
 
+    /// Whether the lock would be off, or a guess would be cheaper, after a restart.
+    pub(super) fn keeps_the_agent(&self) -> bool {
+        !self.saved || self.under_way.is_some() || !self.wishes.is_empty() || self.wrong.is_some()
+    }
+
     fn status(&self) -> LockStatus {
         let lock = match &self.latch {
             Latch::Open if !self.is_locked() => None,

@@ -28,7 +28,7 @@ impl Bench {
     }
 
     /// The order about the lock is carried out.
-    fn latch(&mut self) {
+    pub(super) fn latch(&mut self) {
         let report = match self.latches.remove(0) {
             LatchOrder::Lock(since, passphrase) => {
                 let verifier = passphrase.map(|_| verifier());
@@ -37,6 +37,10 @@ impl Bench {
             LatchOrder::Unlock(Lock { verifier: None, .. }, _) => LatchReport::Unlocked(Ok(())),
             LatchOrder::Unlock(_, guess) if guess == Some(passphrase()) => LatchReport::Unlocked(Ok(())),
             LatchOrder::Unlock(lock, _) => LatchReport::Wrong(Lock { failures: lock.failures + 1, ..lock }),
+        };
+        self.latched = match &report {
+            LatchReport::Locked(lock, _) | LatchReport::Wrong(lock) => Latch::Locked(lock.clone()),
+            _ => Latch::Open,
         };
         self.handle(Event::Latched(report));
     }
@@ -93,6 +97,7 @@ fn a_locked_agent_answers_nothing_but_that_it_is_locked() {
     let status = bench.status();
     assert!(status.locked && status.sessions.is_empty() && status.targets.is_empty() && status.warnings.is_empty());
     assert!(!serde_json::to_string(&status).unwrap().contains("corp"));
+    assert!(bench.state.headline(bench.now()).starts_with("locked; 1 session signed in"));
 }
 
 #[test]

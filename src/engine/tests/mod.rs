@@ -76,6 +76,8 @@ struct Bench {
     managed: Vec<(WaiterId, Option<crate::store::Manage>)>,
     /// What was to be done about the lock.
     latches: Vec<crate::store::LatchOrder>,
+    /// What the file of the lock says.
+    latched: crate::store::Latch,
     /// The AWS CLI's cache.
     cache: publish::CacheBox,
     /// Everything in order, in short words.
@@ -159,6 +161,7 @@ impl Bench {
             reads: 0,
             managed: Vec::new(),
             latches: Vec::new(),
+            latched: crate::store::Latch::Open,
             listening: Vec::new(),
             concluded: Vec::new(),
             notices: Vec::new(),
@@ -181,7 +184,11 @@ impl Bench {
         (next.wall, next.mono) = (self.wall, self.mono);
         next.disk = std::mem::take(&mut self.disk);
         next.cache = std::mem::take(&mut self.cache);
-        next.state = State::new(agent(), configuration(), records, Vec::new(), next.now());
+        // What was under way about the lock went with the agent; what was done is in its file.
+        let now = next.now();
+        next.latched.clone_from(&self.latched);
+        next.state =
+            State::new(agent(), configuration(), records, Vec::new(), now).with_latch(self.latched.clone(), now);
         next.made = std::mem::take(&mut self.made);
         next.presented = std::mem::take(&mut self.presented);
         next.lives = std::mem::take(&mut self.lives);
@@ -228,6 +235,8 @@ impl Bench {
                     self.log.push("answer".to_owned());
                     let answer = answer.map(decoded);
                     self.check_life(&answer);
+                    let handed_out = answer.as_ref().is_ok_and(|answer| answer.hand_out().is_some());
+                    assert!(!handed_out || !self.state.is_locked(), "handed out by a locked agent");
                     self.answers.insert(waiter, answer);
                 }
                 Effect::Shelve(shelved) => {
