@@ -11,7 +11,7 @@ use super::event::{
     Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, Turn, Waiter, WaiterId, Write,
 };
 use super::latch::{self, Kind, Latching};
-use super::reloading::Reloading;
+use super::reloading::{Cause, Reloading};
 use super::rest::Rest;
 use super::select::{is_within, session_of, target_of};
 use super::session::{Session, TokenWaiter, Wants};
@@ -76,7 +76,8 @@ impl State {
             reloading: Reloading::default(),
             latching: Latching::default(),
             watchers: Vec::new(),
-            revision: 1,
+            // Not that of an agent before this one: who waits for a change of it sees the restart.
+            revision: u64::try_from(now.wall.as_millis()).unwrap_or(1),
             seen: None,
             previous: None,
             planned: None,
@@ -87,7 +88,7 @@ impl State {
             watching: false,
         };
         let mut effects = Vec::new();
-        state.configure(configuration, now, &mut effects);
+        state.configure(configuration, Cause::Start, now, &mut effects);
         state.load(records, now, &mut effects);
         state
     }
@@ -132,6 +133,8 @@ impl State {
             Event::CacheTouched => self.cache_touched(),
             Event::ConfigurationRead(read) => self.configuration_read(read, now, &mut effects),
             Event::ReloadWanted => self.read_configuration(&mut effects),
+            Event::ConfigurationTouched => self.look_at_configuration(&mut effects),
+            Event::ConfigurationLookedAt { changed } => self.configuration_looked_at(changed, &mut effects),
             Event::Tick => {}
             Event::Stop => self.stop(now),
         }
@@ -151,10 +154,10 @@ impl State {
     pub fn next_wait(&mut self, now: Now) -> Option<Duration> {
         let keep_warm = self.configuration.settings.keep_warm;
         let sessions = self.sessions.values().filter_map(|session| session.next_wait(keep_warm, self.stopping, now));
-        let watchers = self.watchers.iter().map(|watcher| watcher.waiter);
-        let others = self.reloading.waiters().chain(&self.managing).copied();
-        let waiters = watchers.chain(others).map(|waiter| waiter.deadline.since(now.mono));
-        let wait = sessions.chain(waiters).chain(self.rest_wait(now)).chain(self.latch_wait(now)).min();
+        let others = self.reloading.waiters().chain(&self.managing);
+        let waiters = others.map(|waiter| waiter.deadline.since(now.mono));
+        let own = [self.watchers_wait(now), self.rest_wait(now), self.latch_wait(now)].into_iter().flatten();
+        let wait = sessions.chain(waiters).chain(own).min();
         self.planned = wait.map(|wait| now.mono.after(wait));
         self.plan_holds = true;
         wait
