@@ -9,7 +9,7 @@
 //! | 1 facts | `identity_center` `aws_config` `settings` `schedule` `nearest` `shell_words` | pure values and rules, no I/O |
 //! | 2 world | `alarm` `aws_config_file` `callback` `clock` `desktop` `upstream` `store` `sso_cache` `watch` `source` | the network, the disk, the time: a trait beside the real thing |
 //! | 3 heart | `engine` | owns every secret; a pure state machine and the loop that runs it |
-//! | 4 doors | `server` `audit` `listener` `service` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
+//! | 4 doors | `server` `audit` `container` `listener` `service` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
 //! | 5 house | `agent` `cli` | wiring, the order of shutdown, what people read |
 //!
 //! `fuzzing` is beside all floors: what the fuzzer drives, not part of a build.
@@ -75,6 +75,8 @@ pub mod engine;
 // Floor 4: doors.
 #[cfg(feature = "agent")]
 pub mod audit;
+#[cfg(feature = "agent")]
+pub mod container;
 #[cfg(feature = "agent")]
 pub mod hardening;
 #[cfg(feature = "agent")]

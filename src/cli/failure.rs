@@ -63,6 +63,8 @@ pub(super) enum Failure {
     Passphrase(io::Error),
     /// A browser on this machine cannot be let in.
     Doorway(io::Error),
+    /// There can be no endpoint for a command.
+    Endpoint(io::Error),
     /// What was to be printed cannot be written.
     Output(io::Error),
     /// The AWS config is not written.
@@ -78,7 +80,9 @@ impl Failure {
             // What a passphrase is read from, and what is in it, is the caller's.
             Self::Usage { .. } | Self::Passphrase(_) => Exit::Usage,
             Self::Client(error) => error.exit(),
-            Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) | Self::Doorway(_) => Exit::Internal,
+            Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) | Self::Doorway(_) | Self::Endpoint(_) => {
+                Exit::Internal
+            },
             Self::UnknownSession { .. } => Exit::Configuration,
             Self::SignIn { code, .. } => code.exit(),
             Self::Path(error) => error.exit(),
@@ -138,7 +142,11 @@ impl Failure {
             Self::Configure(trouble) => trouble.causes(),
             Self::AuditLog(error) => vec![error.source.to_string()],
             Self::Answer(error) => vec![error.to_string()],
-            Self::Output(error) | Self::Signals(error) | Self::Passphrase(error) | Self::Doorway(error) => {
+            Self::Output(error)
+            | Self::Signals(error)
+            | Self::Passphrase(error)
+            | Self::Doorway(error)
+            | Self::Endpoint(error) => {
                 vec![error.to_string()]
             }
             _ => Vec::new(),
@@ -201,6 +209,7 @@ impl fmt::Display for Failure {
             Self::Signals(_) => formatter.write_str("signals cannot be handled"),
             Self::Passphrase(_) => formatter.write_str("the passphrase cannot be read"),
             Self::Doorway(_) => formatter.write_str("a browser on this machine cannot be let in"),
+            Self::Endpoint(_) => formatter.write_str("the endpoint that gives the command its credentials cannot be made"),
             Self::Output(_) => formatter.write_str("the output cannot be written"),
             Self::Silent(_) => Ok(()),
         }

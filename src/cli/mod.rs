@@ -17,6 +17,7 @@ mod console;
 mod context;
 mod credentials;
 mod doorway;
+mod exec;
 mod failure;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
@@ -44,6 +45,7 @@ mod words;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -63,6 +65,8 @@ use failure::Failure;
 use passphrase::StandardInput;
 use surroundings::{Machine, Surroundings};
 
+pub use exec::End;
+
 /// Signs in to AWS IAM Identity Center once, and serves credentials that stay fresh
 #[derive(Debug, Parser)]
 #[command(name = "sso-agent", version, max_term_width = 100, after_help = EXIT_CODES)]
@@ -77,6 +81,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Options),
+    Exec(exec::Options),
     #[command(flatten)]
     Asking(Asking),
 }
@@ -101,46 +106,70 @@ enum Asking {
 }
 
 /// Parses the arguments, runs the command and says how it ended.
-pub fn main(arguments: impl IntoIterator<Item = OsString>, env: &Env, clock: &dyn Clock) -> Exit {
+pub fn main(arguments: impl IntoIterator<Item = OsString>, env: &Env, clock: &dyn Clock) -> Ending {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Nobody is left to be told if this cannot be printed.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            return Ending::Exit(if error.use_stderr() { Exit::Usage } else { Exit::Success });
         }
     };
     let terminal = Terminal::of_process(env);
     match run_here(arguments, env, clock, terminal) {
-        Ok(()) => Exit::Success,
+        Ok(ending) => ending,
         Err(failure) => {
             failure.report(&mut io::stderr(), terminal.colour_err);
-            failure.exit()
+            Ending::Exit(failure.exit())
+        }
+    }
+}
+
+/// How this process is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With a code of our own.
+    Exit(Exit),
+    /// As the command ended that was run here.
+    Like(End),
+}
+
+impl Ending {
+    /// The code to end with. If a signal has ended the command, the same ends this process now.
+    #[must_use]
+    pub fn take(self) -> ExitCode {
+        match self {
+            Self::Exit(exit) => exit.into(),
+            Self::Like(End::Code(code)) => code.into(),
+            Self::Like(End::Signal(signal)) => {
+                // One that it does not know, or that somebody has blocked here, is told as shells tell it.
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+                u8::try_from(128 + signal).unwrap_or(u8::MAX).into()
+            }
         }
     }
 }
 
 /// Runs a command in this process: real streams, real agent, real browser.
-fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<(), Failure> {
-    let asking = match arguments.command {
-        Command::Run(options) => return run::run(options, arguments.socket, env),
-        Command::Asking(asking) => asking,
-    };
+fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<Ending, Failure> {
+    if let Command::Run(options) = arguments.command {
+        return run::run(options, arguments.socket, env).map(|()| Ending::Exit(Exit::Success));
+    }
     let socket = SocketPath::find(env, arguments.socket.as_deref())?;
     // Without a home there is no lock to look into for another socket, and the socket alone has to do.
     let mut client = Client::new(socket, paths::state_dir(env).ok());
     // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
     // The first byte of an answer is early enough: until then the agent may see who we are. But a passphrase is typed.
-    match asking {
-        Asking::Credentials(_) | Asking::Token(_) => client = client.before_answer(|| drop(hardening::harden())),
-        // Not what the browser would inherit.
-        Asking::Console(_) => client = client.before_answer(hardening::keep_others_out),
-        Asking::Storage(_) => drop(hardening::harden()),
+    match &arguments.command {
+        Command::Asking(Asking::Credentials(_) | Asking::Token(_)) => client = client.before_answer(|| drop(hardening::harden())),
+        // Not what the browser or the command would inherit.
+        Command::Asking(Asking::Console(_)) | Command::Exec(_) => client = client.before_answer(hardening::keep_others_out),
+        Command::Asking(Asking::Storage(_)) => drop(hardening::harden()),
         _ => {}
     }
     let interrupted = Arc::new(AtomicBool::new(false));
-    if matches!(asking, Asking::Login(_)) {
+    if matches!(arguments.command, Command::Asking(Asking::Login(_))) {
         catch_interrupts(&interrupted).map_err(Failure::Signals)?;
     }
     let surroundings = Surroundings::of(env, Machine::look());
@@ -158,7 +187,11 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         stderr: &mut io::stderr(),
         version_told: false,
     };
-    dispatch(&asking, &mut context)
+    match &arguments.command {
+        Command::Exec(options) => exec::run(options, &client, &mut context).map(Ending::Like),
+        Command::Asking(asking) => dispatch(asking, &mut context).map(|()| Ending::Exit(Exit::Success)),
+        Command::Run(_) => unreachable!("it has been run above"),
+    }
 }
 
 fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -234,6 +267,7 @@ mod tests {
             names,
             [
                 "run",
+                "exec",
                 "login",
                 "logout",
                 "status",
@@ -269,6 +303,9 @@ mod tests {
             "credentials --account 1111 --role R",
             "credentials --account 111122223333 --role R;id",
             "credentials --format cmd",
+            "exec --account 111122223333 x",
+            "exec --mode magic x",
+            "exec --porfile dev x",
             "logout corp --all",
             "status --check --json",
             "status --min-validity 1h",
@@ -297,6 +334,9 @@ mod tests {
         }
         for right in [
             "credentials --account 111122223333 --role R --format env-no-export --min-validity 30m",
+            "exec --profile dev -- terraform plan -out=x --profile y",
+            "exec --profile dev terraform plan -out x",
+            "exec --account 111122223333 --role R --mode env --nested --min-validity 30m",
             "status corp --check --min-validity 1h --socket /run/x",
             "--socket /run/x login corp --flow device --no-browser --json --timeout 5m --force --new-session",
             "token --kind id --min-validity 90",
