@@ -22,6 +22,8 @@ mod device_sign_in;
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod exec;
+#[cfg(test)]
 mod fake_identity_center;
 #[cfg(test)]
 mod gapless;

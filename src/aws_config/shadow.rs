@@ -115,15 +115,17 @@ sso_region = eu-west-1
     #[test]
     fn the_default_profile_leads_nowhere_and_is_otherwise_what_it_was() {
         let without = without_default_credentials(CONFIG.as_bytes(), Kind::Config).unwrap();
-        let expected = CONFIG
-            .replace("sso_session = corp\nSSO_ACCOUNT_ID=111122223333\nsso_role_name = ReadOnly\n", "");
+        let expected =
+            CONFIG.replace("sso_session = corp\nSSO_ACCOUNT_ID=111122223333\nsso_role_name = ReadOnly\n", "");
         assert_eq!(without, expected);
         assert_eq!(without_default_credentials(without.as_bytes(), Kind::Config), None, "nothing is left to do");
     }
 
     #[test]
     fn every_spelling_of_the_default_profile_is_known() {
-        for header in ["[default]", "[profile default]", "[ default ]", "[profile \"default\"]", "[DEFAULT]", "  [default] # x"] {
+        for header in
+            ["[default]", "[profile default]", "[ default ]", "[profile \"default\"]", "[DEFAULT]", "  [default] # x"]
+        {
             let text = format!("{header}\nrole_arn = a\n  continued\nsource_profile = b\n[profile c]\nrole_arn = d\n");
             let without = without_default_credentials(text.as_bytes(), Kind::Config).unwrap();
             assert_eq!(without, format!("{header}\n[profile c]\nrole_arn = d\n"), "{header}");

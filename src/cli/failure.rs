@@ -82,7 +82,7 @@ impl Failure {
             Self::Client(error) => error.exit(),
             Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) | Self::Doorway(_) | Self::Endpoint(_) => {
                 Exit::Internal
-            },
+            }
             Self::UnknownSession { .. } => Exit::Configuration,
             Self::SignIn { code, .. } => code.exit(),
             Self::Path(error) => error.exit(),
@@ -209,7 +209,9 @@ impl fmt::Display for Failure {
             Self::Signals(_) => formatter.write_str("signals cannot be handled"),
             Self::Passphrase(_) => formatter.write_str("the passphrase cannot be read"),
             Self::Doorway(_) => formatter.write_str("a browser on this machine cannot be let in"),
-            Self::Endpoint(_) => formatter.write_str("the endpoint that gives the command its credentials cannot be made"),
+            Self::Endpoint(_) => {
+                formatter.write_str("the endpoint that gives the command its credentials cannot be made")
+            }
             Self::Output(_) => formatter.write_str("the output cannot be written"),
             Self::Silent(_) => Ok(()),
         }

@@ -162,9 +162,13 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
     // The first byte of an answer is early enough: until then the agent may see who we are. But a passphrase is typed.
     match &arguments.command {
-        Command::Asking(Asking::Credentials(_) | Asking::Token(_)) => client = client.before_answer(|| drop(hardening::harden())),
+        Command::Asking(Asking::Credentials(_) | Asking::Token(_)) => {
+            client = client.before_answer(|| drop(hardening::harden()))
+        }
         // Not what the browser or the command would inherit.
-        Command::Asking(Asking::Console(_)) | Command::Exec(_) => client = client.before_answer(hardening::keep_others_out),
+        Command::Asking(Asking::Console(_)) | Command::Exec(_) => {
+            client = client.before_answer(hardening::keep_others_out)
+        }
         Command::Asking(Asking::Storage(_)) => drop(hardening::harden()),
         _ => {}
     }

@@ -168,7 +168,8 @@ mod tests {
     }
 
     fn body(answer: Answer) -> Value {
-        let body = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(answer.into_body().collect());
+        let body =
+            tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(answer.into_body().collect());
         serde_json::from_slice(&body.unwrap().to_bytes()).unwrap()
     }
 

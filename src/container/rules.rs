@@ -94,7 +94,9 @@ mod tests {
 
     #[test]
     fn a_name_that_was_made_to_mean_this_machine_is_not_ours() {
-        for host in ["evil.example:9911", "localhost:9911", "127.0.0.1", "127.0.0.1:9912", "127.0.0.1:09911", "", "[::1]:9911"] {
+        for host in
+            ["evil.example:9911", "localhost:9911", "127.0.0.1", "127.0.0.1:9912", "127.0.0.1:09911", "", "[::1]:9911"]
+        {
             assert_eq!(judged("127.0.0.1:9911", "GET", "/", &[("host", host)]), Err(Stranger::Host), "{host}");
         }
         assert_eq!(judged("127.0.0.1:9911", "GET", "/", &[]), Err(Stranger::Host), "none");

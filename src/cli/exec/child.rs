@@ -6,8 +6,8 @@
 
 use std::fs::File;
 use std::io;
-use std::process::{Child, Command, ExitStatus};
 use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
 
 use rustix::event::{Timespec, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, getpid, kill_process, waitid};
@@ -92,7 +92,8 @@ fn pass_on(child: &Child, signal: i32) {
 
 /// Whether a key at the terminal is told to the command as well: then it must not be told twice.
 fn terminal_tells_our_group() -> bool {
-    File::open("/dev/tty").is_ok_and(|terminal| rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
+    File::open("/dev/tty")
+        .is_ok_and(|terminal| rustix::termios::tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
 }
 
 /// Whether the command has been stopped, and not along with us.
@@ -138,6 +139,9 @@ mod tests {
     fn what_we_ignore_is_not_listened_for() {
         assert!(watched(&[]).contains(&SIGHUP));
         assert!(!watched(&[SIGHUP, SIGINT]).iter().any(|signal| [SIGHUP, SIGINT].contains(signal)));
-        assert!(ignored().contains(&signal_hook::consts::SIGPIPE) || cfg!(not(target_os = "linux")), "Rust's own doing");
+        assert!(
+            ignored().contains(&signal_hook::consts::SIGPIPE) || cfg!(not(target_os = "linux")),
+            "Rust's own doing"
+        );
     }
 }

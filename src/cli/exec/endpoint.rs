@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::container::{self, PATH, Source, Token, Tokens};
 use crate::clock::Clock;
+use crate::container::{self, PATH, Source, Token, Tokens};
 
 /// The endpoint, open until dropped.
 pub(super) struct Endpoint {

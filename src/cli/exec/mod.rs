@@ -209,9 +209,7 @@ fn sources(context: &Context<'_>) -> Sources {
         Some(SourceFile { path, bytes })
     };
     match Locations::from_env(context.env, None) {
-        Ok(locations) => {
-            Sources { config: file(locations.aws_config), credentials: file(locations.aws_credentials) }
-        }
+        Ok(locations) => Sources { config: file(locations.aws_config), credentials: file(locations.aws_credentials) },
         Err(_) => Sources::default(),
     }
 }

@@ -186,7 +186,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_the_answer_and_ends_the_last_set() {
-        for code in [Code::Locked, Code::SignInRequired, Code::AccessDenied, Code::UnknownProfile, Code::InvalidConfig] {
+        for code in [Code::Locked, Code::SignInRequired, Code::AccessDenied, Code::UnknownProfile, Code::InvalidConfig]
+        {
             let mut last = Last::default();
             settled(&mut last, Ok(set("a", 1100)), at(1000, 0)).unwrap();
             assert_eq!(settled(&mut last, problem(code), at(1010, 10)), Err(code));
