@@ -6,8 +6,8 @@
 //! | floor | modules | may know |
 //! | --- | --- | --- |
 //! | 0 words | `secret` `untrusted` `ids` `time` `env` `panics` `paths` `exit` `holder` `api` `client` `shim` | nothing of tokio, TLS, clocks; all that the shim is built from |
-//! | 1 facts | `identity_center` `aws_config` `settings` `schedule` `nearest` `shell_words` | pure values and rules, no I/O |
-//! | 2 world | `alarm` `aws_config_file` `callback` `clock` `desktop` `upstream` `store` `sso_cache` `watch` `source` | the network, the disk, the time: a trait beside the real thing |
+//! | 1 facts | `identity_center` `aws_config` `doors` `settings` `schedule` `nearest` `shell_words` | pure values and rules, no I/O |
+//! | 2 world | `alarm` `aws_config_file` `callback` `clock` `desktop` `upstream` `store` `sso_cache` `watch` `source` `recorded` `whole_file` | the network, the disk, the time: a trait beside the real thing |
 //! | 3 heart | `engine` | owns every secret; a pure state machine and the loop that runs it |
 //! | 4 doors | `server` `audit` `container` `listener` `service` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
 //! | 5 house | `agent` `cli` | wiring, the order of shutdown, what people read |
@@ -36,6 +36,8 @@ pub mod untrusted;
 #[cfg(feature = "agent")]
 pub mod aws_config;
 #[cfg(feature = "agent")]
+pub mod doors;
+#[cfg(feature = "agent")]
 pub mod identity_center;
 #[cfg(feature = "agent")]
 pub mod nearest;
@@ -58,6 +60,8 @@ pub mod clock;
 #[cfg(feature = "agent")]
 pub mod desktop;
 #[cfg(feature = "agent")]
+pub mod recorded;
+#[cfg(feature = "agent")]
 pub mod source;
 #[cfg(feature = "agent")]
 pub mod sso_cache;
@@ -67,6 +71,8 @@ pub mod store;
 pub mod upstream;
 #[cfg(feature = "agent")]
 pub mod watch;
+#[cfg(feature = "agent")]
+mod whole_file;
 
 // Floor 3: heart.
 #[cfg(feature = "agent")]
