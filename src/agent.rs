@@ -19,6 +19,7 @@ use crate::audit::{Audit, Programs};
 use crate::aws_config::Catalog;
 use crate::cli::button;
 use crate::clock::{Clock, SystemClock};
+use crate::container::Endpoints;
 use crate::desktop::SystemDesktop;
 use crate::doors::Doors;
 use crate::engine::{self, Configuration, Ended, State, World};
@@ -69,7 +70,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
     let home = paths::home(env).ok();
     let (configuration, doors) = read(&locations, env, home.as_deref()).map_err(AgentError::Source)?;
-    let (say_doors, _doors) = watch::channel(Arc::new(doors));
+    let (say_doors, doors) = watch::channel(Arc::new(doors));
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
     let mut loaded = store.load();
     loaded.reports.extend(lock.report());
@@ -89,6 +90,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         seed: seed()?,
     };
     let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
+    let endpoints = Endpoints::new(doors, state_dir.clone(), Arc::clone(&clock) as Arc<dyn Clock>);
     let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
     let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
     let (listener, place) = listener::bind(&socket).map_err(AgentError::Listen)?;
@@ -127,7 +129,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             still_ours: Box::new(move || place.still_ours()),
         };
         let listener = UnixListener::from_std(listener)?;
-        life::live(state, world, listener, audit, limits, &Manager::from_env(env)).await
+        life::live(state, world, listener, audit, endpoints, limits, &Manager::from_env(env)).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();

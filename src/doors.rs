@@ -64,6 +64,8 @@ pub struct Imds {
     pub address: SocketAddr,
     /// What it hands out.
     pub target: TargetId,
+    /// The same in the words of the settings.
+    pub query: TargetQuery,
 }
 
 impl Doors {
@@ -146,7 +148,7 @@ impl Names<'_> {
     fn imds(&mut self) -> Option<Imds> {
         let imds = self.settings.imds.as_ref()?;
         let target = self.target(&imds.target, imds.line)?;
-        Some(Imds { address: imds.address, target })
+        Some(Imds { address: imds.address, target, query: imds.target.clone() })
     }
 
     fn target(&mut self, query: &TargetQuery, line: usize) -> Option<TargetId> {

@@ -8,6 +8,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::Audit;
+use crate::container::Endpoints;
 use crate::engine::{self, Ended, Handle, Order, State, World};
 use crate::server::{self, Limits};
 use crate::service::Manager;
@@ -20,6 +21,7 @@ pub(super) async fn live(
     world: World<Https>,
     listener: UnixListener,
     audit: Arc<Audit>,
+    endpoints: Endpoints,
     limits: Limits,
     manager: &Manager,
 ) -> std::io::Result<Ended> {
@@ -27,9 +29,14 @@ pub(super) async fn live(
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (close, closed) = oneshot::channel::<()>();
+    let (close_endpoints, endpoints_closed) = oneshot::channel::<()>();
+    let endpoints = tokio::spawn(endpoints.keep(handle.clone(), Arc::clone(&audit), async {
+        let _ = endpoints_closed.await;
+    }));
     let server = tokio::spawn(server::serve(listener, handle, audit, limits, async {
         // Told to, or whoever would tell is gone: both mean to close.
         let _ = closed.await;
+        drop(close_endpoints);
     }));
     let engine = engine::run(state, world, questions, ordered);
     let mut engine = std::pin::pin!(engine);
@@ -58,6 +65,7 @@ pub(super) async fn live(
         }
     };
     drop(server.await);
+    drop(endpoints.await);
     Ok(ended)
 }
 

@@ -11,6 +11,7 @@ use crate::agent::AgentError;
 use crate::api::{Code, Problem};
 use crate::audit::ReadError;
 use crate::client::{Absence, ClientError};
+use crate::container::LedgerError;
 use crate::exit::Exit;
 use crate::paths::{PathError, shell_word};
 use crate::recorded::RecordedError;
@@ -66,6 +67,8 @@ pub(super) enum Failure {
     Passphrase(io::Error),
     /// A browser on this machine cannot be let in.
     Doorway(io::Error),
+    /// The list of tokens cannot be read or changed.
+    Ledger(LedgerError),
     /// There can be no endpoint for a command.
     Endpoint(io::Error),
     /// What was to be printed cannot be written.
@@ -86,6 +89,8 @@ impl Failure {
             Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) | Self::Doorway(_) | Self::Endpoint(_) => {
                 Exit::Internal
             }
+            Self::Ledger(LedgerError::Known(_) | LedgerError::TooMany) => Exit::Usage,
+            Self::Ledger(_) => Exit::Storage,
             Self::UnknownSession { .. } => Exit::Configuration,
             Self::SignIn { code, .. } => code.exit(),
             Self::Path(error) => error.exit(),
@@ -143,6 +148,7 @@ impl Failure {
             Self::Client(ClientError::Problem(problem)) => problem.caused_by.clone(),
             Self::Client(ClientError::Io { source, .. }) => vec![source.to_string()],
             Self::Agent(error) => sources(error),
+            Self::Ledger(error) => sources(error),
             Self::Configure(trouble) => trouble.causes(),
             Self::AuditLog(error) => vec![error.source.to_string()],
             Self::Recorded(error) => sources(error),
@@ -168,6 +174,7 @@ impl Failure {
             Self::Client(ClientError::NoAgent { .. }) => vec!["start it with: sso-agent run".to_owned()],
             Self::Client(ClientError::TimedOut { .. }) => vec!["see: sso-agent status".to_owned()],
             Self::Agent(error) => error.hint().into_iter().collect(),
+            Self::Ledger(error) => error.hint().into_iter().collect(),
             Self::Configure(trouble) => trouble.hint().into_iter().collect(),
             Self::Recorded(error) => error.hint().into_iter().collect(),
             Self::UnknownSession { known, .. } if !known.is_empty() => {
@@ -219,6 +226,7 @@ impl fmt::Display for Failure {
             Self::Endpoint(_) => {
                 formatter.write_str("the endpoint that gives the command its credentials cannot be made")
             }
+            Self::Ledger(error) => error.fmt(formatter),
             Self::Output(_) => formatter.write_str("the output cannot be written"),
             Self::Silent(_) => Ok(()),
         }

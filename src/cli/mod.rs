@@ -14,6 +14,7 @@ mod choice;
 mod command_tests;
 mod configure;
 mod console;
+mod container;
 mod context;
 mod credentials;
 mod doorway;
@@ -95,6 +96,7 @@ enum Asking {
     Credentials(credentials::Options),
     Token(token::Options),
     Console(console::Options),
+    Container(container::Options),
     Accounts(accounts::Options),
     Roles(roles::Options),
     Refresh(refresh::Options),
@@ -206,6 +208,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Credentials(options) => credentials::run(options, context),
         Asking::Token(options) => token::run(options, context),
         Asking::Console(options) => console::run(options, context),
+        Asking::Container(options) => container::run(options, context),
         Asking::Accounts(options) => accounts::run(options, context),
         Asking::Roles(options) => roles::run(options, context),
         Asking::Refresh(options) => refresh::run(options, context),
@@ -278,6 +281,7 @@ mod tests {
                 "credentials",
                 "token",
                 "console",
+                "container",
                 "accounts",
                 "roles",
                 "refresh",
@@ -310,6 +314,11 @@ mod tests {
             "exec --account 111122223333 x",
             "exec --mode magic x",
             "exec --porfile dev x",
+            "container",
+            "container token",
+            "container token revoke",
+            "container token revoke --all x",
+            "container token add --name a/b",
             "logout corp --all",
             "status --check --json",
             "status --min-validity 1h",

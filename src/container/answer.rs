@@ -72,6 +72,11 @@ pub(super) fn text(text: &str) -> Answer {
     with_headers(StatusCode::OK, "text/plain", Bytes::from_owner(body))
 }
 
+/// A secret that the client is to show from now on.
+pub(super) fn secret_text(secret: &Secret) -> Answer {
+    text(secret.expose())
+}
+
 /// Why there are none: one line, and the stable word. Some SDKs read these members capitalised, others do not.
 pub(super) fn problem(problem: &Problem) -> Answer {
     // A code that is an end of a sign-in has no status of an error.

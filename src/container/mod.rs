@@ -10,9 +10,15 @@ mod answer;
 mod desk;
 mod door;
 mod guesses;
+mod imds;
+mod ledger;
 mod rules;
+mod standing;
 mod token;
 
 pub use desk::{PATH, Source, Tokens};
 pub use door::{Desk, serve};
+pub use imds::{Metadata, Role};
+pub use ledger::{Entry, Ledger, LedgerError, Words};
+pub use standing::{Endpoints, Troubles};
 pub use token::{Mark, Token};

@@ -71,7 +71,7 @@ enum Mode {
 /// Runs the command. Asks `client`, which is also what `context` asks, as long as the command runs.
 pub(super) fn run(options: &Options, client: &Client, context: &mut Context<'_>) -> Result<End, Failure> {
     let target = target(options, context)?;
-    let words = words(&target);
+    let words = target.to_string();
     let (program, arguments) = program(options, context);
     let ask = |timeout| Request::Credentials {
         target: target.clone(),
@@ -138,7 +138,7 @@ fn target(options: &Options, context: &Context<'_>) -> Result<TargetQuery, Failu
         },
         None => failure,
     })?;
-    let wanted = words(&target);
+    let wanted = target.to_string();
     match outer {
         Some(outer) if !options.nested && outer != wanted => Err(Failure::Usage {
             message: format!(
@@ -149,15 +149,6 @@ fn target(options: &Options, context: &Context<'_>) -> Result<TargetQuery, Failu
             hint: "leave that one first; or say that it is meant, with --nested".to_owned(),
         }),
         _ => Ok(target),
-    }
-}
-
-/// The target in a word, as it was asked for.
-fn words(target: &TargetQuery) -> String {
-    match target {
-        TargetQuery::Profile(profile) => profile.to_string(),
-        TargetQuery::Role { session: Some(session), account, role } => format!("{session}/{account}/{role}"),
-        TargetQuery::Role { session: None, account, role } => format!("{account}/{role}"),
     }
 }
 
