@@ -15,6 +15,10 @@ mod chaining;
 mod configure;
 #[cfg(test)]
 mod console;
+// The loopback addresses of macOS are one.
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod containers;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
