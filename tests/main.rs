@@ -32,6 +32,8 @@ mod fake_identity_center;
 #[cfg(test)]
 mod gapless;
 #[cfg(test)]
+mod hot_reload;
+#[cfg(test)]
 mod identities;
 // The keyring of macOS has no bus of its own that a test could have.
 #[cfg(test)]
@@ -40,6 +42,8 @@ mod keyring;
 #[cfg(test)]
 mod main_job;
 // The desktop of macOS has no bus of its own that a test could have.
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod network;
 #[cfg(test)]

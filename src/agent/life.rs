@@ -10,18 +10,20 @@ use tokio::sync::{mpsc, oneshot};
 use crate::audit::Audit;
 use crate::container::Endpoints;
 use crate::engine::{self, Ended, Handle, Order, State, World};
-use crate::server::{self, Limits};
+use crate::server::{self, Guests, Limits, Meters};
 use crate::service::Manager;
 use crate::signals::{Signal, Signals};
-use crate::upstream::Https;
+use crate::upstream::{Https, Measured};
 
 /// Engine and server side by side, until a signal or the engine's own end.
+#[expect(clippy::too_many_arguments, reason = "each is a part of the agent, and this is where they meet")]
 pub(super) async fn live(
     state: State,
-    world: World<Https>,
+    world: World<Measured<Https>>,
     listener: UnixListener,
     audit: Arc<Audit>,
     endpoints: Endpoints,
+    meters: Arc<Meters>,
     limits: Limits,
     manager: &Manager,
 ) -> std::io::Result<Ended> {
@@ -29,11 +31,16 @@ pub(super) async fn live(
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (close, closed) = oneshot::channel::<()>();
+    let anybody_elsewhere = endpoints.any();
     let (close_endpoints, endpoints_closed) = oneshot::channel::<()>();
     let endpoints = tokio::spawn(endpoints.keep(handle.clone(), Arc::clone(&audit), async {
         let _ = endpoints_closed.await;
     }));
-    let server = tokio::spawn(server::serve(listener, handle, audit, limits, async {
+    // They are open, or it is known why not, before the agent says that it is ready.
+    tokio::task::yield_now().await;
+    let idle = Arc::clone(&world.idle);
+    let guests = Guests::default();
+    let server = tokio::spawn(server::serve(listener, handle, audit, meters, limits, guests.clone(), async {
         // Told to, or whoever would tell is gone: both mean to close.
         let _ = closed.await;
         drop(close_endpoints);
@@ -48,6 +55,16 @@ pub(super) async fn live(
                 // The server ends when it is told to, not when nobody answers its questions.
                 drop(close);
                 break ended;
+            }
+            () = idle.notified() => {
+                if !guests.are_gone() || anybody_elsewhere() {
+                    continue;
+                }
+                // The server looks whether it is to close before it accepts, on this same thread: who connects from now
+                // on is not accepted here, waits at the manager's socket, and has the agent started again.
+                tracing::info!("nobody needs the agent: ending until the next call");
+                manager.stopping();
+                break stop(&orders, close, &mut engine).await;
             }
             signal = signals.next() => {
                 let order = match signal {

@@ -177,8 +177,10 @@ impl Ledger {
         let path = self.path();
         let failed = |source| LedgerError::Io { path: path.clone(), source };
         make_private_directory(&self.state_dir).map_err(|error| failed(io::Error::other(error)))?;
-        // One at a time: whoever holds the directory.
-        let turn = File::open(&self.state_dir).map_err(failed)?;
+        // One at a time. The file stays: it is whose turn it is, and not what it was about.
+        let turn =
+            File::options().create(true).truncate(false).write(true).mode(0o600).open(path.with_extension("lock"));
+        let turn = turn.map_err(failed)?;
         flock(&turn, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
         let (_, mut entries) = read(&path)?;
         let before = entries.clone();

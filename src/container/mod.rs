@@ -20,5 +20,5 @@ pub use desk::{PATH, Source, Tokens};
 pub use door::{Desk, serve};
 pub use imds::{Metadata, Role};
 pub use ledger::{Entry, Ledger, LedgerError, Words};
-pub use standing::{Endpoints, Troubles};
+pub use standing::Endpoints;
 pub use token::{Mark, Token};

@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
@@ -24,8 +24,9 @@ use super::door;
 use super::imds::{Metadata, Role};
 use super::ledger::{Entry, Ledger};
 use super::token::Mark;
-use crate::api::{Code, CredentialDocument, Problem, Request, Response, TargetQuery};
+use crate::api::{Code, CredentialDocument, Problem, Request, Response, TargetQuery, WarningEntry};
 use crate::audit::{Asker, Audit};
+use crate::aws_config::Place;
 use crate::clock::Clock;
 use crate::doors::{Doors, Imds};
 use crate::engine::Handle;
@@ -36,26 +37,26 @@ pub struct Endpoints {
     doors: watch::Receiver<Arc<Doors>>,
     ledger: Arc<Ledger>,
     clock: Arc<dyn Clock>,
-    troubles: Troubles,
 }
 
 impl Endpoints {
     /// Those that these doors name, with the tokens of this state directory. None is open yet.
     #[must_use]
     pub fn new(doors: watch::Receiver<Arc<Doors>>, state_dir: PathBuf, clock: Arc<dyn Clock>) -> Self {
-        Self { doors, ledger: Arc::new(Ledger::new(state_dir)), clock, troubles: Troubles::default() }
+        Self { doors, ledger: Arc::new(Ledger::new(state_dir)), clock }
     }
 
-    /// What cannot be opened, for `status`.
+    /// Whether there are to be any: nobody starts an agent for who connects to one.
     #[must_use]
-    pub fn troubles(&self) -> Troubles {
-        self.troubles.clone()
+    pub fn any(&self) -> impl Fn() -> bool + use<> {
+        let doors = self.doors.clone();
+        move || !wanted(&doors.borrow()).is_empty()
     }
 
     /// Keeps them open until `shutdown` completes, and answers with what the engine has.
     pub async fn keep(self, handle: Handle, audit: Arc<Audit>, shutdown: impl Future<Output = ()>) {
-        let Self { doors, ledger, clock, troubles } = self;
-        keep(House { handle, audit, ledger, doors, clock }, troubles, shutdown).await;
+        let Self { doors, ledger, clock } = self;
+        keep(House { handle, audit, ledger, doors, clock }, shutdown).await;
     }
 }
 
@@ -67,23 +68,6 @@ struct House {
     ledger: Arc<Ledger>,
     doors: watch::Receiver<Arc<Doors>>,
     clock: Arc<dyn Clock>,
-}
-
-/// What could not be opened, for `status`.
-#[derive(Debug, Clone, Default)]
-pub struct Troubles(Arc<Mutex<BTreeMap<SocketAddr, String>>>);
-
-impl Troubles {
-    /// In a sentence each.
-    #[must_use]
-    pub fn messages(&self) -> Vec<String> {
-        self.all().values().cloned().collect()
-    }
-
-    fn all(&self) -> std::sync::MutexGuard<'_, BTreeMap<SocketAddr, String>> {
-        // A panic while it was held has left a sentence too many or too few.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// What is to be at an address.
@@ -99,47 +83,42 @@ struct Open {
     _open: oneshot::Sender<()>,
 }
 
-async fn keep(house: House, troubles: Troubles, shutdown: impl Future<Output = ()>) {
+async fn keep(house: House, shutdown: impl Future<Output = ()>) {
     let mut doors = house.doors.clone();
     let mut shutdown = pin!(shutdown);
     let mut endpoints: BTreeMap<SocketAddr, Open> = BTreeMap::new();
+    let mut opened = Vec::new();
     let mut serving = JoinSet::new();
+    let mut troubles: BTreeMap<SocketAddr, String> = BTreeMap::new();
     loop {
         let wanted = wanted(&doors.borrow_and_update());
-        let before = endpoints.len();
-        endpoints.retain(|address, open| wanted.get(address) == Some(&open.kind));
-        if endpoints.len() < before {
-            // Their addresses are free when they have ended; what is new may want one.
-            tracing::info!(closed = before - endpoints.len(), "endpoints for containers were closed");
-        }
-        troubles.all().retain(|address, _| wanted.contains_key(address));
-        for (address, kind) in wanted {
-            if endpoints.contains_key(&address) {
-                continue;
-            }
-            match bind(address) {
+        // Their addresses are free when they have ended: this is looked at again then.
+        endpoints.retain(|address, open| wanted.get(address).is_some_and(|(kind, _)| *kind == open.kind));
+        troubles.retain(|address, _| wanted.contains_key(address));
+        for (address, (kind, _)) in wanted.iter().filter(|(address, _)| !endpoints.contains_key(*address)) {
+            match bind(*address) {
                 Ok(listener) => {
                     tracing::info!(%address, ?kind, "opened an endpoint for containers");
-                    troubles.all().remove(&address);
+                    troubles.remove(address);
                     let (open, closed) = oneshot::channel();
-                    serving.spawn(serve(house.clone(), kind.clone(), listener, address, closed));
-                    endpoints.insert(address, Open { kind, _open: open });
+                    serving.spawn(serve(house.clone(), kind.clone(), listener, *address, closed));
+                    opened.push((*address, Open { kind: kind.clone(), _open: open }));
                 }
                 Err(error) => {
                     let message = format!("the endpoint for containers at {address} cannot be opened: {error}");
-                    let known = troubles.all().insert(address, message);
-                    if known.is_none() {
+                    if troubles.insert(*address, message).is_none() {
                         tracing::warn!(%address, %error, "an endpoint for containers cannot be opened");
                     }
                 }
             }
         }
+        endpoints.extend(opened.drain(..));
+        house.handle.remark(remarks(&troubles, &wanted));
         let again = Instant::now() + RETRY;
-        let waits = !troubles.all().is_empty();
         tokio::select! {
             () = &mut shutdown => break,
             changed = doors.changed() => if changed.is_err() { break },
-            () = sleep_until(again), if waits => {}
+            () = sleep_until(again), if !troubles.is_empty() => {}
             Some(_) = serving.join_next() => {}
         }
     }
@@ -147,10 +126,23 @@ async fn keep(house: House, troubles: Troubles, shutdown: impl Future<Output = (
     while serving.join_next().await.is_some() {}
 }
 
-fn wanted(doors: &Doors) -> BTreeMap<SocketAddr, Kind> {
-    let containers = doors.container.iter().map(|address| (*address, Kind::Container));
-    let instance = doors.imds.iter().map(|imds| (imds.address, Kind::Instance(imds.clone())));
-    instance.chain(containers).collect()
+/// What is to be where, and where that is written.
+fn wanted(doors: &Doors) -> BTreeMap<SocketAddr, (Kind, Option<Place>)> {
+    let container = |address: &SocketAddr| (*address, (Kind::Container, doors.container_place.clone()));
+    let instance = |imds: &Imds| (imds.address, (Kind::Instance(imds.clone()), Some(imds.place.clone())));
+    doors.imds.iter().map(instance).chain(doors.container.iter().map(container)).collect()
+}
+
+fn remarks(
+    troubles: &BTreeMap<SocketAddr, String>,
+    wanted: &BTreeMap<SocketAddr, (Kind, Option<Place>)>,
+) -> Vec<WarningEntry> {
+    let remark = |(address, message): (&SocketAddr, &String)| {
+        let (_, place) = wanted.get(address)?;
+        let place = place.as_ref()?;
+        Some(WarningEntry { file: place.file.display().to_string(), line: place.line, message: message.clone() })
+    };
+    troubles.iter().filter_map(remark).collect()
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -1,11 +1,11 @@
 //! How doors talk to the engine: one question, one answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::shelf::Shelf;
-use crate::api::{Code, Problem, Request, Response};
+use crate::api::{Code, Problem, Request, Response, WarningEntry};
 use crate::clock::Clock;
 
 /// A request on its way into the engine, with the place its answer goes to.
@@ -22,6 +22,7 @@ pub struct Question {
 pub struct Handle {
     questions: mpsc::Sender<Question>,
     shelf: Arc<Shelf>,
+    remarks: Arc<Mutex<Vec<WarningEntry>>>,
 }
 
 /// The engine's end of every [`Handle`].
@@ -44,13 +45,27 @@ impl Handle {
     pub fn channel(capacity: usize, clock: Arc<dyn Clock>) -> (Self, Questions) {
         let (sender, receiver) = mpsc::channel(capacity);
         let shelf = Arc::new(Shelf::new(clock));
-        (Self { questions: sender, shelf: Arc::clone(&shelf) }, Questions { questions: receiver, shelf })
+        (
+            Self { questions: sender, shelf: Arc::clone(&shelf), remarks: Arc::default() },
+            Questions { questions: receiver, shelf },
+        )
     }
 
     /// The answer to a `GET` of this path and query, if the engine has laid it out.
     #[must_use]
     pub fn ready(&self, path_and_query: &str) -> Option<Response> {
         self.shelf.find(path_and_query)
+    }
+
+    /// What the doors have to say of themselves in `status`.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<WarningEntry> {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces that.
+    pub fn remark(&self, remarks: Vec<WarningEntry>) {
+        *self.remarks.lock().unwrap_or_else(PoisonError::into_inner) = remarks;
     }
 
     /// Asks, and waits for the answer. Every question is answered: the engine bounds its waiting.

@@ -43,7 +43,10 @@ fn every_client_finds_its_way_to_an_instances_metadata() {
         let mut command = client.command(&sandbox, sandbox.command("env"));
         command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", format!("http://{here}")).env("AWS_REGION", "eu-west-1");
         let mut program = Program::start(command);
-        assert_eq!(served["AccessKeyId"], program.key(), "{client:?}");
+        let key = program.key();
+        // The AWS CLI shows the end of it.
+        let shown = key.trim_start_matches('*');
+        assert!(shown.len() >= 4 && served["AccessKeyId"].as_str().unwrap().ends_with(shown), "{client:?}: {key}");
     }
 }
 
@@ -79,20 +82,23 @@ fn goes_on(client: Client) {
     let known = service.count(Operation::GetRoleCredentials);
     service.wait_for_answers(Operation::GetRoleCredentials, known + 1, Duration::from_secs(30)).unwrap();
     let renewed = agent.get("/v1/credentials?profile=dev");
-    assert!(before.iter().all(|key| renewed["AccessKeyId"] != *key), "{before:?}");
-    let after = programs.each_mut().map(Program::key_again);
-    for (before, after) in before.iter().zip(&after) {
-        assert_ne!(before, after, "{client:?}: renewed");
-    }
+    let renewed = renewed["AccessKeyId"].as_str().unwrap();
+    assert!(before.iter().all(|key| !renewed.ends_with(key.trim_start_matches('*'))), "{before:?}");
+    let after = others(&mut programs, &before, client);
 
     agent.kill();
     let agent = sandbox.start_agent();
     // Until what the programs have is over, so that they have to ask.
     assert!(agent.runs_for(Duration::from_secs(16)));
-    let last = programs.each_mut().map(Program::key_again);
-    for (after, last) in after.iter().zip(&last) {
-        assert_ne!(after, last, "{client:?}: of the new agent");
-    }
+    others(&mut programs, &after, client);
+}
+
+/// What the programs have after these. One of the SDKs hands out what it has once more while it fetches others.
+fn others(programs: &mut [Program; 2], before: &[String; 2], client: Client) -> [String; 2] {
+    [0, 1].map(|index| {
+        let mut asked = (0..3).map(|_| programs[index].key_again());
+        asked.find(|key| *key != before[index]).unwrap_or_else(|| panic!("{client:?} {index}: {before:?}"))
+    })
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -106,7 +112,7 @@ enum Client {
 impl Client {
     const ALL: [Self; 4] = [Self::AwsCli, Self::Boto3, Self::JavaScript, Self::Rust];
 
-    /// The program behind what is there already: says its access key, and again whenever it is told to, three times.
+    /// The program behind what is there already: says its access key, and again whenever it is told to.
     fn command(self, sandbox: &Sandbox, mut command: Command) -> Command {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
         let program = match self {
@@ -120,17 +126,18 @@ impl Client {
         match self {
             // It has no end of its own only in a loop. What it says of its credentials is masked but for the end.
             Self::AwsCli => {
-                let script = "for time in 1 2 3; do [ $time = 1 ] || read line; \"$0\" configure list; done";
+                let script =
+                    "for time in 1 2 3 4 5 6 7 8 9; do [ $time = 1 ] || read line; \"$0\" configure list; done";
                 command.args(["sh", "-c", script]).arg(program);
             }
             // No byte code beside the sources.
-            Self::Boto3 => drop(command.arg(program).arg("-B").arg(scripts.join("key_id.py")).arg("3")),
+            Self::Boto3 => drop(command.arg(program).arg("-B").arg(scripts.join("key_id.py")).arg("9")),
             Self::JavaScript => {
                 let packages: PathBuf =
                     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-clients/node/package.json");
-                command.arg(program).arg(scripts.join("key-id.mjs")).arg("3").env("NODE_PACKAGES", packages);
+                command.arg(program).arg(scripts.join("key-id.mjs")).arg("9").env("NODE_PACKAGES", packages);
             }
-            Self::Rust => drop(command.arg(program).args(["--key-id", "3"])),
+            Self::Rust => drop(command.arg(program).args(["--key-id", "9"])),
         }
         let _ = sandbox;
         command

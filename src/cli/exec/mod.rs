@@ -92,7 +92,7 @@ pub(super) fn run(options: &Options, client: &Client, context: &mut Context<'_>)
     }
     match options.mode {
         Mode::Env => {
-            into_environment(&mut command, &document)?;
+            into_environment(&mut command, &document);
             let until = context.until(document.expiration);
             context.say(&format!("The credentials in the environment are valid {until} and are not renewed."));
             // In our place: nothing is left to be done here.
@@ -177,12 +177,7 @@ fn command(
     command
 }
 
-fn into_environment(command: &mut Command, document: &CredentialDocument) -> Result<(), Failure> {
-    let secrets = [&document.secret_access_key, &document.session_token];
-    // The system would cut a value there.
-    if secrets.iter().any(|secret| secret.expose().contains('\0')) || document.access_key_id.contains('\0') {
-        return Err(Failure::Unsafe("credentials with characters no credentials have"));
-    }
+fn into_environment(command: &mut Command, document: &CredentialDocument) {
     command.env("AWS_ACCESS_KEY_ID", &document.access_key_id);
     command.env("AWS_SECRET_ACCESS_KEY", document.secret_access_key.expose());
     command.env("AWS_SESSION_TOKEN", document.session_token.expose());
@@ -190,7 +185,6 @@ fn into_environment(command: &mut Command, document: &CredentialDocument) -> Res
     if let Some(account) = &document.account_id {
         command.env("AWS_ACCOUNT_ID", account.as_str());
     }
-    Ok(())
 }
 
 /// The files that the command will read, as far as they can be read.
