@@ -19,12 +19,18 @@ mod chaining;
 mod configure;
 #[cfg(test)]
 mod console;
+// The loopback addresses of macOS are one.
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod containers;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod device_sign_in;
 #[cfg(test)]
 mod documents;
+#[cfg(test)]
+mod exec;
 #[cfg(test)]
 mod fake_identity_center;
 #[cfg(test)]
