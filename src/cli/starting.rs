@@ -1,13 +1,16 @@
 //! The agent as the commands know it: asked, and started first where there is none and the request is worth it.
 
+use std::io;
 use std::time::Duration;
 
 use crate::api::Request;
 use crate::client::{Client, ClientError, Reply};
 use crate::env::Env;
 use crate::launch;
+use crate::paths::SocketPath;
 
 use super::context::{Ask, Take};
+use super::watching::Feed;
 
 /// A client that starts an agent on demand.
 pub(super) struct Starting<'a> {
@@ -37,5 +40,13 @@ impl Ask for Starting<'_> {
 
     fn pause(&self, pause: Duration) {
         Ask::pause(self.client, pause);
+    }
+
+    fn feed(&self) -> io::Result<Box<dyn Feed + '_>> {
+        Ask::feed(self.client)
+    }
+
+    fn socket(&self) -> Option<&SocketPath> {
+        Ask::socket(self.client)
     }
 }
