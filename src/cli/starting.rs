@@ -47,6 +47,6 @@ impl Ask for Starting<'_> {
     }
 
     fn socket(&self) -> Option<&SocketPath> {
-        Ask::socket(self.client)
+        Some(self.client.socket())
     }
 }
