@@ -60,11 +60,9 @@ pub mod clock;
 #[cfg(feature = "agent")]
 pub mod desktop;
 #[cfg(feature = "agent")]
-<<<<<<< HEAD
-pub mod service;
-=======
 pub mod recorded;
->>>>>>> main
+#[cfg(feature = "agent")]
+pub mod service;
 #[cfg(feature = "agent")]
 pub mod source;
 #[cfg(feature = "agent")]
