@@ -180,6 +180,27 @@ fn an_agent_that_hangs_is_replaced() {
 }
 
 #[test]
+fn what_the_unit_forbids_is_not_what_the_keyring_takes() {
+    let service = identity_center();
+    let Some(mut sandbox) = home(&service) else { return };
+    sandbox.write(SETTINGS, "[storage]\nkey = \"keyring\"\n");
+    let bus = sandbox.root().join("run/bus");
+    sandbox.set("DBUS_SESSION_BUS_ADDRESS", &format!("unix:path={}", bus.display()));
+    let Some(manager) = installed(&sandbox, "") else { return };
+    manager.start_keyring();
+    manager.cli(&["login", "--no-browser"]).expect_success();
+    let status = manager.cli(&["status", "--json"]).json();
+    assert_eq!(
+        (&status["storage"]["key"], &status["storage"]["saved"]),
+        (&"keyring".into(), &true.into()),
+        "{status:#}"
+    );
+    manager.systemctl(&["restart", SERVICE]).expect_success();
+    assert_eq!(credentials(&manager)["Version"], 1);
+    assert_eq!(service.count(Operation::StartDeviceAuthorization), 1, "the key was read again");
+}
+
+#[test]
 fn a_socket_that_others_could_open_is_refused() {
     let service = identity_center();
     let Some(sandbox) = home(&service) else { return };

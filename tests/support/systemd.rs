@@ -174,6 +174,12 @@ impl<'a> UserManager<'a> {
         Finished::of(self.command(self.binary("sso-credential-process")).args(arguments))
     }
 
+    /// Starts a bus for the session, at `DBUS_SESSION_BUS_ADDRESS`, with an open keyring on it, as a login does.
+    pub fn start_keyring(&self) {
+        let mut login = self.command("sh");
+        Finished::of(login.args(["-c", KEYRING])).expect_success();
+    }
+
     /// What the manager says about the agent, for a test that has failed.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.sandbox.root().join("manager.log")).unwrap_or_default()
@@ -229,7 +235,9 @@ boot() {
     mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/systemd/system &&
         mount -t tmpfs tmpfs /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup &&
         mkdir "/sys/fs/cgroup/$GROUP" && echo $$ >"/sys/fs/cgroup/$GROUP/cgroup.procs" &&
-        chown -R "$OWNER:$OWNER" "/sys/fs/cgroup/$GROUP" && [ -x /lib/systemd/systemd ]
+        chown -R "$OWNER:$OWNER" "/sys/fs/cgroup/$GROUP" &&
+        { cat /etc/passwd && echo "user:x:$OWNER:$OWNER::$HOME:/bin/sh"; } >/run/passwd &&
+        mount --bind /run/passwd /etc/passwd && [ -x /lib/systemd/systemd ]
 }
 if boot 2>"$LOG"; then
     setpriv --reuid "$OWNER" --regid "$OWNER" --clear-groups \
@@ -237,6 +245,13 @@ if boot 2>"$LOG"; then
     unset NOTIFY_SOCKET
     exec cat >/dev/null
 fi
+"#;
+
+/// Both go on in the background, and hold none of our descriptors.
+const KEYRING: &str = r#"
+exec >/dev/null 2>&1
+dbus-daemon --session --fork --nopidfile --address="$DBUS_SESSION_BUS_ADDRESS" &&
+    printf password | gnome-keyring-daemon --daemonize --unlock --components=secrets
 "#;
 
 /// A group with groups in it cannot be removed, so from below.
