@@ -5,6 +5,10 @@
 mod architecture;
 #[cfg(test)]
 mod audit;
+// It is looked at through /proc.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod background;
 #[cfg(test)]
 mod browser_sign_in;
 #[cfg(test)]
@@ -25,6 +29,8 @@ mod documents;
 mod fake_identity_center;
 #[cfg(test)]
 mod gapless;
+#[cfg(test)]
+mod hot_reload;
 #[cfg(test)]
 mod identities;
 // The keyring of macOS has no bus of its own that a test could have.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::event::{
     Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, Turn, Waiter, WaiterId, Write,
 };
-use super::reloading::Reloading;
+use super::reloading::{Cause, Reloading};
 use super::rest::Rest;
 use super::select::{session_of, target_of};
 use super::session::{Session, TokenWaiter, Wants};
@@ -85,7 +85,7 @@ impl State {
             watching: false,
         };
         let mut effects = Vec::new();
-        state.configure(configuration, now, &mut effects);
+        state.configure(configuration, Cause::Start, now, &mut effects);
         state.load(records, now, &mut effects);
         state
     }
@@ -122,6 +122,8 @@ impl State {
             Event::CacheTouched => self.cache_touched(),
             Event::ConfigurationRead(read) => self.configuration_read(read, now, &mut effects),
             Event::ReloadWanted => self.read_configuration(&mut effects),
+            Event::ConfigurationTouched => self.look_at_configuration(&mut effects),
+            Event::ConfigurationLookedAt { changed } => self.configuration_looked_at(changed, &mut effects),
             Event::Tick => {}
             Event::Stop => self.stop(now),
         }
