@@ -76,6 +76,9 @@ mod stampede;
 mod storage;
 mod support;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod systemd;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod trouble;

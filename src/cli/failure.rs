@@ -237,7 +237,9 @@ impl Failure {
             Self::SignIn { session, code, .. } if code.exit() == Exit::SignInRequired => {
                 vec![format!("sign in with: sso-agent login {}", shell_word(session.as_ref()))]
             }
-            Self::Answer(_) => vec!["restart the agent if it is of another version than this command".to_owned()],
+            Self::Answer(_) => {
+                vec!["if the agent is of another version than this command: sso-agent restart".to_owned()]
+            }
             _ => Vec::new(),
         }
     }
