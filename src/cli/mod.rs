@@ -10,6 +10,7 @@ mod audit;
 mod browser;
 pub(crate) mod button;
 mod choice;
+mod complete;
 #[cfg(test)]
 mod command_tests;
 mod configure;
@@ -23,6 +24,7 @@ pub(crate) mod fuzz;
 mod json;
 mod login;
 mod logout;
+mod man;
 mod paint;
 mod passphrase;
 mod qr;
@@ -42,12 +44,12 @@ mod token;
 mod words;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
 use crate::client::Client;
@@ -79,6 +81,10 @@ enum Command {
     Run(run::Options),
     #[command(flatten)]
     Asking(Asking),
+    Completions(complete::Options),
+    Man(man::Options),
+    #[command(hide = true)]
+    Complete(complete::Question),
 }
 
 /// The commands that see the world through a [`Context`]; all but `audit` ask an agent that runs.
@@ -125,6 +131,9 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
     let asking = match arguments.command {
         Command::Run(options) => return run::run(options, arguments.socket, env),
         Command::Asking(asking) => asking,
+        Command::Completions(options) => return print_text(complete::script(&options)),
+        Command::Man(options) => return man::run(&options, Arguments::command()),
+        Command::Complete(question) => return print_text(&completed(question, arguments.socket.as_deref(), env)),
     };
     let socket = SocketPath::find(env, arguments.socket.as_deref())?;
     // Without a home there is no lock to look into for another socket, and the socket alone has to do.
@@ -180,6 +189,18 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
     }
 }
 
+/// What may follow on a command line. Whoever types it has not asked for an agent, so none is started.
+fn completed(question: complete::Question, socket: Option<&Path>, env: &Env) -> String {
+    let socket = question.socket().map(Path::new).or(socket);
+    let client = SocketPath::find(env, socket).map(|socket| Client::new(socket, paths::state_dir(env).ok()));
+    let agent = client.ok().map(|client| Arc::new(client) as Arc<complete::Agent>);
+    complete::answer(question, Arguments::command(), env, agent)
+}
+
+fn print_text(text: &str) -> Result<(), Failure> {
+    io::stdout().write_all(text.as_bytes()).map_err(Failure::Output)
+}
+
 /// The first Ctrl-C is noted, so that what was started can be cancelled; the second ends the process as ever.
 fn catch_interrupts(interrupted: &Arc<AtomicBool>) -> io::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
@@ -217,8 +238,6 @@ Exit codes: 0 done, 1 a bug, 2 usage, 3 sign-in required or not completed, 4 no 
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -248,6 +267,9 @@ mod tests {
                 "audit",
                 "storage",
                 "configure",
+                "completions",
+                "man",
+                "complete",
             ]
         );
         let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();
