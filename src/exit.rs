@@ -18,7 +18,7 @@ pub enum Exit {
     NoAgent = 4,
     /// The configuration names no such thing, or is wrong.
     Configuration = 5,
-    /// AWS said no.
+    /// AWS said no, or the user's own settings did.
     Denied = 6,
     /// Temporary: try again later.
     Unavailable = 7,

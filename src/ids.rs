@@ -122,6 +122,15 @@ name!(
         && !text.ends_with('-')
 );
 
+name!(
+    /// A further way to the agent, as `[serve.NAME]` calls it.
+    DoorName,
+    "name of a socket",
+    "1 to 64 of A-Z a-z 0-9 _ . -",
+    |text| (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+);
+
 mod assume;
 
 pub use assume::{AssumedFor, Assumption, ExternalId, RoleArn, RoleSessionName, StsAddress, StsPlace};

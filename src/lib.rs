@@ -6,7 +6,7 @@
 //! | floor | modules | may know |
 //! | --- | --- | --- |
 //! | 0 words | `secret` `untrusted` `ids` `time` `env` `panics` `paths` `exit` `holder` `api` `client` `shim` | nothing of tokio, TLS, clocks; all that the shim is built from |
-//! | 1 facts | `identity_center` `aws_config` `settings` `schedule` `nearest` `shell_words` | pure values and rules, no I/O |
+//! | 1 facts | `identity_center` `aws_config` `doors` `settings` `schedule` `nearest` `shell_words` | pure values and rules, no I/O |
 //! | 2 world | `alarm` `aws_config_file` `callback` `clock` `desktop` `upstream` `store` `sso_cache` `watch` `source` `recorded` `whole_file` | the network, the disk, the time: a trait beside the real thing |
 //! | 3 heart | `engine` | owns every secret; a pure state machine and the loop that runs it |
 //! | 4 doors | `server` `audit` `listener` `service` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
@@ -35,6 +35,8 @@ pub mod untrusted;
 // Floor 1: facts.
 #[cfg(feature = "agent")]
 pub mod aws_config;
+#[cfg(feature = "agent")]
+pub mod doors;
 #[cfg(feature = "agent")]
 pub mod identity_center;
 #[cfg(feature = "agent")]

@@ -11,6 +11,7 @@ mod parameters;
 pub mod problem;
 pub mod request;
 pub mod response;
+mod target;
 
 pub use hand_out::{EncodedCredentials, HandOut, Handed};
 pub use problem::{Code, Problem};

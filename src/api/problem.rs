@@ -28,6 +28,8 @@ pub enum Code {
     AccessDenied,
     /// AWS said no for another reason.
     Refused,
+    /// The user's own settings say no: to this program, at this door, or at a prompt.
+    NotAllowed,
     /// The service cannot be reached or does not work.
     Unavailable,
     /// The service asks for patience.
@@ -88,6 +90,7 @@ impl Code {
             Self::InvalidConfig => ("invalid_config", 422, Exit::Configuration, "invalid configuration"),
             Self::AccessDenied => ("access_denied", 403, Exit::Denied, "access denied"),
             Self::Refused => ("refused", 502, Exit::Denied, "refused by the service"),
+            Self::NotAllowed => ("not_allowed", 403, Exit::Denied, "not allowed"),
             Self::Unavailable => ("unavailable", 503, Exit::Unavailable, "service unavailable"),
             Self::Throttled => ("throttled", 503, Exit::Unavailable, "throttled by the service"),
             Self::Busy => ("busy", 503, Exit::Unavailable, "agent busy"),
@@ -241,8 +244,7 @@ mod tests {
 
     #[test]
     fn every_code_is_the_same_word_in_json_and_in_the_table() {
-        for code in
-            [Code::Internal, Code::SignInRequired, Code::ShuttingDown, Code::SignInCancelled, Code::InvalidConfig]
+        for code in [Code::Internal, Code::SignInRequired, Code::ShuttingDown, Code::SignInCancelled, Code::NotAllowed]
         {
             assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));
         }

@@ -10,7 +10,8 @@ use super::bodies::{ConsoleBody, MigrateBody, RefreshBody, UnlockBody};
 pub use super::login::{FlowChoice, LoginRequest, StartedBy};
 use super::parameters::{Parameters, Query, decode, encode, invalid};
 use super::problem::Problem;
-use crate::ids::{AccountId, ProfileName, RoleName, SessionName};
+pub use super::target::TargetQuery;
+use crate::ids::{AccountId, ProfileName, SessionName};
 use crate::secret::{Secret, SecretBytes};
 use crate::untrusted::shown;
 
@@ -128,22 +129,6 @@ pub enum SessionQuery {
     OfProfile(ProfileName),
     /// The only one there is.
     Only,
-}
-
-/// What credentials are asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TargetQuery {
-    /// What this profile names.
-    Profile(ProfileName),
-    /// A role in an account.
-    Role {
-        /// The session, or the only one there is.
-        session: Option<SessionName>,
-        /// The account.
-        account: AccountId,
-        /// The role.
-        role: RoleName,
-    },
 }
 
 /// Which token.

@@ -3,10 +3,12 @@
 //! Owns: the rule of choice and the reasons why a name leads nowhere. Refuses to know who asks. Invariant: nothing is
 //! ever guessed; a name that is left out is the only one there is, or an error.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::{Catalog, Profile, Rejected, SessionDefinition};
-use crate::ids::{ProfileName, SessionName, TargetId};
+use crate::api::TargetQuery;
+use crate::ids::{Grant, ProfileName, SessionName, TargetId};
 use crate::nearest::nearest;
 use crate::untrusted::shown;
 
@@ -40,6 +42,21 @@ pub enum SelectError {
 }
 
 impl Catalog {
+    /// The target that a request, or a line of the settings, means.
+    ///
+    /// # Errors
+    /// See [`SelectError`].
+    pub fn resolve(&self, query: &TargetQuery) -> Result<Cow<'_, TargetId>, SelectError> {
+        match query {
+            TargetQuery::Profile(name) => self.target(name).map(Cow::Borrowed),
+            TargetQuery::Role { session, account, role } => {
+                let session = self.session(session.as_ref())?.name.clone();
+                let grant = Grant::Role { account: account.clone(), role: role.clone() };
+                Ok(Cow::Owned(TargetId { session, grant }))
+            }
+        }
+    }
+
     /// The session of that name, or the only one there is when none is named. One that is written but cannot be used
     /// counts as being there: a mistake in one session must not redirect requests to another.
     ///

@@ -10,9 +10,9 @@ mod audit;
 mod browser;
 pub(crate) mod button;
 mod choice;
-mod complete;
 #[cfg(test)]
 mod command_tests;
+mod complete;
 mod configure;
 mod console;
 mod context;
@@ -234,7 +234,7 @@ const USUAL_COLUMNS: usize = 80;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 a bug, 2 usage, 3 sign-in required or not completed, 4 no agent, 5 configuration, \
-6 refused by AWS, 7 temporary, 8 locked, 9 storage";
+6 refused by AWS or by your settings, 7 temporary, 8 locked, 9 storage";
 
 #[cfg(test)]
 mod tests {

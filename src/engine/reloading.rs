@@ -149,9 +149,15 @@ fn differences(old: &Configuration, new: &Configuration) -> Vec<String> {
     let named = old.sessions.keys().chain(new.sessions.keys());
     sessions.extend(named.filter(|name| of_session(old, name) != of_session(new, name)).cloned());
     let settings = [
+        ("autostart", old.autostart != new.autostart),
         ("audit", old.audit != new.audit),
+        ("container", old.container != new.container),
+        ("exit_after_idle", old.exit_after_idle != new.exit_after_idle),
+        ("imds", old.imds != new.imds),
         ("keep_warm", old.keep_warm != new.keep_warm),
         ("notifications", old.notifications != new.notifications),
+        ("serve", old.serve != new.serve),
+        ("target", old.targets != new.targets),
     ];
     let sessions = sessions.iter().map(|name| format!("session {name}"));
     let profiles = diff.profiles.iter().map(|name| format!("profile {name}"));

@@ -5,19 +5,11 @@ use std::borrow::Cow;
 use super::words;
 use crate::api::{Problem, SessionQuery, TargetQuery};
 use crate::aws_config::Catalog;
-use crate::ids::{Grant, SessionName, TargetId};
+use crate::ids::{SessionName, TargetId};
 
 /// The target a request means.
 pub(super) fn target_of<'a>(catalog: &'a Catalog, query: &TargetQuery) -> Result<Cow<'a, TargetId>, Box<Problem>> {
-    let unselected = |error| Box::new(words::unselected(error));
-    match query {
-        TargetQuery::Profile(name) => catalog.target(name).map(Cow::Borrowed).map_err(unselected),
-        TargetQuery::Role { session, account, role } => {
-            let definition = catalog.session(session.as_ref()).map_err(unselected)?;
-            let grant = Grant::Role { account: account.clone(), role: role.clone() };
-            Ok(Cow::Owned(TargetId { session: definition.name.clone(), grant }))
-        }
-    }
+    catalog.resolve(query).map_err(|error| Box::new(words::unselected(error)))
 }
 
 /// The session a request means.

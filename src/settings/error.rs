@@ -55,8 +55,10 @@ pub enum Problem {
         /// Why not.
         source: InvalidDuration,
     },
-    /// The name of a session cannot be one.
-    SessionName(InvalidName),
+    /// The name of a session, a target or a door cannot be one.
+    Name(InvalidName),
+    /// A table has not the key that it is about.
+    Missing(&'static str),
     /// Not a browser's command.
     Browser(BrowserError),
 }
@@ -85,7 +87,8 @@ impl fmt::Display for Problem {
                 write!(formatter, "`{key}` cannot be \"{}\": it takes {expected}", word.shown())
             }
             Self::Duration { key, source } => write!(formatter, "`{key}` is {source}"),
-            Self::SessionName(error) => write!(formatter, "{error}"),
+            Self::Name(error) => write!(formatter, "{error}"),
+            Self::Missing(key) => write!(formatter, "`{key}` is missing here"),
             Self::Browser(error) => write!(formatter, "`browser` is {error}"),
         }
     }
@@ -95,7 +98,7 @@ impl std::error::Error for SettingsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.problem {
             Problem::Duration { source, .. } => Some(source),
-            Problem::SessionName(source) => Some(source),
+            Problem::Name(source) => Some(source),
             Problem::Browser(source) => Some(source),
             _ => None,
         }

@@ -6,6 +6,8 @@
 mod browser;
 mod error;
 mod read;
+mod read_serving;
+mod serving;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,8 +15,9 @@ use std::time::Duration;
 
 pub use self::browser::{BrowserCommand, BrowserError, PLACE};
 pub use self::error::{Problem, SettingsError};
+pub use self::serving::{ContainerSettings, ImdsSettings, ServeSettings, TargetSettings};
 use crate::identity_center::Flow;
-use crate::ids::SessionName;
+use crate::ids::{DoorName, SessionName};
 
 /// The settings, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +32,20 @@ pub struct Settings {
     pub audit: AuditMode,
     /// `notifications`: whether the desktop may be notified of what a person should know.
     pub notifications: bool,
+    /// `autostart`: whether a client that finds no agent may start one.
+    pub autostart: bool,
+    /// `exit_after_idle`: how long after the last request the agent ends, if it has nothing to keep.
+    pub exit_after_idle: Option<Duration>,
     /// `[session.NAME]`.
     pub sessions: BTreeMap<SessionName, SessionSettings>,
+    /// `[target."NAME"]`.
+    pub targets: BTreeMap<String, TargetSettings>,
+    /// `[serve.NAME]`.
+    pub serve: BTreeMap<DoorName, ServeSettings>,
+    /// `[container]`.
+    pub container: ContainerSettings,
+    /// `[imds]`.
+    pub imds: Option<ImdsSettings>,
 }
 
 impl Default for Settings {
@@ -41,7 +56,13 @@ impl Default for Settings {
             keep_warm: Duration::from_secs(3600),
             audit: AuditMode::default(),
             notifications: true,
+            autostart: true,
+            exit_after_idle: None,
             sessions: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            serve: BTreeMap::new(),
+            container: ContainerSettings::default(),
+            imds: None,
         }
     }
 }
@@ -225,8 +246,9 @@ mod tests {
             "line 3: unknown key `refresh_margins` (did you mean `refresh_margin`?)"
         );
         assert_eq!(
-            error("autostart = true"),
-            "line 1: unknown key `autostart`: expected one of storage, keep_warm, audit, notifications, session"
+            error("colour = true"),
+            "line 1: unknown key `colour`: expected one of storage, keep_warm, audit, notifications, autostart, \
+             exit_after_idle, session, target, serve, container, imds"
         );
     }
 

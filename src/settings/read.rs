@@ -34,7 +34,7 @@ type Entry<'t, 'a> = (&'t Spanned<Cow<'a, str>>, &'t Spanned<DeValue<'a>>);
 
 /// The text, to say in which line something is.
 #[derive(Clone, Copy)]
-struct File<'f>(&'f str);
+pub(super) struct File<'f>(&'f str);
 
 impl File<'_> {
     fn settings(self, root: &DeTable<'_>) -> Result<Settings, SettingsError> {
@@ -54,11 +54,19 @@ impl File<'_> {
                         let session = self.session(value)?;
                         let session = SessionSettings { line: self.line(name.span()), ..session };
                         let parsed: Result<SessionName, _> = name.get_ref().parse();
-                        let name = parsed.map_err(|error| self.error(name.span(), Problem::SessionName(error)))?;
+                        let name = parsed.map_err(|error| self.error(name.span(), Problem::Name(error)))?;
                         settings.sessions.insert(name, session);
                     }
                 }
-                _ => return Err(self.unknown(key, &["storage", "keep_warm", "audit", "notifications", "session"])),
+                "autostart" => settings.autostart = self.flag("autostart", value)?,
+                "exit_after_idle" => {
+                    settings.exit_after_idle = Some(self.positive_duration("exit_after_idle", value)?);
+                }
+                "target" => settings.targets = self.targets(value)?,
+                "serve" => settings.serve = self.serve(value)?,
+                "container" => settings.container = self.container(key, value)?,
+                "imds" => settings.imds = Some(self.imds(key, value)?),
+                _ => return Err(self.unknown(key, TOP_KEYS)),
             }
         }
         Ok(settings)
@@ -83,12 +91,7 @@ impl File<'_> {
             match key.get_ref().as_ref() {
                 "flow" => session.flow = self.flow(value)?,
                 "refresh_margin" => {
-                    let margin = self.duration("refresh_margin", value)?;
-                    if margin.is_zero() {
-                        let problem = Problem::Value { key: "refresh_margin", expected: "a duration above zero" };
-                        return Err(self.error(value.span(), problem));
-                    }
-                    session.refresh_margin = Some(margin);
+                    session.refresh_margin = Some(self.positive_duration("refresh_margin", value)?);
                 }
                 "sign_in" => {
                     let expected = "\"manual\" or \"on-demand\"";
@@ -128,7 +131,7 @@ impl File<'_> {
         port.ok_or_else(|| self.error(value.span(), Problem::Value { key, expected: "a port from 1 to 65535" }))
     }
 
-    fn flag(self, key: &'static str, value: &Spanned<DeValue<'_>>) -> Result<bool, SettingsError> {
+    pub(super) fn flag(self, key: &'static str, value: &Spanned<DeValue<'_>>) -> Result<bool, SettingsError> {
         let problem = Problem::Value { key, expected: "true or false" };
         value.get_ref().as_bool().ok_or_else(|| self.error(value.span(), problem))
     }
@@ -152,14 +155,27 @@ impl File<'_> {
         })
     }
 
-    fn duration(self, key: &'static str, value: &Spanned<DeValue<'_>>) -> Result<Duration, SettingsError> {
+    pub(super) fn duration(self, key: &'static str, value: &Spanned<DeValue<'_>>) -> Result<Duration, SettingsError> {
         let expected = "a duration in quotes, such as \"20m\"";
         let text =
             value.get_ref().as_str().ok_or_else(|| self.error(value.span(), Problem::Value { key, expected }))?;
         parse_duration(text).map_err(|source| self.error(value.span(), Problem::Duration { key, source }))
     }
 
-    fn table<'t, 'a>(
+    pub(super) fn positive_duration(
+        self,
+        key: &'static str,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Duration, SettingsError> {
+        let duration = self.duration(key, value)?;
+        if duration.is_zero() {
+            let problem = Problem::Value { key, expected: "a duration above zero" };
+            return Err(self.error(value.span(), problem));
+        }
+        Ok(duration)
+    }
+
+    pub(super) fn table<'t, 'a>(
         self,
         key: &'static str,
         value: &'t Spanned<DeValue<'a>>,
@@ -168,21 +184,34 @@ impl File<'_> {
         value.get_ref().as_table().ok_or_else(|| self.error(value.span(), problem))
     }
 
-    fn unknown(self, key: &Spanned<Cow<'_, str>>, known: &'static [&'static str]) -> SettingsError {
+    pub(super) fn unknown(self, key: &Spanned<Cow<'_, str>>, known: &'static [&'static str]) -> SettingsError {
         let text = key.get_ref().as_ref();
         let did_you_mean =
             nearest(text, known.iter().copied()).and_then(|near| known.iter().copied().find(|key| *key == near));
         self.error(key.span(), Problem::UnknownKey { key: Untrusted::new(text), did_you_mean, known })
     }
 
-    fn error(self, span: Range<usize>, problem: Problem) -> SettingsError {
+    pub(super) fn error(self, span: Range<usize>, problem: Problem) -> SettingsError {
         SettingsError { line: self.line(span), problem }
     }
 
-    fn line(self, span: Range<usize>) -> usize {
+    pub(super) fn line(self, span: Range<usize>) -> usize {
         let before = self.0.as_bytes().get(..span.start).unwrap_or_default();
         before.iter().filter(|byte| **byte == b'\n').count() + 1
     }
 }
 
+const TOP_KEYS: &[&str] = &[
+    "storage",
+    "keep_warm",
+    "audit",
+    "notifications",
+    "autostart",
+    "exit_after_idle",
+    "session",
+    "target",
+    "serve",
+    "container",
+    "imds",
+];
 const SESSION_KEYS: &[&str] = &["flow", "sign_in", "browser", "callback_port", "publish", "refresh_margin"];

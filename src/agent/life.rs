@@ -1,0 +1,80 @@
+//! The agent's life: engine and doors side by side, what signals mean to them, and the order in which they end.
+//!
+//! Invariant: the doors close before the engine ends, and both have ended when this returns.
+
+use std::sync::Arc;
+
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::audit::Audit;
+use crate::engine::{self, Ended, Handle, Order, State, World};
+use crate::server::{self, Limits};
+use crate::service::Manager;
+use crate::signals::{Signal, Signals};
+use crate::upstream::Https;
+
+/// Engine and server side by side, until a signal or the engine's own end.
+pub(super) async fn live(
+    state: State,
+    world: World<Https>,
+    listener: UnixListener,
+    audit: Arc<Audit>,
+    limits: Limits,
+    manager: &Manager,
+) -> std::io::Result<Ended> {
+    let mut signals = Signals::new()?;
+    let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
+    let (orders, ordered) = mpsc::channel(ORDERS);
+    let (close, closed) = oneshot::channel::<()>();
+    let server = tokio::spawn(server::serve(listener, handle, audit, limits, async {
+        // Told to, or whoever would tell is gone: both mean to close.
+        let _ = closed.await;
+    }));
+    let engine = engine::run(state, world, questions, ordered);
+    let mut engine = std::pin::pin!(engine);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    manager.ready();
+    let ended = loop {
+        tokio::select! {
+            ended = &mut engine => {
+                // The server ends when it is told to, not when nobody answers its questions.
+                drop(close);
+                break ended;
+            }
+            signal = signals.next() => {
+                let order = match signal {
+                    Signal::Stop => Order::Stop,
+                    Signal::Reload => Order::Reload,
+                };
+                tracing::info!(?order, "signal");
+                if order == Order::Stop {
+                    manager.stopping();
+                    break stop(&orders, close, &mut engine).await;
+                }
+                // Full means that a reload is waiting already.
+                let _ = orders.try_send(order);
+            }
+        }
+    };
+    drop(server.await);
+    Ok(ended)
+}
+
+/// Stops accepting, and lets the engine come to its end. Further signals change nothing.
+async fn stop(
+    orders: &mpsc::Sender<Order>,
+    close: oneshot::Sender<()>,
+    engine: &mut (impl Future<Output = Ended> + Unpin),
+) -> Ended {
+    drop(close);
+    let mut engine = engine;
+    tokio::select! {
+        ended = &mut engine => ended,
+        // The engine reads its orders, so there is room as soon as it has turned once.
+        _ = orders.send(Order::Stop) => engine.await,
+    }
+}
+
+const QUESTIONS: usize = 1024;
+const ORDERS: usize = 8;
