@@ -12,6 +12,8 @@ mod canary;
 #[cfg(test)]
 mod chaining;
 #[cfg(test)]
+mod completions;
+#[cfg(test)]
 mod configure;
 #[cfg(test)]
 mod console;
@@ -33,6 +35,8 @@ mod identities;
 mod keyring;
 #[cfg(test)]
 mod main_job;
+#[cfg(test)]
+mod manual;
 // The desktop of macOS has no bus of its own that a test could have.
 #[cfg(test)]
 mod network;
@@ -46,6 +50,9 @@ mod on_demand;
 mod origin;
 #[cfg(test)]
 mod real_clients;
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod service;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

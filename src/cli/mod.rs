@@ -32,6 +32,7 @@ mod refresh;
 mod reload;
 mod roles;
 mod run;
+mod service;
 #[cfg(test)]
 mod shell_tests;
 mod status;
@@ -81,6 +82,7 @@ enum Command {
     Run(run::Options),
     #[command(flatten)]
     Asking(Asking),
+    Service(service::Options),
     Completions(complete::Options),
     Man(man::Options),
     #[command(hide = true)]
@@ -128,28 +130,31 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, env: &Env, clock: &dy
 
 /// Runs a command in this process: real streams, real agent, real browser.
 fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<(), Failure> {
-    let asking = match arguments.command {
-        Command::Run(options) => return run::run(options, arguments.socket, env),
-        Command::Asking(asking) => asking,
+    let Arguments { socket: named, command } = arguments;
+    let command = match command {
+        Command::Run(options) => return run::run(options, named, env),
         Command::Completions(options) => return print_text(complete::script(&options)),
         Command::Man(options) => return man::run(&options, Arguments::command()),
-        Command::Complete(question) => return print_text(&completed(question, arguments.socket.as_deref(), env)),
+        Command::Complete(question) => return print_text(&completed(question, named.as_deref(), env)),
+        command => command,
     };
-    let socket = SocketPath::find(env, arguments.socket.as_deref())?;
+    let socket = SocketPath::find(env, named.as_deref())?;
     // Without a home there is no lock to look into for another socket, and the socket alone has to do.
     let mut client = Client::new(socket, paths::state_dir(env).ok());
     // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
     // The first byte of an answer is early enough: until then the agent may see who we are. But a passphrase is typed.
-    match asking {
-        Asking::Credentials(_) | Asking::Token(_) => client = client.before_answer(|| drop(hardening::harden())),
+    match command {
+        Command::Asking(Asking::Credentials(_) | Asking::Token(_)) => {
+            client = client.before_answer(|| drop(hardening::harden()));
+        }
         // Not what the browser would inherit.
-        Asking::Console(_) => client = client.before_answer(hardening::keep_others_out),
-        Asking::Storage(_) => drop(hardening::harden()),
+        Command::Asking(Asking::Console(_)) => client = client.before_answer(hardening::keep_others_out),
+        Command::Asking(Asking::Storage(_)) => drop(hardening::harden()),
         _ => {}
     }
     let interrupted = Arc::new(AtomicBool::new(false));
-    if matches!(asking, Asking::Login(_)) {
+    if matches!(command, Command::Asking(Asking::Login(_))) {
         catch_interrupts(&interrupted).map_err(Failure::Signals)?;
     }
     let surroundings = Surroundings::of(env, Machine::look());
@@ -167,7 +172,12 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         stderr: &mut io::stderr(),
         version_told: false,
     };
-    dispatch(&asking, &mut context)
+    match command {
+        Command::Service(options) => service::run(&options, named.as_deref(), &mut context),
+        Command::Asking(asking) => dispatch(&asking, &mut context),
+        // They were run above.
+        Command::Run(_) | Command::Completions(_) | Command::Man(_) | Command::Complete(_) => Ok(()),
+    }
 }
 
 fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -267,6 +277,7 @@ mod tests {
                 "audit",
                 "storage",
                 "configure",
+                "service",
                 "completions",
                 "man",
                 "complete",
@@ -312,6 +323,10 @@ mod tests {
             "configure profiles --filter prod",
             "configure profiles --remove --sso",
             "configure session corp --json --dry-run",
+            "service",
+            "service install now",
+            "completions cmd",
+            "man",
             "",
         ] {
             let words = std::iter::once("sso-agent").chain(wrong.split_whitespace());
@@ -330,6 +345,12 @@ mod tests {
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
             "audit --since 8h --session corp --json",
+            "service install --dry-run --force --json --socket /run/x",
+            "service uninstall --dry-run --force --json",
+            "service status --json",
+            "completions fish",
+            "man /tmp/x",
+            "complete --index 1 -- sso-agent --soc",
             "configure session corp --start-url https://x.example/start --region eu-west-1 --scopes a,b --no-check --dry-run",
             "configure profiles --session corp --filter account=prod* --filter role!=Admin --sso --region eu-west-1 --json",
         ] {
