@@ -39,6 +39,8 @@ mod main_job;
 mod manual;
 // The desktop of macOS has no bus of its own that a test could have.
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
 #[cfg(not(target_os = "macos"))]
