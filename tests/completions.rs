@@ -93,7 +93,9 @@ impl Shells {
         let mut sandbox = Sandbox::new();
         let mut config = CONFIG.to_owned();
         for name in HOSTILE {
-            config.push_str(&format!("[sso-session {name}]\n{KEYS}"));
+            // As AWS's tools read it, a name with blanks is quoted.
+            let quote = if name.contains(' ') { "'" } else { "" };
+            config.push_str(&format!("[sso-session {quote}{name}{quote}]\n{KEYS}"));
         }
         sandbox.write_config(&config);
         let programs = Path::new(AGENT).parent().unwrap().display().to_string();

@@ -51,6 +51,8 @@ mod on_demand;
 #[cfg(test)]
 mod origin;
 #[cfg(test)]
+mod packaging;
+#[cfg(test)]
 mod real_clients;
 #[cfg(test)]
 #[cfg(not(target_os = "macos"))]

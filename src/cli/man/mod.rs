@@ -39,7 +39,9 @@ fn write_page_of(command: &Command, directory: &Path) -> io::Result<()> {
     for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
         write_page_of(command, directory)?;
     }
-    let page = clap_mangen::Man::new(command.clone()).manual("sso-agent manual");
+    let page = clap_mangen::Man::new(command.clone())
+        .source(concat!("sso-agent ", env!("CARGO_PKG_VERSION")))
+        .manual("sso-agent manual");
     let mut text = Vec::new();
     page.render(&mut text)?;
     std::fs::write(directory.join(page.get_filename()), text)

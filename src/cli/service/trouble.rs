@@ -101,7 +101,7 @@ impl Trouble {
             Self::Program { .. } => Some("it was replaced while it ran: run the new one".to_owned()),
             Self::WritableProgram { path } => Some(format!("chmod go-w {}", shell_word(path))),
             Self::ForeignProgram { .. } => Some("install a copy of your own, or your distribution's".to_owned()),
-            Self::Unwritable { .. } => Some("move it to a path without control characters".to_owned()),
+            Self::Unwritable { .. } => Some("move it to a path without quotes, backslashes and control characters".to_owned()),
             Self::Edited { .. } => Some(
                 "--dry-run shows the difference, --force writes over it; what you want otherwise belongs into a file of \
                  its own: systemctl --user edit sso-agent.service"
