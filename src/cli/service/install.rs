@@ -19,7 +19,7 @@ use super::super::configure::unified;
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::Trouble;
-use super::manager::{Kind, Line, Manager, State, typed};
+use super::control::{Kind, Line, Manager, State, typed};
 use super::place::Place;
 use super::seal::{Standing, standing};
 use super::systemd::Wanted;

@@ -6,9 +6,9 @@
 //! half done silently; the sign-ins stay where they are.
 
 mod by_hand;
+mod control;
 mod install;
 mod launchd;
-mod manager;
 mod place;
 mod seal;
 mod status;

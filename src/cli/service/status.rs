@@ -15,8 +15,8 @@ use super::super::context::{BRIEFLY, Context};
 use super::super::failure::Failure;
 use super::super::paint::Paint;
 use super::Trouble;
+use super::control::{Kind, Manager, State};
 use super::install::{Variable, io_at, variables};
-use super::manager::{Kind, Manager, State};
 use super::place::Place;
 use super::seal::{Standing, standing};
 

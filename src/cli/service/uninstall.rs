@@ -12,8 +12,8 @@ use crate::whole_file;
 use super::super::context::Context;
 use super::super::failure::Failure;
 use super::Trouble;
+use super::control::{Kind, Line, Manager, typed};
 use super::install::io_at;
-use super::manager::{Kind, Line, Manager, typed};
 use super::place::Place;
 use super::seal::{Standing, standing};
 
