@@ -5,6 +5,7 @@
 
 mod error;
 mod life;
+mod reading;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,14 +15,11 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::alarm::Alarm;
-use crate::api::{Code, Problem};
 use crate::audit::{Audit, Programs};
-use crate::aws_config::Catalog;
 use crate::cli::button;
 use crate::clock::{Clock, SystemClock};
 use crate::desktop::SystemDesktop;
-use crate::doors::Doors;
-use crate::engine::{self, Configuration, Ended, State, World};
+use crate::engine::{self, Ended, State, World};
 use crate::env::Env;
 use crate::hardening;
 use crate::listener::{self, Inherited};
@@ -30,11 +28,12 @@ use crate::paths::{self, PathError, SocketPath};
 use crate::server::{Limits, Meters};
 use crate::service::{Manager, Pulse};
 use crate::signals;
-use crate::source::{Locations, Source, SourceError};
+use crate::source::Locations;
 use crate::sso_cache::DiskCache;
 use crate::store::{self, StateLock};
 use crate::upstream::{Https, Measured, call_meter};
 pub use error::AgentError;
+use reading::Reader;
 
 /// What `run` was told on the command line.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +68,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let locations = Locations::from_env(env, options.config.as_deref()).map_err(AgentError::Source)?;
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
     let home = paths::home(env).ok();
-    let (configuration, doors) = read(&locations, env, home.as_deref()).map_err(AgentError::Source)?;
+    let reader = Arc::new(Reader::new(locations, env, home));
+    let (configuration, doors) = reader.read().map_err(AgentError::Source)?;
     let (say_doors, _doors) = watch::channel(Arc::new(doors));
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
     let mut loaded = store.load();
@@ -100,11 +100,10 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         state.allow_rest();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
-    let env_of_reader = env.clone();
+    let looker = Arc::clone(&reader);
     let audit_of_reader = Arc::clone(&audit);
     let read_configuration = move || {
-        let read = read(&locations, &env_of_reader, home.as_deref());
-        let (configuration, doors) = read.map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))?;
+        let (configuration, doors) = reader.read().map_err(|error| reading::unread(&error))?;
         // What can be read is what the engine takes.
         audit_of_reader.set_mode(configuration.settings.audit);
         say_doors.send_if_modified(|said| {
@@ -128,6 +127,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             clock,
             store,
             read_configuration: Arc::new(read_configuration),
+            look_at_configuration: Arc::new(move |doubt| looker.look(doubt)),
             desktop: Box::new(SystemDesktop::new(
                 &desktop_env,
                 Box::new(move |button| button::pressed(button, &env_of_button)),
@@ -166,14 +166,6 @@ fn socket_path(inherited: Option<&Inherited>, env: &Env, argument: Option<&Path>
         );
     }
     SocketPath::explicit(inherited.path())
-}
-
-/// The configuration, and what it says about the doors.
-fn read(locations: &Locations, env: &Env, home: Option<&Path>) -> Result<(Configuration, Doors), SourceError> {
-    let (sources, settings) = locations.read()?;
-    let mut catalog = Catalog::read(&sources, env, &settings);
-    let doors = Doors::of(&mut catalog, &settings, home);
-    Ok((Configuration { catalog, settings }, doors))
 }
 
 /// `clientName`: names the user and the machine on the approval page. ASCII, at most 128 characters.

@@ -16,6 +16,7 @@ use crate::api::Request;
 use crate::client::{Client, ClientError, Reply};
 use crate::clock::Clock;
 use crate::env::Env;
+use crate::paths::SocketPath;
 use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 use crate::untrusted::shown;
@@ -25,6 +26,7 @@ use super::failure::Failure;
 use super::paint::Paint;
 use super::passphrase::Keyboard;
 use super::surroundings::Surroundings;
+use super::watching::{Feed, SystemFeed};
 use super::{json, words};
 
 /// Somebody who answers requests: the agent, or a test's stand-in.
@@ -44,6 +46,14 @@ pub(super) trait Ask {
 
     /// Lets the time pass that was asked for.
     fn pause(&self, pause: Duration);
+
+    /// What happens from now on, for somebody who watches.
+    fn feed(&self) -> io::Result<Box<dyn Feed + '_>>;
+
+    /// Where that is, if it was looked for already.
+    fn socket(&self) -> Option<&SocketPath> {
+        None
+    }
 }
 
 /// What takes the answers of many requests.
@@ -84,6 +94,14 @@ impl Ask for Client {
         let (_nobody, silence) = mpsc::channel::<()>();
         let _ = silence.recv_timeout(pause);
     }
+
+    fn feed(&self) -> io::Result<Box<dyn Feed + '_>> {
+        Ok(Box::new(SystemFeed::new(self)?))
+    }
+
+    fn socket(&self) -> Option<&SocketPath> {
+        Some(Self::socket(self))
+    }
 }
 
 fn place<'r>(requests: &'r [Request], next: &AtomicUsize) -> Option<(usize, &'r Request)> {
@@ -96,6 +114,10 @@ fn place<'r>(requests: &'r [Request], next: &AtomicUsize) -> Option<(usize, &'r 
 pub(super) struct Terminal {
     /// Whether a person reads stdout as it is written.
     pub(super) results: bool,
+    /// How wide stdout is, where it is a terminal.
+    pub(super) width: Option<usize>,
+    /// Whether what is on stdout can be written over: a terminal, and not a dumb one.
+    pub(super) redraws: bool,
     /// Whether results may be coloured: stdout is a terminal and nobody minds.
     pub(super) colour_out: bool,
     /// Whether words for people may be coloured.

@@ -17,6 +17,7 @@ mod configure;
 mod console;
 mod context;
 mod credentials;
+mod doctor;
 mod doorway;
 mod failure;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
@@ -42,6 +43,8 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod token;
+mod watching;
+mod width;
 mod words;
 
 use std::ffi::OsString;
@@ -106,6 +109,7 @@ enum Asking {
     Audit(audit::Options),
     Storage(storage::Options),
     Configure(configure::Options),
+    Doctor(doctor::Options),
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -196,6 +200,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Audit(options) => audit::run(options, context),
         Asking::Storage(options) => storage::run(options, context),
         Asking::Configure(options) => configure::run(options, context),
+        Asking::Doctor(options) => doctor::run(options, context),
     }
 }
 
@@ -229,9 +234,12 @@ impl Terminal {
         let plain = dumb || env.get_os("NO_COLOR").is_some();
         let attended = io::stderr().is_terminal();
         let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        let results = io::stdout().is_terminal();
         Self {
-            results: io::stdout().is_terminal(),
-            colour_out: io::stdout().is_terminal() && !plain,
+            results,
+            width: results.then(|| watching::size().0),
+            redraws: results && !dumb,
+            colour_out: results && !plain,
             colour_err: attended && !plain,
             attended,
             live: attended && !dumb,
@@ -277,6 +285,7 @@ mod tests {
                 "audit",
                 "storage",
                 "configure",
+                "doctor",
                 "service",
                 "completions",
                 "man",

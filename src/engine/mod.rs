@@ -16,6 +16,7 @@ mod console;
 mod device_flow;
 mod event;
 mod expiry;
+mod files;
 mod handle;
 mod headline;
 mod lane;
@@ -44,7 +45,8 @@ mod tests;
 mod words;
 
 pub use event::{
-    Agent, CacheTicket, Configuration, Effect, Event, Flight, PortalKey, Purpose, SignInId, Ticket, WaiterId, Write,
+    Agent, CacheTicket, Configuration, Effect, Event, Flight, PortalKey, Purpose, SignInId, Ticket, Unread, WaiterId,
+    Write,
 };
 pub use handle::{Handle, Question, Questions};
 pub use notices::{News, Notice};

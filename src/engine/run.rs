@@ -12,14 +12,16 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::callbacks::Callbacks;
+use super::files::{Files, Happened};
 use super::shelf::Shelf;
-use super::{CacheTicket, Configuration, Effect, Event, Flight, Question, Questions, State, Ticket, WaiterId};
+use super::{CacheTicket, Configuration, Effect, Event, Flight, Question, Questions, State, Ticket, Unread, WaiterId};
 use crate::alarm::Alarm;
 use crate::api::{Problem, Response};
 use crate::clock::Clock;
 use crate::desktop::Desktop;
 use crate::ids::SessionName;
 use crate::service::{Manager, Pulse};
+use crate::source::{Doubt, Look};
 use crate::sso_cache::{Cache, CacheOrder};
 use crate::store::{Manage, Protection, Record, RecordKind, Store};
 use crate::time::Now;
@@ -35,7 +37,9 @@ pub struct World<U> {
     /// The disk.
     pub store: Box<dyn Store>,
     /// Reads the configuration; blocks.
-    pub read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
+    pub read_configuration: Arc<dyn Fn() -> Result<Configuration, Box<Unread>> + Send + Sync>,
+    /// Looks whether there is something to be read; blocks.
+    pub look_at_configuration: Arc<dyn Fn(Doubt) -> Look + Send + Sync>,
     /// Where the user is told what they did not ask for.
     pub desktop: Box<dyn Desktop>,
     /// The AWS CLI's cache.
@@ -88,6 +92,7 @@ pub async fn run<U: Upstream>(
         clock,
         store,
         read_configuration,
+        look_at_configuration,
         desktop,
         cache,
         cache_directory,
@@ -107,6 +112,7 @@ pub async fn run<U: Upstream>(
         cache_directory: cache_directory.into_iter().collect(),
         waiters: HashMap::new(),
         read_configuration,
+        files: Files::new(look_at_configuration),
         desktop,
         manager,
         asked: 0,
@@ -115,7 +121,8 @@ pub async fn run<U: Upstream>(
     let mut ended = Ended::Stopped;
     let mut stopping = false;
     let mut doors_closed = false;
-    let mut event = Event::Tick;
+    // What happened to the files since they were read has been told by nobody.
+    let mut event = Event::ConfigurationTouched;
     loop {
         if matches!(event, Event::Stop) && !std::mem::replace(&mut stopping, true) {
             deadline.as_mut().reset(tokio::time::Instant::now() + LAST_DEADLINE);
@@ -159,6 +166,10 @@ pub async fn run<U: Upstream>(
             Some(event) = hands.callbacks.next() => event,
             Some(Ok(read)) = hands.reads.join_next() => Event::ConfigurationRead(read),
             () = hands.watch.changed() => Event::CacheTouched,
+            happened = hands.files.next(state.is_reading()) => match happened {
+                Happened::Event(event) => event,
+                Happened::Released(question) => hands.asked(question),
+            },
             () = alarm.rings() => {
                 if !stopping && !still_ours() {
                     tracing::error!("the socket is gone or somebody else's: saving and ending");
@@ -172,8 +183,11 @@ pub async fn run<U: Upstream>(
                 tracing::error!("a refresh or a write did not end in time");
                 return Ended::GaveUp;
             }
-            question = questions.next(), if !doors_closed => match question {
-                Some(question) => hands.asked(question),
+            question = questions.next(), if !doors_closed && !hands.files.is_holding() => match question {
+                Some(question) => match hands.files.hold(question) {
+                    None => Event::ConfigurationTouched,
+                    Some(question) => hands.asked(question),
+                },
                 None => {
                     doors_closed = true;
                     Event::Stop
@@ -186,14 +200,15 @@ pub async fn run<U: Upstream>(
 struct Hands<U> {
     upstream: Arc<U>,
     flights: JoinSet<(Flight, Reply)>,
-    reads: JoinSet<Result<Configuration, Problem>>,
+    reads: JoinSet<Result<Configuration, Box<Unread>>>,
     store: StoreThread,
     callbacks: Callbacks,
     watch: Watch,
     /// One, or none without a home.
     cache_directory: BTreeSet<PathBuf>,
     waiters: HashMap<WaiterId, oneshot::Sender<Result<Response, Problem>>>,
-    read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
+    read_configuration: Arc<dyn Fn() -> Result<Configuration, Box<Unread>> + Send + Sync>,
+    files: Files,
     desktop: Box<dyn Desktop>,
     manager: Manager,
     asked: u64,
@@ -229,12 +244,13 @@ impl<U: Upstream> Hands<U> {
                     }
                 }
                 Effect::Notify(notice) => notice.put_on(&*self.desktop),
-                Effect::Shelve(shelved) => shelf.put(shelved, now),
+                Effect::Shelve(shelved) => shelf.put(self.files.bounded(shelved), now),
                 Effect::ReadConfiguration => {
                     self.manager.reloading();
                     let read = Arc::clone(&self.read_configuration);
                     self.reads.spawn_blocking(move || read());
                 }
+                Effect::LookAtConfiguration => self.files.look(),
             }
         }
     }

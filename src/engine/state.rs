@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::event::{
     Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, Turn, Waiter, WaiterId, Write,
 };
-use super::reloading::Reloading;
+use super::reloading::{Cause, Reloading};
 use super::rest::Rest;
 use super::select::{session_of, target_of};
 use super::session::{Session, TokenWaiter, Wants};
@@ -73,7 +73,8 @@ impl State {
             managing: Vec::new(),
             reloading: Reloading::default(),
             watchers: Vec::new(),
-            revision: 1,
+            // Not that of an agent before this one: who waits for a change of it sees the restart.
+            revision: u64::try_from(now.wall.as_millis()).unwrap_or(1),
             seen: None,
             previous: None,
             planned: None,
@@ -84,7 +85,7 @@ impl State {
             watching: false,
         };
         let mut effects = Vec::new();
-        state.configure(configuration, now, &mut effects);
+        state.configure(configuration, Cause::Start, now, &mut effects);
         state.load(records, now, &mut effects);
         state
     }
@@ -121,6 +122,8 @@ impl State {
             Event::CacheTouched => self.cache_touched(),
             Event::ConfigurationRead(read) => self.configuration_read(read, now, &mut effects),
             Event::ReloadWanted => self.read_configuration(&mut effects),
+            Event::ConfigurationTouched => self.look_at_configuration(&mut effects),
+            Event::ConfigurationLookedAt { changed } => self.configuration_looked_at(changed, &mut effects),
             Event::Tick => {}
             Event::Stop => self.stop(now),
         }
@@ -139,10 +142,9 @@ impl State {
     pub fn next_wait(&mut self, now: Now) -> Option<Duration> {
         let keep_warm = self.configuration.settings.keep_warm;
         let sessions = self.sessions.values().filter_map(|session| session.next_wait(keep_warm, self.stopping, now));
-        let watchers = self.watchers.iter().map(|watcher| watcher.waiter);
-        let others = self.reloading.waiters().chain(&self.managing).copied();
-        let waiters = watchers.chain(others).map(|waiter| waiter.deadline.since(now.mono));
-        let wait = sessions.chain(waiters).chain(self.rest_wait(now)).min();
+        let others = self.reloading.waiters().chain(&self.managing);
+        let waiters = others.map(|waiter| waiter.deadline.since(now.mono));
+        let wait = sessions.chain(waiters).chain(self.watchers_wait(now)).chain(self.rest_wait(now)).min();
         self.planned = wait.map(|wait| now.mono.after(wait));
         self.plan_holds = true;
         wait
