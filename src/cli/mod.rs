@@ -1,7 +1,7 @@
 //! The command line: one file per command, and the only place that prints for people.
 //!
 //! Owns: arguments, words, formats, exit codes. Refuses to know secrets beyond the moment they are printed, and how the
-//! agent works: everything but `run` goes through `client::Client`. Invariant: results go to stdout, words for people to
+//! agent works: everything but `run` goes through `client::Client`, and `start` and `stop` through the system. Invariant: results go to stdout, words for people to
 //! stderr; foreign text is cleaned before a person sees it; commands see the world only through their `Context`.
 
 mod accounts;
@@ -36,8 +36,12 @@ mod run;
 mod service;
 #[cfg(test)]
 mod shell_tests;
+mod start;
+mod starting;
 mod status;
+mod stop;
 mod storage;
+mod supervisor;
 mod surroundings;
 mod table;
 #[cfg(test)]
@@ -67,6 +71,7 @@ use browser::SystemBrowser;
 use context::{Context, Terminal};
 use failure::Failure;
 use passphrase::StandardInput;
+use starting::Starting;
 use surroundings::{Machine, Surroundings};
 
 /// Signs in to AWS IAM Identity Center once, and serves credentials that stay fresh
@@ -83,6 +88,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Options),
+    Start(start::Options),
+    Stop(stop::Options),
+    Restart(start::Restart),
     #[command(flatten)]
     Asking(Asking),
     Service(service::Options),
@@ -168,7 +176,7 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         zone: TimeZone::system(),
         terminal,
         surroundings,
-        agent: &client,
+        agent: &Starting { client: &client, env },
         browser: &SystemBrowser { env, surroundings },
         keyboard: &StandardInput,
         interrupted: &interrupted,
@@ -177,6 +185,9 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         version_told: false,
     };
     match command {
+        Command::Start(options) => start::run(&options, named.as_deref(), &mut context),
+        Command::Stop(options) => stop::run(&options, named.as_deref(), &mut context),
+        Command::Restart(options) => stop::restart(&options, named.as_deref(), &mut context),
         Command::Service(options) => service::run(&options, named.as_deref(), &mut context),
         Command::Asking(asking) => dispatch(&asking, &mut context),
         // They were run above.
@@ -271,6 +282,9 @@ mod tests {
             names,
             [
                 "run",
+                "start",
+                "stop",
+                "restart",
                 "login",
                 "logout",
                 "status",
@@ -326,6 +340,9 @@ mod tests {
             "console --print --no-browser",
             "console --json",
             "adopt corp other",
+            "start --quiet --json",
+            "start --quiet --config /x",
+            "stop now",
             "configure",
             "configure profiles --sso --credential-process",
             "configure profiles --name-template {nobody}",
@@ -353,6 +370,9 @@ mod tests {
             "storage status --json --socket /run/x",
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
+            "start --config /x --log-json --json",
+            "restart --config /x",
+            "stop --json --socket /run/x",
             "audit --since 8h --session corp --json",
             "service install --dry-run --force --json --socket /run/x",
             "service uninstall --dry-run --force --json",

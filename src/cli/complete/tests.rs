@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::CommandFactory;
 use serde_json::{Value, json};
 
+use super::super::context::Feed;
 use super::*;
 use crate::api::Request;
 use crate::client::{Absence, ClientError, Reply};
@@ -25,6 +26,14 @@ impl Ask for Script {
         }
         let body = SecretBytes::new(serde_json::to_vec(&left.remove(0)).unwrap());
         Ok(Reply { status: 200, agent_version: None, body })
+    }
+
+    fn feed(&self) -> std::io::Result<Box<dyn Feed + '_>> {
+        unreachable!("nobody watches while typing")
+    }
+
+    fn agent_version(&self) -> Option<String> {
+        None
     }
 
     fn pause(&self, _: Duration) {}

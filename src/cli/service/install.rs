@@ -18,6 +18,7 @@ use crate::whole_file;
 use super::super::configure::unified;
 use super::super::context::Context;
 use super::super::failure::Failure;
+use super::super::stop;
 use super::Trouble;
 use super::control::{Kind, Line, Manager, State, typed};
 use super::place::Place;
@@ -81,7 +82,7 @@ pub(super) fn run(options: &Options, socket: Option<&Path>, context: &mut Contex
     if !options.force {
         plan.refuse_edited()?;
     }
-    let commands = plan.carry_out(&manager, context)?;
+    let commands = plan.carry_out(&manager, socket, context)?;
     if options.json {
         return context.print_json(&plan.printed(commands, false));
     }
@@ -172,7 +173,12 @@ impl Plan {
         Ok(())
     }
 
-    fn carry_out(&self, manager: &Manager<'_>, context: &mut Context<'_>) -> Result<Vec<Line>, Failure> {
+    fn carry_out(
+        &self,
+        manager: &Manager<'_>,
+        socket: Option<&Path>,
+        context: &mut Context<'_>,
+    ) -> Result<Vec<Line>, Failure> {
         make_private_directory(&self.place.state_dir)?;
         if self.kind == Kind::Launchd {
             // systemd makes it itself.
@@ -193,7 +199,7 @@ impl Plan {
             whole_file::replace(&wanted.path, wanted.content.as_bytes(), 0o644)
                 .map_err(io_at("write", &wanted.path))?;
         }
-        self.end_agent_by_hand(&before, context)?;
+        self.end_agent_by_hand(&before, socket, context)?;
         let mut commands = self.kind.reload();
         let halted = changed && (before.listening || before.pid.is_some());
         if halted {
@@ -218,12 +224,16 @@ impl Plan {
     }
 
     /// An agent that holds the state directory and is not the manager's would keep the manager's from starting.
-    fn end_agent_by_hand(&self, state: &State, context: &mut Context<'_>) -> Result<(), Failure> {
+    fn end_agent_by_hand(
+        &self,
+        state: &State,
+        socket: Option<&Path>,
+        context: &mut Context<'_>,
+    ) -> Result<(), Failure> {
         let holder = read_holder(&self.place.state_dir).ok().flatten().filter(|holder| holder.lives());
         let Some(pid) = holder.map(|holder| holder.pid).filter(|pid| Some(*pid) != state.pid) else { return Ok(()) };
         context.say(&format!("stopping the agent that runs by hand (pid {pid}); the sign-ins stay"));
-        super::by_hand::end(&self.place.state_dir, pid)?;
-        Ok(())
+        stop::run(&stop::Options::default(), socket, context)
     }
 
     fn tell(&self, context: &mut Context<'_>) {

@@ -5,7 +5,6 @@
 //! edited is never changed without being told to; nothing is done for another user; without `--dry-run` nothing is only
 //! half done silently; the sign-ins stay where they are.
 
-mod by_hand;
 mod control;
 mod install;
 mod launchd;

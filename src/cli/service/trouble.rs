@@ -64,11 +64,6 @@ pub(in super::super) enum Trouble {
         /// What it said.
         said: String,
     },
-    /// The agent that runs without a service manager does not end.
-    StillThere {
-        /// Its process.
-        pid: u32,
-    },
     /// The service was installed, and no agent answers.
     Silent {
         /// What asking it came to.
@@ -85,7 +80,6 @@ impl Trouble {
             Self::WritableProgram { .. } | Self::ForeignProgram { .. } | Self::Edited { .. } | Self::Io { .. } => {
                 Exit::Configuration
             }
-            Self::StillThere { .. } => Exit::Unavailable,
             Self::NoManager { .. } | Self::Command { .. } | Self::Silent { .. } => Exit::NoAgent,
         }
     }
@@ -108,7 +102,6 @@ impl Trouble {
                     .to_owned(),
             ),
             Self::Command { .. } | Self::Silent { .. } => Some(JOURNAL.to_owned()),
-            Self::StillThere { .. } => Some("it waits for a refresh or for the disk: try again in a minute".to_owned()),
             Self::Io { .. } => None,
         }
     }
@@ -136,7 +129,6 @@ impl fmt::Display for Trouble {
             }
             Self::Io { doing, path, .. } => write!(formatter, "cannot {doing} {}", name(path)),
             Self::Command { line, said } => write!(formatter, "{}: {}", shown(line), shown(said)),
-            Self::StillThere { pid } => write!(formatter, "the agent that runs by hand (pid {pid}) does not end"),
             Self::Silent { why } => write!(formatter, "the service is installed, but no agent answers: {}", shown(why)),
         }
     }
