@@ -16,6 +16,8 @@ mod canary;
 #[cfg(test)]
 mod chaining;
 #[cfg(test)]
+mod completions;
+#[cfg(test)]
 mod configure;
 #[cfg(test)]
 mod console;
@@ -47,6 +49,8 @@ mod keyring;
 mod lock;
 #[cfg(test)]
 mod main_job;
+#[cfg(test)]
+mod manual;
 // The desktop of macOS has no bus of its own that a test could have.
 #[cfg(test)]
 mod metrics;
@@ -62,10 +66,15 @@ mod on_demand;
 mod origin;
 // Elsewhere than on Linux nobody tells which program asks.
 #[cfg(test)]
+mod packaging;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 mod policy;
 #[cfg(test)]
 mod real_clients;
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod service;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::untrusted::shown;
 
 use super::configure::Trouble;
 use super::paint::Paint;
+use super::service;
 use super::words;
 
 /// Why a command did not do what it was asked for.
@@ -55,6 +56,8 @@ pub(super) enum Failure {
     },
     /// The socket's path cannot be used.
     Path(PathError),
+    /// The service is not installed or removed.
+    Service(service::Trouble),
     /// The recorded environment cannot be used.
     Recorded(RecordedError),
     /// The audit log cannot be read.
@@ -137,6 +140,7 @@ impl Failure {
             Self::SignIn { code, .. } => code.exit(),
             Self::Path(error) => error.exit(),
             Self::Recorded(_) => Exit::Configuration,
+            Self::Service(trouble) => trouble.exit(),
             Self::AuditLog(_) => Exit::Storage,
             Self::Agent(error) => error.exit(),
             Self::NotStarted { exit, .. }
@@ -206,6 +210,7 @@ impl Failure {
             Self::Configure(trouble) => trouble.causes(),
             Self::AuditLog(error) => vec![error.source.to_string()],
             Self::Recorded(error) => sources(error),
+            Self::Service(trouble) => sources(trouble),
             Self::Answer(error) => vec![error.to_string()],
             Self::Output(error)
             | Self::Signals(error)
@@ -231,6 +236,7 @@ impl Failure {
             Self::Ledger(error) => error.hint().into_iter().collect(),
             Self::Configure(trouble) => trouble.hint().into_iter().collect(),
             Self::Recorded(error) => error.hint().into_iter().collect(),
+            Self::Service(trouble) => trouble.hint().into_iter().collect(),
             Self::UnknownSession { known, .. } if !known.is_empty() => {
                 vec![format!("sessions the agent knows: {}", known.join(", "))]
             }
@@ -282,6 +288,7 @@ impl fmt::Display for Failure {
             Self::Configure(trouble) => trouble.fmt(formatter),
             Self::AuditLog(error) => error.fmt(formatter),
             Self::Recorded(error) => error.fmt(formatter),
+            Self::Service(trouble) => trouble.fmt(formatter),
             Self::Signals(_) => formatter.write_str("signals cannot be handled"),
             Self::Passphrase(_) => formatter.write_str("the passphrase cannot be read"),
             Self::Doorway(_) => formatter.write_str("a browser on this machine cannot be let in"),

@@ -12,6 +12,7 @@ pub(crate) mod button;
 mod choice;
 #[cfg(test)]
 mod command_tests;
+mod complete;
 mod configure;
 mod console;
 mod container;
@@ -27,6 +28,7 @@ mod json;
 mod lock;
 mod login;
 mod logout;
+mod man;
 mod paint;
 mod passphrase;
 mod qr;
@@ -34,6 +36,7 @@ mod refresh;
 mod reload;
 mod roles;
 mod run;
+mod service;
 #[cfg(test)]
 mod shell_tests;
 mod start;
@@ -52,13 +55,13 @@ mod width;
 mod words;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
 use crate::client::Client;
@@ -97,6 +100,11 @@ enum Command {
     Exec(exec::Options),
     #[command(flatten)]
     Asking(Asking),
+    Service(service::Options),
+    Completions(complete::Options),
+    Man(man::Options),
+    #[command(hide = true)]
+    Complete(complete::Question),
 }
 
 /// The commands that see the world through a [`Context`]; all but `audit` ask an agent that runs.
@@ -170,9 +178,13 @@ impl Ending {
 /// Runs a command in this process: real streams, real agent, real browser.
 fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<Ending, Failure> {
     let Arguments { socket: named, command } = arguments;
-    if let Command::Run(options) = command {
-        return run::run(options, named, env).map(|()| Ending::Exit(Exit::Success));
-    }
+    let command = match command {
+        Command::Run(options) => return ended(run::run(options, named, env)),
+        Command::Completions(options) => return ended(print_text(complete::script(&options))),
+        Command::Man(options) => return ended(man::run(&options, Arguments::command())),
+        Command::Complete(question) => return ended(print_text(&completed(question, named.as_deref(), env))),
+        command => command,
+    };
     let socket = SocketPath::find(env, named.as_deref())?;
     // Without a home there is no lock to look into for another socket, and the socket alone has to do.
     let mut client = Client::new(socket, paths::state_dir(env).ok());
@@ -209,16 +221,20 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         stderr: &mut io::stderr(),
         version_told: false,
     };
-    let done = match &command {
+    ended(match &command {
         Command::Exec(options) => return exec::run(options, &client, &mut context).map(Ending::Like),
-        // It was run above.
-        Command::Run(_) => Ok(()),
         Command::Start(options) => start::run(options, named.as_deref(), &mut context),
         Command::Stop(options) => stop::run(options, named.as_deref(), &mut context),
         Command::Restart(options) => stop::restart(options, named.as_deref(), &mut context),
+        Command::Service(options) => service::run(options, named.as_deref(), &mut context),
         Command::Asking(asking) => dispatch(asking, &mut context),
-    };
-    done.map(|()| Ending::Exit(Exit::Success))
+        // They were run above.
+        Command::Run(_) | Command::Completions(_) | Command::Man(_) | Command::Complete(_) => Ok(()),
+    })
+}
+
+fn ended(outcome: Result<(), Failure>) -> Result<Ending, Failure> {
+    outcome.map(|()| Ending::Exit(Exit::Success))
 }
 
 fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -242,6 +258,18 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Configure(options) => configure::run(options, context),
         Asking::Doctor(options) => doctor::run(options, context),
     }
+}
+
+/// What may follow on a command line. Whoever types it has not asked for an agent, so none is started.
+fn completed(question: complete::Question, socket: Option<&Path>, env: &Env) -> String {
+    let socket = question.socket().map(Path::new).or(socket);
+    let client = SocketPath::find(env, socket).map(|socket| Client::new(socket, paths::state_dir(env).ok()));
+    let agent = client.ok().map(|client| Arc::new(client) as Arc<complete::Agent>);
+    complete::answer(question, Arguments::command(), env, agent)
+}
+
+fn print_text(text: &str) -> Result<(), Failure> {
+    io::stdout().write_all(text.as_bytes()).map_err(Failure::Output)
 }
 
 /// The first Ctrl-C is noted, so that what was started can be cancelled; the second ends the process as ever.
@@ -284,8 +312,6 @@ Exit codes: 0 done, 1 a bug, 2 usage, 3 sign-in required or not completed, 4 no 
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -323,6 +349,10 @@ mod tests {
                 "storage",
                 "configure",
                 "doctor",
+                "service",
+                "completions",
+                "man",
+                "complete",
             ]
         );
         let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();
@@ -378,6 +408,10 @@ mod tests {
             "configure profiles --filter prod",
             "configure profiles --remove --sso",
             "configure session corp --json --dry-run",
+            "service",
+            "service install now",
+            "completions cmd",
+            "man",
             "",
         ] {
             let words = std::iter::once("sso-agent").chain(wrong.split_whitespace());
@@ -404,6 +438,12 @@ mod tests {
             "lock --passphrase --json",
             "unlock --json",
             "audit --since 8h --session corp --json",
+            "service install --dry-run --force --json --socket /run/x",
+            "service uninstall --dry-run --force --json",
+            "service status --json",
+            "completions fish",
+            "man /tmp/x",
+            "complete --index 1 -- sso-agent --soc",
             "configure session corp --start-url https://x.example/start --region eu-west-1 --scopes a,b --no-check --dry-run",
             "configure profiles --session corp --filter account=prod* --filter role!=Admin --sso --region eu-west-1 --json",
         ] {
