@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::CommandFactory;
 use serde_json::{Value, json};
 
-use super::super::context::Feed;
+use super::super::watching::Feed;
 use super::*;
 use crate::api::Request;
 use crate::client::{Absence, ClientError, Reply};
