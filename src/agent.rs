@@ -27,13 +27,13 @@ use crate::hardening;
 use crate::listener;
 use crate::logging::{self, Format};
 use crate::paths::{self, SocketPath};
-use crate::server::Limits;
+use crate::server::{Limits, Meters};
 use crate::service::Manager;
 use crate::signals;
 use crate::source::{Locations, Source, SourceError};
 use crate::sso_cache::DiskCache;
 use crate::store::{self, StateLock};
-use crate::upstream::Https;
+use crate::upstream::{Https, Measured, call_meter};
 pub use error::AgentError;
 
 /// What `run` was told on the command line.
@@ -112,8 +112,11 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let (desktop_env, env_of_button) = (env.clone(), env.clone());
     let cache = DiskCache::below(paths::home(env).ok().as_deref());
     let ended = runtime.block_on(async move {
+        let calls = Arc::new(call_meter());
+        let meters = Arc::new(Meters::new(Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&calls)));
+        let https = Https::new(Arc::clone(&clock) as Arc<dyn Clock>, env);
         let world = World {
-            upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>, env)),
+            upstream: Arc::new(Measured::new(https, Arc::clone(&clock) as Arc<dyn Clock>, calls)),
             clock,
             store,
             read_configuration: Arc::new(read_configuration),
@@ -127,7 +130,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             still_ours: Box::new(move || place.still_ours()),
         };
         let listener = UnixListener::from_std(listener)?;
-        life::live(state, world, listener, audit, limits, &Manager::from_env(env)).await
+        life::live(state, world, listener, audit, meters, limits, &Manager::from_env(env)).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();

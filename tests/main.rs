@@ -20,6 +20,8 @@ mod crash;
 #[cfg(test)]
 mod device_sign_in;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod fake_identity_center;
@@ -34,6 +36,8 @@ mod keyring;
 #[cfg(test)]
 mod main_job;
 // The desktop of macOS has no bus of its own that a test could have.
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
@@ -63,5 +67,7 @@ mod trouble;
 mod unsaved;
 #[cfg(test)]
 mod upgrades;
+#[cfg(test)]
+mod watching;
 #[cfg(test)]
 mod wire_faults;

@@ -9,17 +9,18 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::Audit;
 use crate::engine::{self, Ended, Handle, Order, State, World};
-use crate::server::{self, Limits};
+use crate::server::{self, Limits, Meters};
 use crate::service::Manager;
 use crate::signals::{Signal, Signals};
-use crate::upstream::Https;
+use crate::upstream::{Https, Measured};
 
 /// Engine and server side by side, until a signal or the engine's own end.
 pub(super) async fn live(
     state: State,
-    world: World<Https>,
+    world: World<Measured<Https>>,
     listener: UnixListener,
     audit: Arc<Audit>,
+    meters: Arc<Meters>,
     limits: Limits,
     manager: &Manager,
 ) -> std::io::Result<Ended> {
@@ -27,7 +28,7 @@ pub(super) async fn live(
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (close, closed) = oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(listener, handle, audit, limits, async {
+    let server = tokio::spawn(server::serve(listener, handle, audit, meters, limits, async {
         // Told to, or whoever would tell is gone: both mean to close.
         let _ = closed.await;
     }));

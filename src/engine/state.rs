@@ -257,6 +257,8 @@ impl State {
             Request::Health => Some(Ok(Response::Health(Health { version: self.agent.version.to_owned() }))),
             _ if self.stopping => Some(Err(words::shutting_down())),
             Request::Status { wait, after } => self.asked_status(waiter, wait, after, now),
+            // The door makes its text of it.
+            Request::Metrics => self.asked_status(waiter, Duration::ZERO, None, now),
             Request::Reload => {
                 self.reloading.wait(Waiter { id: waiter, deadline: now.mono.after(PATIENCE) });
                 self.read_configuration(effects);

@@ -13,6 +13,7 @@ mod connection;
 mod convert;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
+mod metrics;
 mod seat;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
+pub use metrics::Meters;
 use seat::{Phase, Room, Seat};
 
 /// What callers may take, all together and each.
@@ -82,11 +84,12 @@ pub async fn serve(
     listener: UnixListener,
     handle: Handle,
     audit: Arc<Audit>,
+    meters: Arc<Meters>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
-    let mut house = House::new(handle, audit, limits);
+    let mut house = House::new(handle, audit, meters, limits);
     let mut alarm = pin!(sleep_until(Instant::now()));
     let mut trouble = Trouble::default();
     loop {
@@ -128,14 +131,14 @@ struct House {
 }
 
 impl House {
-    fn new(handle: Handle, audit: Arc<Audit>, limits: Limits) -> Self {
+    fn new(handle: Handle, audit: Arc<Audit>, meters: Arc<Meters>, limits: Limits) -> Self {
         let us = Some(crate::paths::our_uid()).filter(|uid| Some(*uid) != overflow_uid());
         if us.is_none() {
             tracing::error!(
                 "running as the user that stands for unknown users: nobody can be told apart, all are refused"
             );
         }
-        let room = Arc::new(Room::new(handle, audit, limits));
+        let room = Arc::new(Room::new(handle, audit, meters, limits));
         Self { room, connections: JoinSet::new(), seats: HashMap::new(), next_sweep: None, us }
     }
 

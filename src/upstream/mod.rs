@@ -14,6 +14,7 @@ pub(crate) mod fuzz;
 mod http;
 mod https;
 mod issuer;
+mod measured;
 mod no_proxy;
 mod oidc;
 mod portal;
@@ -28,6 +29,7 @@ mod tests;
 mod tunnel;
 
 pub use https::Https;
+pub use measured::{CallMeter, DONE, Measured, REFRESH, call_meter};
 pub use probe::Probe;
 pub use proxy::{InvalidProxy, ProxyFailure, Trouble};
 
@@ -164,7 +166,7 @@ impl Call {
             Self::StartDeviceAuthorization { .. } => "StartDeviceAuthorization",
             Self::CreateTokenFromDeviceCode { .. } => "CreateToken (device code)",
             Self::CreateTokenFromAuthorizationCode { .. } => "CreateToken (authorization code)",
-            Self::CreateTokenFromRefreshToken { .. } => "CreateToken (refresh token)",
+            Self::CreateTokenFromRefreshToken { .. } => REFRESH,
             Self::GetRoleCredentials { .. } => "GetRoleCredentials",
             Self::GetSigninToken { .. } => "getSigninToken",
             Self::ListAccounts { .. } => "ListAccounts",

@@ -18,3 +18,5 @@ pub mod notifications;
 pub mod proxy;
 pub mod sandbox;
 pub mod simulation;
+#[cfg(test)]
+pub mod terminal;
