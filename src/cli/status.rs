@@ -124,7 +124,8 @@ impl StateWords {
 }
 
 fn keep_only(name: &SessionName, status: &mut Status, words: &mut StateWords) -> Result<(), Failure> {
-    if !status.sessions.iter().any(|entry| entry.session == name.as_str()) {
+    // A locked agent names none.
+    if !status.locked && !status.sessions.iter().any(|entry| entry.session == name.as_str()) {
         return Err(Failure::UnknownSession {
             name: name.as_str().to_owned(),
             known: status.sessions.iter().map(|entry| entry.session.clone()).collect(),

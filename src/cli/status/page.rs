@@ -37,14 +37,15 @@ impl Page<'_> {
     /// The report.
     pub(super) fn text(&self) -> String {
         let status = self.status;
-        let mut text = self.sessions();
+        let mut text = if status.locked { String::new() } else { self.sessions() };
         let targets = self.targets();
         if !targets.is_empty() {
             text.push('\n');
             text.push_str(&targets);
         }
-        text.push('\n');
-        if status.locked {
+        if !status.locked {
+            text.push('\n');
+        } else {
             let _ = writeln!(text, "{}", Paint::Yellow.apply("the agent is locked", self.colour));
         }
         self.storage(&status.storage, &mut text);
