@@ -28,6 +28,8 @@ mod fake_identity_center;
 #[cfg(test)]
 mod gapless;
 #[cfg(test)]
+mod hot_reload;
+#[cfg(test)]
 mod identities;
 // The keyring of macOS has no bus of its own that a test could have.
 #[cfg(test)]

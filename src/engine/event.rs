@@ -1,5 +1,6 @@
 //! What happens to the engine, and what it wants done.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::notices::Notice;
@@ -39,9 +40,16 @@ pub enum Event {
     /// Somebody did something in the AWS CLI's cache.
     CacheTouched,
     /// The configuration was read (again).
-    ConfigurationRead(Result<Configuration, Problem>),
+    ConfigurationRead(Result<Configuration, Box<Unread>>),
     /// SIGHUP: read the configuration again, with nobody waiting for the answer.
     ReloadWanted,
+    /// Something happened to the configuration's files, or may have.
+    ConfigurationTouched,
+    /// They were looked at: whether they are others than those that were read last.
+    ConfigurationLookedAt {
+        /// They are.
+        changed: bool,
+    },
     /// Time passed.
     Tick,
     /// The agent is to stop: no new flights, everybody answered within two seconds.
@@ -55,6 +63,25 @@ pub struct Configuration {
     pub catalog: Catalog,
     /// `config.toml`.
     pub settings: Settings,
+}
+
+/// Why the configuration was not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// The file that is at fault; empty where it is none.
+    pub file: PathBuf,
+    /// The line in it, from 1; zero where it is the file as a whole.
+    pub line: usize,
+    /// What is wrong there, for somebody who sees the place beside it.
+    pub trouble: String,
+    /// All of it, for whoever asked for the reading.
+    pub problem: Problem,
+}
+
+impl From<Problem> for Unread {
+    fn from(problem: Problem) -> Self {
+        Self { file: PathBuf::new(), line: 0, trouble: problem.to_string(), problem }
+    }
 }
 
 /// Something to be done.
@@ -85,6 +112,8 @@ pub enum Effect {
     Notify(Notice),
     /// Read the configuration; it comes back as [`Event::ConfigurationRead`].
     ReadConfiguration,
+    /// Look whether the configuration's files have changed; it comes back as [`Event::ConfigurationLookedAt`].
+    LookAtConfiguration,
 }
 
 /// Somebody who waits for an answer.

@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::event::{
     Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, Turn, Waiter, WaiterId, Write,
 };
-use super::reloading::Reloading;
+use super::reloading::{Cause, Reloading};
+use super::rest::Rest;
 use super::select::{session_of, target_of};
 use super::session::{Session, TokenWaiter, Wants};
 use super::shelf::Shelved;
@@ -46,6 +47,7 @@ pub struct State {
     plan_holds: bool,
     steps_judged: Option<Mono>,
     pub(super) stopping: bool,
+    pub(super) rest: Rest,
     /// The AWS CLI's cache is watched.
     pub(super) watching: bool,
 }
@@ -79,10 +81,11 @@ impl State {
             plan_holds: false,
             steps_judged: None,
             stopping: false,
+            rest: Rest::new(now),
             watching: false,
         };
         let mut effects = Vec::new();
-        state.configure(configuration, now, &mut effects);
+        state.configure(configuration, Cause::Start, now, &mut effects);
         state.load(records, now, &mut effects);
         state
     }
@@ -93,6 +96,7 @@ impl State {
         self.judge_clocks(now);
         match event {
             Event::Asked(waiter, request) => {
+                self.rest.note(&request, now);
                 let planned = self.plan_holds;
                 match self.warm_answer(&request, now, &mut effects) {
                     Some((answer, is_planned)) => {
@@ -118,6 +122,8 @@ impl State {
             Event::CacheTouched => self.cache_touched(),
             Event::ConfigurationRead(read) => self.configuration_read(read, now, &mut effects),
             Event::ReloadWanted => self.read_configuration(&mut effects),
+            Event::ConfigurationTouched => self.look_at_configuration(&mut effects),
+            Event::ConfigurationLookedAt { changed } => self.configuration_looked_at(changed, &mut effects),
             Event::Tick => {}
             Event::Stop => self.stop(now),
         }
@@ -138,7 +144,7 @@ impl State {
         let sessions = self.sessions.values().filter_map(|session| session.next_wait(keep_warm, self.stopping, now));
         let others = self.reloading.waiters().chain(&self.managing);
         let waiters = others.map(|waiter| waiter.deadline.since(now.mono));
-        let wait = sessions.chain(waiters).chain(self.watchers_wait(now)).min();
+        let wait = sessions.chain(waiters).chain(self.watchers_wait(now)).chain(self.rest_wait(now)).min();
         self.planned = wait.map(|wait| now.mono.after(wait));
         self.plan_holds = true;
         wait

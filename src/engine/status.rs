@@ -119,7 +119,7 @@ impl State {
             line: 0,
             message: report.message.clone(),
         });
-        configured.chain(self.storage_warning()).chain(stored).collect()
+        self.reloading.warning().into_iter().chain(configured).chain(self.storage_warning()).chain(stored).collect()
     }
 }
 

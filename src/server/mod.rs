@@ -13,6 +13,7 @@ mod connection;
 mod convert;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
+mod guests;
 mod metrics;
 mod seat;
 
@@ -29,6 +30,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
+pub use guests::Guests;
 pub use metrics::Meters;
 use seat::{Phase, Room, Seat};
 
@@ -86,6 +88,7 @@ pub async fn serve(
     audit: Arc<Audit>,
     meters: Arc<Meters>,
     limits: Limits,
+    guests: Guests,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
@@ -110,6 +113,7 @@ pub async fn serve(
                 }
             },
         }
+        guests.count(house.connections.len());
         match house.next_sweep {
             Some(next) if alarm.deadline() != next => alarm.as_mut().reset(next),
             Some(_) => {}

@@ -39,7 +39,7 @@ fn serve_audited(limits: Limits, mode: AuditMode) -> Served {
     let programs = Programs::of_machine(&crate::env::Env::default());
     let audit = Arc::new(Audit::new(dir.path().to_owned(), mode, programs, Arc::new(SystemClock)));
     let meters = Arc::new(Meters::new(Arc::new(SystemClock), Arc::new(call_meter())));
-    let server = tokio::spawn(serve(listener, handle, audit, meters, limits, async {
+    let server = tokio::spawn(serve(listener, handle, audit, meters, limits, Guests::default(), async {
         let _ = stopped.await;
     }));
     Served { dir, socket, questions, stop: Some(stop), server }

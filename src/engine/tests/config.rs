@@ -216,7 +216,7 @@ fn a_configuration_that_cannot_be_read_changes_nothing() {
     let mut bench = Bench::signed_in();
     let waiter = bench.ask(Request::Reload);
     let broken = Problem::new(Code::InvalidConfig, "config.toml:3: unknown key");
-    bench.handle(Event::ConfigurationRead(Err(broken.clone())));
+    bench.handle(Event::ConfigurationRead(Err(Box::new(broken.clone().into()))));
     assert_eq!(bench.problem(waiter), broken);
     let waiter = bench.ask_token(Duration::ZERO);
     assert_eq!(bench.access_token(waiter), secret("access-1"));

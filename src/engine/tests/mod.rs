@@ -5,11 +5,13 @@ mod browser;
 mod chains;
 mod config;
 mod console;
+mod headline;
 mod notices;
 mod on_demand;
 mod outage;
 mod publish;
 mod refresh;
+mod rest;
 mod roles;
 mod shutdown;
 mod sign_in;
@@ -64,6 +66,7 @@ struct Bench {
     waiting: BTreeSet<WaiterId>,
     answers: BTreeMap<WaiterId, Result<Response, Problem>>,
     reads: usize,
+    looks: usize,
     /// The places that browsers come back to, and what they were told in the end.
     listening: Vec<(SignInId, Plan)>,
     concluded: Vec<(SignInId, Verdict)>,
@@ -152,6 +155,7 @@ impl Bench {
             waiting: BTreeSet::new(),
             answers: BTreeMap::new(),
             reads: 0,
+            looks: 0,
             managed: Vec::new(),
             listening: Vec::new(),
             concluded: Vec::new(),
@@ -235,6 +239,7 @@ impl Bench {
                     (self.wall, self.mono) = (wall, mono);
                 }
                 Effect::ReadConfiguration => self.reads += 1,
+                Effect::LookAtConfiguration => self.looks += 1,
                 Effect::Notify(notice) => self.notices.push(notice),
                 Effect::Listen(id, plan) => self.listening.push((id, *plan)),
                 Effect::Conclude(id, verdict) => self.concluded.push((id, verdict)),

@@ -82,7 +82,9 @@ impl Walk {
                 self.bench.handle(Event::ConfigurationRead(Ok(configuration)));
             }
             Step::ReadFails => {
-                self.bench.handle(Event::ConfigurationRead(Err(Problem::new(Code::InvalidConfig, "broken"))));
+                self.bench.handle(Event::ConfigurationRead(Err(Box::new(
+                    Problem::new(Code::InvalidConfig, "broken").into(),
+                ))));
             }
             Step::SetClock(seconds) => {
                 self.clock_set = true;

@@ -161,6 +161,10 @@ impl World {
                 let pause = self.chance.between(1000, 200_000);
                 self.plan(pause, Happening::Read);
             }
+            Effect::LookAtConfiguration => {
+                let pause = self.chance.between(1000, 200_000);
+                self.plan(pause, Happening::Look);
+            }
         }
     }
 
@@ -199,12 +203,19 @@ impl World {
         self.tell(Event::Stored(ticket, outcome), Cause::Other);
     }
 
+    /// The agent has looked at its files.
+    pub fn look(&mut self) {
+        // It may be that it was told of something that is nothing.
+        let changed = self.agent.as_ref().is_some_and(|agent| agent.files != self.files) || self.chance.permille(100);
+        self.tell(Event::ConfigurationLookedAt { changed }, Cause::Other);
+    }
+
     /// The agent has read its files.
     pub fn read(&mut self) {
         let files = self.files.clone();
         if self.chance.permille(30) {
             let problem = sso_agent::api::Problem::new(sso_agent::api::Code::InvalidConfig, "simulated");
-            self.tell(Event::ConfigurationRead(Err(problem)), Cause::Other);
+            self.tell(Event::ConfigurationRead(Err(Box::new(problem.into()))), Cause::Other);
             return;
         }
         self.judge_configured(&files);

@@ -59,6 +59,7 @@ impl World {
             Happening::Written => self.written(),
             Happening::OthersEnd(name) => self.others_end(&name),
             Happening::Read => self.read(),
+            Happening::Look => self.look(),
             Happening::UserActs => self.user_acts(),
             Happening::Decides(device, approved) => self.service.decide(device, approved),
             Happening::Weather => {

@@ -85,6 +85,8 @@ pub enum Happening {
     Written,
     /// The configuration was read.
     Read,
+    /// It was looked at whether there is something to read.
+    Look,
     /// The user does the next thing.
     UserActs,
     /// The user decides about this device code.
