@@ -26,6 +26,14 @@ pub(super) struct Work {
     pub(super) survey: Survey,
 }
 
+/// Whether an agent may be started on demand.
+pub(super) fn autostart(env: &Env) -> bool {
+    let forbidden = env.get("SSO_AGENT_AUTOSTART").is_some_and(|value| matches!(value, "0" | "false" | "no" | "off"));
+    let locations = Locations::from_env(env, None).ok();
+    let settings = locations.and_then(|locations| read(&of_settings(&locations)).ok());
+    !forbidden && settings.is_none_or(|(_, settings)| settings.autostart)
+}
+
 pub(super) fn look(facts: &Facts, sheet: &mut Sheet, context: &Context<'_>) -> Work {
     let env = environment(facts, sheet, context);
     let nothing = |env| Work { env, settings: Settings::default(), sessions: Vec::new(), survey: Survey::default() };
@@ -36,11 +44,10 @@ pub(super) fn look(facts: &Facts, sheet: &mut Sheet, context: &Context<'_>) -> W
             return nothing(env);
         }
     };
-    let none = || PathBuf::from("/dev/null");
     // One at a time, so that what is wrong with one file hides nothing of the others.
     let config = Locations { aws_credentials: none(), settings: none(), ..locations.clone() };
     let credentials = Locations { aws_config: none(), settings: none(), ..locations.clone() };
-    let settings = Locations { aws_config: none(), aws_credentials: none(), ..locations.clone() };
+    let settings = of_settings(&locations);
     let config =
         file("aws_config", &config, &locations.aws_config, CONFIGURE, sheet).map(|(sources, _)| sources.config);
     let credentials = file("aws_credentials", &credentials, &locations.aws_credentials, None, sheet)
@@ -120,6 +127,15 @@ fn file(
             None
         }
     }
+}
+
+/// A place that says nothing.
+fn none() -> PathBuf {
+    PathBuf::from("/dev/null")
+}
+
+fn of_settings(locations: &Locations) -> Locations {
+    Locations { aws_config: none(), aws_credentials: none(), ..locations.clone() }
 }
 
 fn in_words(error: &SourceError) -> String {
