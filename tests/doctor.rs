@@ -102,10 +102,10 @@ fn where_all_is_well_nothing_is_wrong() {
 fn without_an_agent_all_else_is_looked_at_and_offline_nobody_is_asked() {
     let service = FakeIdentityCenter::start(FakeConfig::default());
     let sandbox = in_order(&service);
-    let on_demand = examine(&sandbox, &["--offline"]);
+    let on_demand = examine_in(&sandbox, &[("SSO_AGENT_AUTOSTART", "")], &["--offline"]);
     assert_eq!((on_demand.code, on_demand.errors()), (Some(0), vec![]), "{:#?}", on_demand.checks);
     assert!(on_demand.the("agent", "warning").contains("the first command that needs one starts it"));
-    let found = examine_in(&sandbox, &[("SSO_AGENT_AUTOSTART", "0")], &["--offline"]);
+    let found = examine(&sandbox, &["--offline"]);
     assert_eq!((found.code, found.errors()), (Some(4), vec!["agent"]), "{:#?}", found.checks);
     assert!(found.the("agent", "error").ends_with("→ sso-agent start"));
     assert!(found.the("session_state", "skipped").contains("no agent to ask"));

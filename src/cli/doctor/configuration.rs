@@ -8,6 +8,7 @@ use crate::cli::context::Context;
 use crate::doors::Doors;
 use crate::env::Env;
 use crate::exit::Exit;
+use crate::launch;
 use crate::nearest::nearest;
 use crate::paths::{home, shell_word};
 use crate::recorded::{Recorded, recorded_env};
@@ -28,10 +29,9 @@ pub(super) struct Work {
 
 /// Whether an agent may be started on demand.
 pub(super) fn autostart(env: &Env) -> bool {
-    let forbidden = env.get("SSO_AGENT_AUTOSTART").is_some_and(|value| matches!(value, "0" | "false" | "no" | "off"));
     let locations = Locations::from_env(env, None).ok();
     let settings = locations.and_then(|locations| read(&of_settings(&locations)).ok());
-    !forbidden && settings.is_none_or(|(_, settings)| settings.autostart)
+    !launch::is_forbidden(env) && settings.is_none_or(|(_, settings)| settings.autostart)
 }
 
 pub(super) fn look(facts: &Facts, sheet: &mut Sheet, context: &Context<'_>) -> Work {
