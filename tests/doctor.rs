@@ -79,7 +79,7 @@ fn where_all_is_well_nothing_is_wrong() {
         "profiles",
         "shim_paths",
         "saved",
-        "service",
+        "endpoint",
         "clock",
         "session_state",
     ] {
@@ -112,7 +112,7 @@ fn without_an_agent_all_else_is_looked_at_and_offline_nobody_is_asked() {
     found.the("network", "skipped");
     assert!(service.all_calls().is_empty());
     let online = examine(&sandbox, &[]);
-    online.the("service", "ok");
+    online.the("endpoint", "ok");
     assert!(!sandbox.socket().exists(), "it starts none");
 }
 
@@ -204,7 +204,7 @@ fn a_proxy_that_leads_nowhere_is_named_without_its_password() {
     let found = examine(&sandbox, &[]);
     assert_eq!(found.code, Some(0), "{:#?}", found.checks);
     assert!(found.the("proxy", "ok").contains(&proxy.url("***@")));
-    assert!(found.the("service", "ok").contains("certificate trusted"));
+    assert!(found.the("endpoint", "ok").contains("certificate trusted"));
     proxy.behave(Manner::Refuse(407));
     let refused = examine(&sandbox, &[]);
     assert_eq!(refused.code, Some(7));

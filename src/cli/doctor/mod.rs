@@ -10,6 +10,7 @@ mod network;
 mod places;
 mod profiles;
 mod programs;
+mod service;
 mod sessions;
 mod sheet;
 mod storage;

@@ -22,6 +22,7 @@ pub(super) fn look(facts: &Facts, sheet: &mut Sheet, context: &Context<'_>) {
     lock(facts, sheet);
     agent(facts, sheet, context);
     log(&facts.state_dir, sheet);
+    super::service::look(facts, sheet, context);
 }
 
 /// Whether it is a file that we may run.
