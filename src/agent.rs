@@ -26,12 +26,13 @@ use crate::hardening;
 use crate::listener::{self, Inherited};
 use crate::logging::{self, Format};
 use crate::paths::{self, PathError, SocketPath};
-use crate::server::{Limits, Meters};
+use crate::policy::{Policies, SystemPrompter};
+use crate::server::{Limits, Listeners, Meters, Restricted};
 use crate::service::{Manager, Pulse};
 use crate::signals;
 use crate::source::Locations;
 use crate::sso_cache::DiskCache;
-use crate::store::{self, StateLock};
+use crate::store::{self, LatchFile, StateLock};
 use crate::upstream::{Https, Measured, call_meter};
 pub use error::AgentError;
 use reading::Reader;
@@ -85,7 +86,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let home = paths::home(env).ok();
     let reader = Arc::new(Reader::new(locations, env, home));
     let (configuration, doors) = reader.read().map_err(AgentError::Source)?;
-    let (say_doors, _doors) = watch::channel(Arc::new(doors));
+    let (say_doors, doors) = watch::channel(Arc::new(doors));
+    let prompter = Arc::new(SystemPrompter::new(env));
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
     let mut loaded = store.load();
     loaded.reports.extend(lock.report());
@@ -105,8 +107,11 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         seed: seed()?,
     };
     let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
+    let apart = vec![socket.directory().to_owned(), state_dir.clone()];
     let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
-    let mut state = State::new(agent, configuration, loaded.records, loaded.reports, now);
+    let latch = LatchFile::new(Arc::clone(lock.directory()));
+    let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
+    let mut state = state.with_latch(latch.read(), now);
     let (listener, place) = match inherited {
         Some(inherited) => listener::inherit(inherited),
         None => listener::bind(&socket).map_err(AgentError::Listen)?,
@@ -149,14 +154,18 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             )),
             cache_directory: cache.directory().map(Path::to_owned),
             cache: Box::new(cache),
+            latch: Arc::new(latch),
             alarm: Alarm::of_system(),
             manager: manager.clone(),
             pulse: Pulse::from_env(env),
             idle: Arc::default(),
             still_ours: Box::new(move || place.still_ours()),
         };
-        let listener = UnixListener::from_std(listener)?;
-        life::live(state, world, listener, audit, meters, &manager, options.background).await
+        let policies = Policies::new(doors.clone(), Arc::clone(&audit), prompter, Arc::clone(&world.clock));
+        let policies = Arc::new(policies);
+        let restricted = Restricted::open(doors, apart, Arc::clone(&world.clock));
+        let listeners = Listeners { main: UnixListener::from_std(listener)?, restricted };
+        life::live(state, world, listeners, audit, policies, meters, &manager, options.background).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();

@@ -9,7 +9,7 @@
 //! | 1 facts | `identity_center` `aws_config` `doors` `settings` `schedule` `nearest` `shell_words` | pure values and rules, no I/O |
 //! | 2 world | `alarm` `aws_config_file` `callback` `clock` `descriptors` `desktop` `log_file` `meter` `upstream` `store` `sso_cache` `watch` `source` `recorded` `whole_file` `service` | the network, the disk, the time: a trait beside the real thing |
 //! | 3 heart | `engine` | owns every secret; a pure state machine and the loop that runs it |
-//! | 4 doors | `server` `audit` `background` `listener` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
+//! | 4 doors | `server` `audit` `background` `listener` `signals` `hardening` `logging` `policy` | talk to `engine::Handle` and nothing else |
 //! | 5 house | `agent` `cli` | wiring, the order of shutdown, what people read |
 //!
 //! `fuzzing` is beside all floors: what the fuzzer drives, not part of a build.
@@ -98,6 +98,8 @@ pub mod hardening;
 pub mod listener;
 #[cfg(feature = "agent")]
 pub mod logging;
+#[cfg(feature = "agent")]
+pub mod policy;
 #[cfg(feature = "agent")]
 pub mod server;
 #[cfg(feature = "agent")]

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::Audit;
 use crate::background;
 use crate::engine::{self, Ended, Handle, Order, State, World};
-use crate::server::{self, Guests, Limits, Meters};
+use crate::policy::Policies;
+use crate::server::{self, Guests, Limits, Listeners, Meters};
 use crate::service::Manager;
 use crate::signals::{Signal, Signals};
 use crate::upstream::{Https, Measured};
@@ -19,8 +19,9 @@ use crate::upstream::{Https, Measured};
 pub(super) async fn live(
     state: State,
     world: World<Measured<Https>>,
-    listener: UnixListener,
+    listeners: Listeners,
     audit: Arc<Audit>,
+    policies: Arc<Policies>,
     meters: Arc<Meters>,
     manager: &Manager,
     background: bool,
@@ -31,11 +32,19 @@ pub(super) async fn live(
     let (close, closed) = oneshot::channel::<()>();
     let idle = Arc::clone(&world.idle);
     let guests = Guests::default();
-    let server =
-        tokio::spawn(server::serve(listener, handle, audit, meters, Limits::default(), guests.clone(), async {
+    let server = tokio::spawn(server::serve(
+        listeners,
+        handle,
+        audit,
+        policies,
+        meters,
+        Limits::default(),
+        guests.clone(),
+        async {
             // Told to, or whoever would tell is gone: both mean to close.
             let _ = closed.await;
-        }));
+        },
+    ));
     let engine = engine::run(state, world, questions, ordered);
     let mut engine = std::pin::pin!(engine);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");

@@ -22,6 +22,7 @@ mod failure;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
 mod json;
+mod lock;
 mod login;
 mod logout;
 mod paint;
@@ -106,6 +107,8 @@ enum Asking {
     Refresh(refresh::Options),
     Adopt(adopt::Options),
     Reload(reload::Options),
+    Lock(lock::Options),
+    Unlock(lock::UnlockOptions),
     Audit(audit::Options),
     Storage(storage::Options),
     Configure(configure::Options),
@@ -150,7 +153,7 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         }
         // Not what the browser would inherit.
         Command::Asking(Asking::Console(_)) => client = client.before_answer(hardening::keep_others_out),
-        Command::Asking(Asking::Storage(_)) => drop(hardening::harden()),
+        Command::Asking(Asking::Storage(_) | Asking::Lock(_) | Asking::Unlock(_)) => drop(hardening::harden()),
         _ => {}
     }
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -195,6 +198,8 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Refresh(options) => refresh::run(options, context),
         Asking::Adopt(options) => adopt::run(options, context),
         Asking::Reload(options) => reload::run(options, context),
+        Asking::Lock(options) => lock::run(options, context),
+        Asking::Unlock(options) => lock::unlock(options, context),
         Asking::Audit(options) => audit::run(options, context),
         Asking::Storage(options) => storage::run(options, context),
         Asking::Configure(options) => configure::run(options, context),
@@ -273,6 +278,8 @@ mod tests {
                 "refresh",
                 "adopt",
                 "reload",
+                "lock",
+                "unlock",
                 "audit",
                 "storage",
                 "configure",
@@ -310,6 +317,8 @@ mod tests {
             "storage migrate --to none",
             "storage migrate --to passphrase secret",
             "storage unlock secret",
+            "lock --passphrase secret",
+            "unlock secret",
             "console --print --no-browser",
             "console --json",
             "adopt corp other",
@@ -342,6 +351,8 @@ mod tests {
             "start --config /x --log-json --json",
             "restart --config /x",
             "stop --json --socket /run/x",
+            "lock --passphrase --json",
+            "unlock --json",
             "audit --since 8h --session corp --json",
             "configure session corp --start-url https://x.example/start --region eu-west-1 --scopes a,b --no-check --dry-run",
             "configure profiles --session corp --filter account=prod* --filter role!=Admin --sso --region eu-west-1 --json",

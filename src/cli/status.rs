@@ -87,7 +87,10 @@ struct Told {
 impl Told {
     fn read(reply: &Reply, only: Option<&SessionName>) -> Result<Self, Failure> {
         let mut told = Self { status: read(reply)?, words: read(reply)? };
-        if let Some(name) = only {
+        // A locked agent names no session, so there is none to be picked out.
+        if let Some(name) = only
+            && !told.status.locked
+        {
             keep_only(name, &mut told.status, &mut told.words)?;
         }
         Ok(told)
@@ -124,8 +127,7 @@ impl StateWords {
 }
 
 fn keep_only(name: &SessionName, status: &mut Status, words: &mut StateWords) -> Result<(), Failure> {
-    // A locked agent names none.
-    if !status.locked && !status.sessions.iter().any(|entry| entry.session == name.as_str()) {
+    if !status.sessions.iter().any(|entry| entry.session == name.as_str()) {
         return Err(Failure::UnknownSession {
             name: name.as_str().to_owned(),
             known: status.sessions.iter().map(|entry| entry.session.clone()).collect(),
