@@ -19,6 +19,7 @@ use crate::audit::{Audit, Programs};
 use crate::background;
 use crate::cli::button;
 use crate::clock::{Clock, SystemClock};
+use crate::container::Endpoints;
 use crate::desktop::SystemDesktop;
 use crate::engine::{self, Ended, State, World};
 use crate::env::Env;
@@ -108,6 +109,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     };
     let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
     let apart = vec![socket.directory().to_owned(), state_dir.clone()];
+    let endpoints = Endpoints::new(doors.clone(), state_dir.clone(), Arc::clone(&clock) as Arc<dyn Clock>);
     let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
     let latch = LatchFile::new(Arc::clone(lock.directory()));
     let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
@@ -165,7 +167,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         let policies = Arc::new(policies);
         let restricted = Restricted::open(doors, apart, Arc::clone(&world.clock));
         let listeners = Listeners { main: UnixListener::from_std(listener)?, restricted };
-        life::live(state, world, listeners, audit, policies, meters, &manager, options.background).await
+        life::live(state, world, listeners, audit, policies, endpoints, meters, &manager, options.background).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();

@@ -204,6 +204,16 @@ fn no_secret_is_found_where_it_does_not_belong() {
         assert_eq!(finished.code, Some(0), "{finished:?}");
         seen.streams("console", &finished);
     }
+    // What is good for credentials at an endpoint is a secret as well.
+    let of_container = sandbox.cli(&["container", "token", "add", "--profile", "dev"]);
+    let mut of_endpoints = vec![of_container.stdout.trim_end().to_owned()];
+    seen.streams("container token add", &of_container);
+    let running = crate::exec::endpoint::Running::start(&sandbox, &["--profile", "dev"]);
+    of_endpoints.push(running.token.clone());
+    seen.process(running.pid());
+    let listed = sandbox.cli(&["container", "token", "list", "--json"]);
+    seen.note("container token list", listed.stdout.as_bytes());
+    assert!(running.finish().success());
     service.fault(Operation::GetSigninToken, Fault::MissingFields200, When::AfterEffect, Times::Next(1));
     seen.streams("console", &sandbox.cli(&["console", "--profile", "dev", "--print"]));
     service.fault(Operation::ListAccounts, Fault::MissingFields200, When::BeforeEffect, Times::Next(1));
@@ -299,7 +309,9 @@ fn no_secret_is_found_where_it_does_not_belong() {
     places.retain(|place| !place.starts_with("environ of "));
     assert_eq!(places, [""; 0]);
 
-    let secrets = service.issued_secrets();
+    let mut secrets = service.issued_secrets();
+    assert!(of_endpoints.iter().all(|token| token.len() == 43), "{}", of_endpoints.len());
+    secrets.extend(of_endpoints);
     assert!(secrets.len() > 12, "clients, codes, tokens, role keys: {}", secrets.len());
     assert!(seen.0.len() > 60 && sandbox.log().contains("DEBUG"), "{} places", seen.0.len());
     assert_eq!(seen.leaks(&secrets), Vec::<String>::new());

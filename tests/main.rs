@@ -19,6 +19,10 @@ mod chaining;
 mod configure;
 #[cfg(test)]
 mod console;
+// The loopback addresses of macOS are one.
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod containers;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
@@ -27,6 +31,8 @@ mod device_sign_in;
 mod doctor;
 #[cfg(test)]
 mod documents;
+#[cfg(test)]
+mod exec;
 #[cfg(test)]
 mod fake_identity_center;
 #[cfg(test)]
@@ -71,6 +77,9 @@ mod stampede;
 #[cfg(test)]
 mod storage;
 mod support;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod systemd;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]

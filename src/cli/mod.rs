@@ -14,10 +14,12 @@ mod choice;
 mod command_tests;
 mod configure;
 mod console;
+mod container;
 mod context;
 mod credentials;
 mod doctor;
 mod doorway;
+mod exec;
 mod failure;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
@@ -52,6 +54,7 @@ mod words;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -72,6 +75,8 @@ use passphrase::StandardInput;
 use starting::Starting;
 use surroundings::{Machine, Surroundings};
 
+pub use exec::End;
+
 /// Signs in to AWS IAM Identity Center once, and serves credentials that stay fresh
 #[derive(Debug, Parser)]
 #[command(name = "sso-agent", version, max_term_width = 100, after_help = EXIT_CODES)]
@@ -89,6 +94,7 @@ enum Command {
     Start(start::Options),
     Stop(stop::Options),
     Restart(start::Restart),
+    Exec(exec::Options),
     #[command(flatten)]
     Asking(Asking),
 }
@@ -102,6 +108,7 @@ enum Asking {
     Credentials(credentials::Options),
     Token(token::Options),
     Console(console::Options),
+    Container(container::Options),
     Accounts(accounts::Options),
     Roles(roles::Options),
     Refresh(refresh::Options),
@@ -116,30 +123,55 @@ enum Asking {
 }
 
 /// Parses the arguments, runs the command and says how it ended.
-pub fn main(arguments: impl IntoIterator<Item = OsString>, env: &Env, clock: &dyn Clock) -> Exit {
+pub fn main(arguments: impl IntoIterator<Item = OsString>, env: &Env, clock: &dyn Clock) -> Ending {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Nobody is left to be told if this cannot be printed.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            return Ending::Exit(if error.use_stderr() { Exit::Usage } else { Exit::Success });
         }
     };
     let terminal = Terminal::of_process(env);
     match run_here(arguments, env, clock, terminal) {
-        Ok(()) => Exit::Success,
+        Ok(ending) => ending,
         Err(failure) => {
             failure.report(&mut io::stderr(), terminal.colour_err);
-            failure.exit()
+            Ending::Exit(failure.exit())
+        }
+    }
+}
+
+/// How this process is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With a code of our own.
+    Exit(Exit),
+    /// As the command ended that was run here.
+    Like(End),
+}
+
+impl Ending {
+    /// The code to end with. If a signal has ended the command, the same ends this process now.
+    #[must_use]
+    pub fn take(self) -> ExitCode {
+        match self {
+            Self::Exit(exit) => exit.into(),
+            Self::Like(End::Code(code)) => code.into(),
+            Self::Like(End::Signal(signal)) => {
+                // One that it does not know, or that somebody has blocked here, is told as shells tell it.
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+                u8::try_from(128 + signal).unwrap_or(u8::MAX).into()
+            }
         }
     }
 }
 
 /// Runs a command in this process: real streams, real agent, real browser.
-fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<(), Failure> {
+fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<Ending, Failure> {
     let Arguments { socket: named, command } = arguments;
     if let Command::Run(options) = command {
-        return run::run(options, named, env);
+        return run::run(options, named, env).map(|()| Ending::Exit(Exit::Success));
     }
     let socket = SocketPath::find(env, named.as_deref())?;
     // Without a home there is no lock to look into for another socket, and the socket alone has to do.
@@ -147,12 +179,14 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
     // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
     // The first byte of an answer is early enough: until then the agent may see who we are. But a passphrase is typed.
-    match command {
+    match &command {
         Command::Asking(Asking::Credentials(_) | Asking::Token(_)) => {
             client = client.before_answer(|| drop(hardening::harden()));
         }
-        // Not what the browser would inherit.
-        Command::Asking(Asking::Console(_)) => client = client.before_answer(hardening::keep_others_out),
+        // Not what the browser or the command would inherit.
+        Command::Asking(Asking::Console(_)) | Command::Exec(_) => {
+            client = client.before_answer(hardening::keep_others_out);
+        }
         Command::Asking(Asking::Storage(_) | Asking::Lock(_) | Asking::Unlock(_)) => drop(hardening::harden()),
         _ => {}
     }
@@ -175,14 +209,16 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         stderr: &mut io::stderr(),
         version_told: false,
     };
-    match command {
+    let done = match &command {
+        Command::Exec(options) => return exec::run(options, &client, &mut context).map(Ending::Like),
         // It was run above.
         Command::Run(_) => Ok(()),
-        Command::Start(options) => start::run(&options, named.as_deref(), &mut context),
-        Command::Stop(options) => stop::run(&options, named.as_deref(), &mut context),
-        Command::Restart(options) => stop::restart(&options, named.as_deref(), &mut context),
-        Command::Asking(asking) => dispatch(&asking, &mut context),
-    }
+        Command::Start(options) => start::run(options, named.as_deref(), &mut context),
+        Command::Stop(options) => stop::run(options, named.as_deref(), &mut context),
+        Command::Restart(options) => stop::restart(options, named.as_deref(), &mut context),
+        Command::Asking(asking) => dispatch(asking, &mut context),
+    };
+    done.map(|()| Ending::Exit(Exit::Success))
 }
 
 fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -193,6 +229,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Credentials(options) => credentials::run(options, context),
         Asking::Token(options) => token::run(options, context),
         Asking::Console(options) => console::run(options, context),
+        Asking::Container(options) => container::run(options, context),
         Asking::Accounts(options) => accounts::run(options, context),
         Asking::Roles(options) => roles::run(options, context),
         Asking::Refresh(options) => refresh::run(options, context),
@@ -267,12 +304,14 @@ mod tests {
                 "start",
                 "stop",
                 "restart",
+                "exec",
                 "login",
                 "logout",
                 "status",
                 "credentials",
                 "token",
                 "console",
+                "container",
                 "accounts",
                 "roles",
                 "refresh",
@@ -305,6 +344,14 @@ mod tests {
             "credentials --account 1111 --role R",
             "credentials --account 111122223333 --role R;id",
             "credentials --format cmd",
+            "exec --account 111122223333 x",
+            "exec --mode magic x",
+            "exec --porfile dev x",
+            "container",
+            "container token",
+            "container token revoke",
+            "container token revoke --all x",
+            "container token add --name a/b",
             "logout corp --all",
             "status --check --json",
             "status --min-validity 1h",
@@ -338,6 +385,9 @@ mod tests {
         }
         for right in [
             "credentials --account 111122223333 --role R --format env-no-export --min-validity 30m",
+            "exec --profile dev -- terraform plan -out=x --profile y",
+            "exec --profile dev terraform plan -out x",
+            "exec --account 111122223333 --role R --mode env --nested --min-validity 30m",
             "status corp --check --min-validity 1h --socket /run/x",
             "--socket /run/x login corp --flow device --no-browser --json --timeout 5m --force --new-session",
             "token --kind id --min-validity 90",

@@ -31,7 +31,12 @@ pub(super) struct Options {
 pub(super) fn run(options: Options, socket: Option<PathBuf>, env: &Env) -> Result<(), Failure> {
     let Options { config, log_json, background } = options;
     // A service manager gives nothing of what the user's shell has; what is set here all the same wins.
-    let env = recorded_env(&paths::state_dir(env)?, env)?;
+    let state_dir = paths::state_dir(env)?;
+    let env = match recorded_env(&state_dir, env) {
+        // The agent refuses a directory that is not fit, and says what helps.
+        Err(_) if paths::check_private_directory(&state_dir).is_err() => env.clone(),
+        recorded => recorded?,
+    };
     let ended = agent::run(RunOptions { socket, config, log_json, background }, &env);
     if let (true, Err(error)) = (background, &ended) {
         // Once it is ready, nobody hears it elsewhere.

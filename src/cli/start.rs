@@ -168,7 +168,7 @@ impl<'a> Start<'a> {
                 Ok(Some(running)) => break Ok((running, How::Already)),
                 Err(failure) => break Err(failure),
             }
-            if let Some(supervisor) = Supervisor::of_socket_unit(self.env, self.named) {
+            if let Some(supervisor) = Supervisor::of_installed_unit(self.env, self.named) {
                 break supervisor.start().and_then(|()| {
                     let running = answering(&client)?.ok_or_else(|| Failure::NotStarted {
                         message: format!("{supervisor} has started the agent, and it does not answer"),

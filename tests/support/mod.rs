@@ -22,4 +22,7 @@ pub mod proxy;
 pub mod sandbox;
 pub mod simulation;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+pub mod systemd;
+#[cfg(test)]
 pub mod terminal;
