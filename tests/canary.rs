@@ -227,6 +227,8 @@ fn no_secret_is_found_where_it_does_not_belong() {
         &["refresh"],
         &["status"],
         &["status", "--json"],
+        &["doctor"],
+        &["doctor", "--json"],
         &["reload"],
         &["audit"],
         &["audit", "--json"],
@@ -373,8 +375,12 @@ fn a_password_in_an_address_is_not_shown() {
         agent.get("/v1/status").to_string(),
         agent.request("GET", "/v1/credentials?profile=odd", "").1.to_string(),
     ];
-    for command in [&["status"][..], &["login", "--no-browser", "--timeout", "1"], &["credentials", "--profile", "odd"]]
-    {
+    for command in [
+        &["status"][..],
+        &["doctor", "--offline"],
+        &["login", "--no-browser", "--timeout", "1"],
+        &["credentials", "--profile", "odd"],
+    ] {
         let finished = sandbox.cli(command);
         seen.extend([finished.stdout, finished.stderr]);
     }

@@ -30,6 +30,8 @@ mod crash;
 #[cfg(test)]
 mod device_sign_in;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod exec;
@@ -95,5 +97,7 @@ mod trouble;
 mod unsaved;
 #[cfg(test)]
 mod upgrades;
+#[cfg(test)]
+mod watching;
 #[cfg(test)]
 mod wire_faults;

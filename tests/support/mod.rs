@@ -24,3 +24,5 @@ pub mod simulation;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 pub mod systemd;
+#[cfg(test)]
+pub mod terminal;

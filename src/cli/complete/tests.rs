@@ -6,11 +6,7 @@ use std::time::Duration;
 use clap::CommandFactory;
 use serde_json::{Value, json};
 
-<<<<<<< HEAD
 use crate::cli::watching::Feed;
-=======
-use super::super::watching::Feed;
->>>>>>> install
 use super::*;
 use crate::api::Request;
 use crate::client::{Absence, ClientError, Reply};
