@@ -22,16 +22,16 @@ use crate::desktop::SystemDesktop;
 use crate::engine::{self, Ended, State, World};
 use crate::env::Env;
 use crate::hardening;
-use crate::listener;
+use crate::listener::{self, Inherited};
 use crate::logging::{self, Format};
-use crate::paths::{self, SocketPath};
-use crate::server::Limits;
-use crate::service::Manager;
+use crate::paths::{self, PathError, SocketPath};
+use crate::server::{Limits, Meters};
+use crate::service::{Manager, Pulse};
 use crate::signals;
 use crate::source::Locations;
 use crate::sso_cache::DiskCache;
 use crate::store::{self, StateLock};
-use crate::upstream::Https;
+use crate::upstream::{Https, Measured, call_meter};
 pub use error::AgentError;
 use reading::Reader;
 
@@ -62,7 +62,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     if let Err(weakness) = hardening::raise_descriptor_limit(2 * limits.connections as u64 + DESCRIPTORS_BESIDES) {
         tracing::warn!("{weakness}");
     }
-    let socket = SocketPath::find(env, options.socket.as_deref()).map_err(AgentError::Path)?;
+    let inherited = Inherited::of_process(env).map_err(|error| AgentError::Listen(error.into()))?;
+    let socket = socket_path(inherited.as_ref(), env, options.socket.as_deref()).map_err(AgentError::Path)?;
     let state_dir = paths::state_dir(env).map_err(AgentError::Path)?;
     let locations = Locations::from_env(env, options.config.as_deref()).map_err(AgentError::Source)?;
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
@@ -90,8 +91,14 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     };
     let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
     let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
-    let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
-    let (listener, place) = listener::bind(&socket).map_err(AgentError::Listen)?;
+    let mut state = State::new(agent, configuration, loaded.records, loaded.reports, now);
+    let (listener, place) = match inherited {
+        Some(inherited) => listener::inherit(inherited),
+        None => listener::bind(&socket).map_err(AgentError::Listen)?,
+    };
+    if place.outlives_us() {
+        state.allow_rest();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
     let looker = Arc::clone(&reader);
     let audit_of_reader = Arc::clone(&audit);
@@ -110,9 +117,13 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     };
     let (desktop_env, env_of_button) = (env.clone(), env.clone());
     let cache = DiskCache::below(paths::home(env).ok().as_deref());
+    let manager = Manager::from_env(env);
     let ended = runtime.block_on(async move {
+        let calls = Arc::new(call_meter());
+        let meters = Arc::new(Meters::new(Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&calls)));
+        let https = Https::new(Arc::clone(&clock) as Arc<dyn Clock>, env);
         let world = World {
-            upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>, env)),
+            upstream: Arc::new(Measured::new(https, Arc::clone(&clock) as Arc<dyn Clock>, calls)),
             clock,
             store,
             read_configuration: Arc::new(read_configuration),
@@ -124,10 +135,13 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             cache_directory: cache.directory().map(Path::to_owned),
             cache: Box::new(cache),
             alarm: Alarm::of_system(),
+            manager: manager.clone(),
+            pulse: Pulse::from_env(env),
+            idle: Arc::default(),
             still_ours: Box::new(move || place.still_ours()),
         };
         let listener = UnixListener::from_std(listener)?;
-        life::live(state, world, listener, audit, limits, &Manager::from_env(env)).await
+        life::live(state, world, listener, audit, meters, limits, &manager).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();
@@ -138,6 +152,20 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         Ended::GaveUp => Err(AgentError::GaveUp),
         Ended::Unsaved => Err(AgentError::Unsaved),
     }
+}
+
+/// The service manager's, if it made one: it is what clients can reach. They find it by the state lock, too.
+fn socket_path(inherited: Option<&Inherited>, env: &Env, argument: Option<&Path>) -> Result<SocketPath, PathError> {
+    let usual = SocketPath::find(env, argument);
+    let Some(inherited) = inherited else { return usual };
+    let path = inherited.path().display();
+    tracing::info!(%path, "the service manager made the socket");
+    if !usual.is_ok_and(|usual| usual.path() == inherited.path()) {
+        tracing::warn!(
+            "clients look for the socket elsewhere first; they find it through the lock in the state directory"
+        );
+    }
+    SocketPath::explicit(inherited.path())
 }
 
 /// `clientName`: names the user and the machine on the approval page. ASCII, at most 128 characters.

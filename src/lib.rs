@@ -7,9 +7,9 @@
 //! | --- | --- | --- |
 //! | 0 words | `secret` `untrusted` `ids` `time` `env` `panics` `paths` `exit` `holder` `api` `client` `shim` | nothing of tokio, TLS, clocks; all that the shim is built from |
 //! | 1 facts | `identity_center` `aws_config` `doors` `settings` `schedule` `nearest` `shell_words` | pure values and rules, no I/O |
-//! | 2 world | `alarm` `aws_config_file` `callback` `clock` `desktop` `upstream` `store` `sso_cache` `watch` `source` | the network, the disk, the time: a trait beside the real thing |
+//! | 2 world | `alarm` `aws_config_file` `callback` `clock` `desktop` `meter` `upstream` `store` `sso_cache` `watch` `source` `recorded` `whole_file` `service` | the network, the disk, the time: a trait beside the real thing |
 //! | 3 heart | `engine` | owns every secret; a pure state machine and the loop that runs it |
-//! | 4 doors | `server` `audit` `listener` `service` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
+//! | 4 doors | `server` `audit` `listener` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
 //! | 5 house | `agent` `cli` | wiring, the order of shutdown, what people read |
 //!
 //! `fuzzing` is beside all floors: what the fuzzer drives, not part of a build.
@@ -60,6 +60,12 @@ pub mod clock;
 #[cfg(feature = "agent")]
 pub mod desktop;
 #[cfg(feature = "agent")]
+pub mod meter;
+#[cfg(feature = "agent")]
+pub mod recorded;
+#[cfg(feature = "agent")]
+pub mod service;
+#[cfg(feature = "agent")]
 pub mod source;
 #[cfg(feature = "agent")]
 pub mod sso_cache;
@@ -69,6 +75,8 @@ pub mod store;
 pub mod upstream;
 #[cfg(feature = "agent")]
 pub mod watch;
+#[cfg(feature = "agent")]
+mod whole_file;
 
 // Floor 3: heart.
 #[cfg(feature = "agent")]
@@ -85,8 +93,6 @@ pub mod listener;
 pub mod logging;
 #[cfg(feature = "agent")]
 pub mod server;
-#[cfg(feature = "agent")]
-pub mod service;
 #[cfg(feature = "agent")]
 pub mod signals;
 

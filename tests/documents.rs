@@ -37,6 +37,7 @@ fn every_shape_in_the_protocol_document_is_what_the_agent_answers() {
     say(&agent, "GET /v1/token", "/v1/token?session=corp");
     say(&agent, "POST /v1/console", "/v1/console?profile=dev");
     say(&agent, "GET /v1/status", "/v1/status");
+    say(&agent, "GET /v1/metrics", "/v1/metrics");
     say(&agent, "GET /v1/health", "/v1/health");
     say(&agent, "POST /v1/sessions/{s}/refresh", "/v1/sessions/corp/refresh");
     say(&agent, "GET /v1/sessions/{s}/accounts", "/v1/sessions/corp/accounts");

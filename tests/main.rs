@@ -37,6 +37,8 @@ mod keyring;
 mod main_job;
 // The desktop of macOS has no bus of its own that a test could have.
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
 #[cfg(not(target_os = "macos"))]

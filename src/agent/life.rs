@@ -9,17 +9,18 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::Audit;
 use crate::engine::{self, Ended, Handle, Order, State, World};
-use crate::server::{self, Limits};
+use crate::server::{self, Guests, Limits, Meters};
 use crate::service::Manager;
 use crate::signals::{Signal, Signals};
-use crate::upstream::Https;
+use crate::upstream::{Https, Measured};
 
 /// Engine and server side by side, until a signal or the engine's own end.
 pub(super) async fn live(
     state: State,
-    world: World<Https>,
+    world: World<Measured<Https>>,
     listener: UnixListener,
     audit: Arc<Audit>,
+    meters: Arc<Meters>,
     limits: Limits,
     manager: &Manager,
 ) -> std::io::Result<Ended> {
@@ -27,7 +28,9 @@ pub(super) async fn live(
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (close, closed) = oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(listener, handle, audit, limits, async {
+    let idle = Arc::clone(&world.idle);
+    let guests = Guests::default();
+    let server = tokio::spawn(server::serve(listener, handle, audit, meters, limits, guests.clone(), async {
         // Told to, or whoever would tell is gone: both mean to close.
         let _ = closed.await;
     }));
@@ -41,6 +44,16 @@ pub(super) async fn live(
                 // The server ends when it is told to, not when nobody answers its questions.
                 drop(close);
                 break ended;
+            }
+            () = idle.notified() => {
+                if !guests.are_gone() {
+                    continue;
+                }
+                // The server looks whether it is to close before it accepts, on this same thread: who connects from now
+                // on is not accepted here, waits at the manager's socket, and has the agent started again.
+                tracing::info!("nobody needs the agent: ending until the next call");
+                manager.stopping();
+                break stop(&orders, close, &mut engine).await;
             }
             signal = signals.next() => {
                 let order = match signal {

@@ -111,6 +111,7 @@ impl Response {
             | Self::Roles(_)
             | Self::Storage(_)
             | Self::Reloaded(_)
+            | Self::Metrics(_)
             | Self::Health(_)
             | Self::NoContent => None,
         }

@@ -116,6 +116,8 @@ pub enum Request {
     },
     /// Read the configuration again.
     Reload,
+    /// What has happened so far, for who keeps statistics.
+    Metrics,
     /// Is anybody there?
     Health,
 }
@@ -243,6 +245,7 @@ impl Request {
                 (Method::Post, "/v1/storage/migrate".to_owned(), Query::default())
             }
             Self::Reload => (Method::Post, "/v1/reload".to_owned(), Query::default()),
+            Self::Metrics => (Method::Get, "/v1/metrics".to_owned(), Query::default()),
             Self::Health => (Method::Get, "/v1/health".to_owned(), Query::default()),
         };
         RawRequest { method, path_and_query: format!("{path}{}", query.0), body }
@@ -296,6 +299,7 @@ impl Request {
                 wait: query.seconds("wait", MOST_PATIENCE)?.unwrap_or_default(),
                 after: query.number("after")?,
             },
+            ("GET", Route::Metrics) => Self::Metrics,
             ("GET", Route::Health) => Self::Health,
             ("POST", Route::Reload) => Self::Reload,
             ("GET", Route::Storage) => Self::Storage,
@@ -343,6 +347,7 @@ enum Route {
     Token,
     Console,
     Status,
+    Metrics,
     Health,
     Reload,
     Storage,
@@ -363,6 +368,7 @@ impl Route {
             "token" => Self::Token,
             "console" => Self::Console,
             "status" => Self::Status,
+            "metrics" => Self::Metrics,
             "health" => Self::Health,
             "reload" => Self::Reload,
             "storage" => Self::Storage,
@@ -512,6 +518,7 @@ mod tests {
                 kind: TokenKind::Access,
             },
             Request::Reload,
+            Request::Metrics,
             Request::Health,
         ] {
             let raw = request.encode();

@@ -46,6 +46,8 @@ pub enum Response {
     Storage(Box<StorageReport>),
     /// `POST /v1/reload`.
     Reloaded(Reloaded),
+    /// `GET /v1/metrics`: text.
+    Metrics(String),
     /// `GET /v1/health`.
     Health(Health),
     /// `DELETE …/login`: done, nothing to say.
@@ -71,7 +73,7 @@ impl Response {
         }
     }
 
-    /// The JSON body; empty for [`Response::NoContent`].
+    /// The body, JSON but for [`Response::Metrics`]; empty for [`Response::NoContent`].
     ///
     /// # Errors
     /// None in practice: every type here is made of strings, numbers and lists.
@@ -96,6 +98,7 @@ impl Response {
             Self::Roles(body) => serde_json::to_vec(body),
             Self::Storage(body) => serde_json::to_vec(body),
             Self::Reloaded(body) => serde_json::to_vec(body),
+            Self::Metrics(text) => Ok(text.clone().into_bytes()),
             Self::Health(body) => serde_json::to_vec(body),
             Self::NoContent => Ok(Vec::new()),
         }

@@ -13,6 +13,7 @@ use crate::audit::ReadError;
 use crate::client::{Absence, ClientError};
 use crate::exit::Exit;
 use crate::paths::{PathError, shell_word};
+use crate::recorded::RecordedError;
 use crate::untrusted::shown;
 
 use super::configure::Trouble;
@@ -53,6 +54,8 @@ pub(super) enum Failure {
     },
     /// The socket's path cannot be used.
     Path(PathError),
+    /// The recorded environment cannot be used.
+    Recorded(RecordedError),
     /// The audit log cannot be read.
     AuditLog(ReadError),
     /// The agent that was to run here did not.
@@ -82,6 +85,7 @@ impl Failure {
             Self::UnknownSession { .. } => Exit::Configuration,
             Self::SignIn { code, .. } => code.exit(),
             Self::Path(error) => error.exit(),
+            Self::Recorded(_) => Exit::Configuration,
             Self::AuditLog(_) => Exit::Storage,
             Self::Agent(error) => error.exit(),
             Self::Configure(trouble) => trouble.exit(),
@@ -137,6 +141,7 @@ impl Failure {
             Self::Agent(error) => sources(error),
             Self::Configure(trouble) => trouble.causes(),
             Self::AuditLog(error) => vec![error.source.to_string()],
+            Self::Recorded(error) => sources(error),
             Self::Answer(error) => vec![error.to_string()],
             Self::Output(error) | Self::Signals(error) | Self::Passphrase(error) | Self::Doorway(error) => {
                 vec![error.to_string()]
@@ -156,6 +161,7 @@ impl Failure {
             Self::Client(ClientError::TimedOut { .. }) => vec!["see: sso-agent status".to_owned()],
             Self::Agent(error) => error.hint().into_iter().collect(),
             Self::Configure(trouble) => trouble.hint().into_iter().collect(),
+            Self::Recorded(error) => error.hint().into_iter().collect(),
             Self::UnknownSession { known, .. } if !known.is_empty() => {
                 vec![format!("sessions the agent knows: {}", known.join(", "))]
             }
@@ -198,6 +204,7 @@ impl fmt::Display for Failure {
             Self::Agent(error) => error.fmt(formatter),
             Self::Configure(trouble) => trouble.fmt(formatter),
             Self::AuditLog(error) => error.fmt(formatter),
+            Self::Recorded(error) => error.fmt(formatter),
             Self::Signals(_) => formatter.write_str("signals cannot be handled"),
             Self::Passphrase(_) => formatter.write_str("the passphrase cannot be read"),
             Self::Doorway(_) => formatter.write_str("a browser on this machine cannot be let in"),
@@ -216,6 +223,12 @@ impl From<ClientError> for Failure {
 impl From<PathError> for Failure {
     fn from(error: PathError) -> Self {
         Self::Path(error)
+    }
+}
+
+impl From<RecordedError> for Failure {
+    fn from(error: RecordedError) -> Self {
+        Self::Recorded(error)
     }
 }
 

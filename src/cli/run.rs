@@ -6,6 +6,8 @@ use clap::Args;
 
 use crate::agent::{self, RunOptions};
 use crate::env::Env;
+use crate::paths;
+use crate::recorded::recorded_env;
 
 use super::failure::Failure;
 
@@ -23,5 +25,7 @@ pub(super) struct Options {
 /// Runs the command.
 pub(super) fn run(options: Options, socket: Option<PathBuf>, env: &Env) -> Result<(), Failure> {
     let options = RunOptions { socket, config: options.config, log_json: options.log_json };
-    agent::run(options, env).map_err(Failure::Agent)
+    // A service manager gives nothing of what the user's shell has; what is set here all the same wins.
+    let env = recorded_env(&paths::state_dir(env)?, env)?;
+    agent::run(options, &env).map_err(Failure::Agent)
 }

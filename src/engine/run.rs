@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::callbacks::Callbacks;
@@ -20,6 +20,7 @@ use crate::api::{Problem, Response};
 use crate::clock::Clock;
 use crate::desktop::Desktop;
 use crate::ids::SessionName;
+use crate::service::{Manager, Pulse};
 use crate::source::{Doubt, Look};
 use crate::sso_cache::{Cache, CacheOrder};
 use crate::store::{Manage, Protection, Record, RecordKind, Store};
@@ -47,6 +48,12 @@ pub struct World<U> {
     pub cache_directory: Option<PathBuf>,
     /// The wake-up call.
     pub alarm: Alarm,
+    /// Who is told how things are, and when the configuration is read.
+    pub manager: Manager,
+    /// Who is told that this loop turns.
+    pub pulse: Pulse,
+    /// Told when nobody needs the agent any more.
+    pub idle: Arc<Notify>,
     /// Whether the agent still owns its place; asked at every wake-up.
     pub still_ours: Box<dyn FnMut() -> bool + Send>,
 }
@@ -90,6 +97,9 @@ pub async fn run<U: Upstream>(
         cache,
         cache_directory,
         mut alarm,
+        manager,
+        mut pulse,
+        idle,
         mut still_ours,
     } = world;
     let mut hands = Hands {
@@ -104,6 +114,7 @@ pub async fn run<U: Upstream>(
         read_configuration,
         files: Files::new(look_at_configuration),
         desktop,
+        manager,
         asked: 0,
     };
     let mut deadline = std::pin::pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
@@ -117,7 +128,11 @@ pub async fn run<U: Upstream>(
             deadline.as_mut().reset(tokio::time::Instant::now() + LAST_DEADLINE);
         }
         let now = clock.now();
+        let was_read = matches!(event, Event::ConfigurationRead(_));
         let effects = state.handle(now, event);
+        if was_read && !stopping {
+            hands.manager.ready();
+        }
         if !state.plan_holds() {
             // Something happened: what lay ready may not be true any more.
             questions.shelf.clear();
@@ -126,12 +141,22 @@ pub async fn run<U: Upstream>(
         if stopping && state.is_settled() && hands.waiters.is_empty() && hands.store.is_idle() {
             return if state.is_saved() { ended } else { Ended::Unsaved };
         }
+        if state.wants_rest(now) {
+            idle.notify_one();
+        }
         // An answer from the warm cache changes no schedule: the alarm stays as it is.
         if !state.plan_holds() {
             alarm.set(state.next_wait(clock.now()).map(|wait| wait + TIMER_SLACK));
+            if hands.manager.listens() && !stopping {
+                hands.manager.status(&state.headline(now));
+            }
         }
         event = tokio::select! {
             biased;
+            () = pulse.due() => {
+                pulse.beat();
+                Event::Tick
+            }
             Some(order) = orders.recv() => match order {
                 Order::Reload => Event::ReloadWanted,
                 Order::Stop => Event::Stop,
@@ -185,6 +210,7 @@ struct Hands<U> {
     read_configuration: Arc<dyn Fn() -> Result<Configuration, Box<Unread>> + Send + Sync>,
     files: Files,
     desktop: Box<dyn Desktop>,
+    manager: Manager,
     asked: u64,
 }
 
@@ -220,6 +246,7 @@ impl<U: Upstream> Hands<U> {
                 Effect::Notify(notice) => notice.put_on(&*self.desktop),
                 Effect::Shelve(shelved) => shelf.put(self.files.bounded(shelved), now),
                 Effect::ReadConfiguration => {
+                    self.manager.reloading();
                     let read = Arc::clone(&self.read_configuration);
                     self.reads.spawn_blocking(move || read());
                 }

@@ -11,6 +11,7 @@ use super::event::{
     Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, Turn, Waiter, WaiterId, Write,
 };
 use super::reloading::{Cause, Reloading};
+use super::rest::Rest;
 use super::select::{session_of, target_of};
 use super::session::{Session, TokenWaiter, Wants};
 use super::shelf::Shelved;
@@ -46,6 +47,7 @@ pub struct State {
     plan_holds: bool,
     steps_judged: Option<Mono>,
     pub(super) stopping: bool,
+    pub(super) rest: Rest,
     /// The AWS CLI's cache is watched.
     pub(super) watching: bool,
 }
@@ -78,6 +80,7 @@ impl State {
             plan_holds: false,
             steps_judged: None,
             stopping: false,
+            rest: Rest::new(now),
             watching: false,
         };
         let mut effects = Vec::new();
@@ -92,6 +95,7 @@ impl State {
         self.judge_clocks(now);
         match event {
             Event::Asked(waiter, request) => {
+                self.rest.note(&request, now);
                 let planned = self.plan_holds;
                 match self.warm_answer(&request, now, &mut effects) {
                     Some((answer, is_planned)) => {
@@ -140,7 +144,7 @@ impl State {
         let watchers = self.watchers.iter().map(|watcher| watcher.waiter);
         let others = self.reloading.waiters().chain(&self.managing).copied();
         let waiters = watchers.chain(others).map(|waiter| waiter.deadline.since(now.mono));
-        let wait = sessions.chain(waiters).min();
+        let wait = sessions.chain(waiters).chain(self.rest_wait(now)).min();
         self.planned = wait.map(|wait| now.mono.after(wait));
         self.plan_holds = true;
         wait
@@ -259,6 +263,8 @@ impl State {
             Request::Health => Some(Ok(Response::Health(Health { version: self.agent.version.to_owned() }))),
             _ if self.stopping => Some(Err(words::shutting_down())),
             Request::Status { wait, after } => self.asked_status(waiter, wait, after, now),
+            // The door makes its text of it.
+            Request::Metrics => self.asked_status(waiter, Duration::ZERO, None, now),
             Request::Reload => {
                 self.reloading.wait(Waiter { id: waiter, deadline: now.mono.after(PATIENCE) });
                 self.read_configuration(effects);

@@ -55,7 +55,7 @@ pub(super) async fn converse(stream: UnixStream, seat: Arc<Seat>) {
 }
 
 async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<Answer, std::convert::Infallible> {
-    let begun = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
+    let begun = Instant::now();
     let (route, outcome) = match laid_out(seat, &request) {
         Some(response) => ("credentials", Ok(response)),
         None => match read(seat, &mut request).await {
@@ -64,12 +64,14 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
         },
     };
     seat.enter(Phase::Answering);
-    let outcome = outcome.and_then(|response| accounted_for(seat, response));
+    let outcome = outcome.and_then(|response| accounted_for(seat, response)).map(|response| match response {
+        Response::Status(status) if route == convert::METRICS => Response::Metrics(seat.room.meters.text(&status)),
+        response => response,
+    });
     let answer = convert::answer(outcome, seat.room.is_leaving());
-    if let Some(begun) = begun {
-        let elapsed = begun.elapsed();
-        tracing::debug!(method = %shown(request.method().as_str()), route, status = answer.status().as_u16(), ?elapsed, "answered");
-    }
+    let (elapsed, status) = (begun.elapsed(), answer.status().as_u16());
+    seat.room.meters.answered(route, status, elapsed);
+    tracing::debug!(method = %shown(request.method().as_str()), route, status, ?elapsed, "answered");
     Ok(answer)
 }
 
@@ -79,6 +81,7 @@ fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Proble
     if let Response::Status(status) = &mut response {
         status.audit = Some(audit.status());
     }
+    seat.room.meters.handed_out(&response);
     if let Some(hand_out) = response.hand_out() {
         audit.note(hand_out, &seat.asker).map_err(|error| {
             let problem = Problem::new(Code::Storage, error.to_string()).caused_by(error.reason());

@@ -13,6 +13,8 @@ mod connection;
 mod convert;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
+mod guests;
+mod metrics;
 mod seat;
 
 use std::collections::HashMap;
@@ -28,6 +30,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
+pub use guests::Guests;
+pub use metrics::Meters;
 use seat::{Phase, Room, Seat};
 
 /// What callers may take, all together and each.
@@ -82,11 +86,13 @@ pub async fn serve(
     listener: UnixListener,
     handle: Handle,
     audit: Arc<Audit>,
+    meters: Arc<Meters>,
     limits: Limits,
+    guests: Guests,
     shutdown: impl Future<Output = ()>,
 ) {
     let mut shutdown = pin!(shutdown);
-    let mut house = House::new(handle, audit, limits);
+    let mut house = House::new(handle, audit, meters, limits);
     let mut alarm = pin!(sleep_until(Instant::now()));
     let mut trouble = Trouble::default();
     loop {
@@ -107,6 +113,7 @@ pub async fn serve(
                 }
             },
         }
+        guests.count(house.connections.len());
         match house.next_sweep {
             Some(next) if alarm.deadline() != next => alarm.as_mut().reset(next),
             Some(_) => {}
@@ -128,14 +135,14 @@ struct House {
 }
 
 impl House {
-    fn new(handle: Handle, audit: Arc<Audit>, limits: Limits) -> Self {
+    fn new(handle: Handle, audit: Arc<Audit>, meters: Arc<Meters>, limits: Limits) -> Self {
         let us = Some(crate::paths::our_uid()).filter(|uid| Some(*uid) != overflow_uid());
         if us.is_none() {
             tracing::error!(
                 "running as the user that stands for unknown users: nobody can be told apart, all are refused"
             );
         }
-        let room = Arc::new(Room::new(handle, audit, limits));
+        let room = Arc::new(Room::new(handle, audit, meters, limits));
         Self { room, connections: JoinSet::new(), seats: HashMap::new(), next_sweep: None, us }
     }
 

@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Limits;
+use super::{Limits, Meters};
 use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
 
@@ -16,6 +16,7 @@ use crate::engine::Handle;
 pub(super) struct Room {
     pub(super) handle: Handle,
     pub(super) audit: Arc<Audit>,
+    pub(super) meters: Arc<Meters>,
     pub(super) limits: Limits,
     pub(super) start: Instant,
     coarse_start: Duration,
@@ -26,10 +27,11 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(handle: Handle, audit: Arc<Audit>, limits: Limits) -> Self {
+    pub(super) fn new(handle: Handle, audit: Arc<Audit>, meters: Arc<Meters>, limits: Limits) -> Self {
         Self {
             handle,
             audit,
+            meters,
             limits,
             start: Instant::now(),
             coarse_start: coarse(),

@@ -15,6 +15,7 @@ use crate::scratch::Scratch;
 use crate::secret::Secret;
 use crate::settings::AuditMode;
 use crate::time::Timestamp;
+use crate::upstream::call_meter;
 
 /// A server, the engine's end of its handle, and what stops it.
 struct Served {
@@ -37,7 +38,8 @@ fn serve_audited(limits: Limits, mode: AuditMode) -> Served {
     let (stop, stopped) = oneshot::channel();
     let programs = Programs::of_machine(&crate::env::Env::default());
     let audit = Arc::new(Audit::new(dir.path().to_owned(), mode, programs, Arc::new(SystemClock)));
-    let server = tokio::spawn(serve(listener, handle, audit, limits, async {
+    let meters = Arc::new(Meters::new(Arc::new(SystemClock), Arc::new(call_meter())));
+    let server = tokio::spawn(serve(listener, handle, audit, meters, limits, Guests::default(), async {
         let _ = stopped.await;
     }));
     Served { dir, socket, questions, stop: Some(stop), server }

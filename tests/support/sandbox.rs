@@ -371,7 +371,11 @@ pub fn request(socket: &Path, method: &str, path: &str, body: &str) -> (u16, Val
     let text = exchange(socket, method, path, body).expect("the agent answers");
     let (header, body) = text.split_once("\r\n\r\n").expect("an answer has a header");
     let status = header.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("an answer has a status");
-    let body = if body.is_empty() { Value::Null } else { serde_json::from_str(body).expect("bodies are JSON") };
+    let body = match body {
+        "" => Value::Null,
+        text if header.contains("openmetrics") => Value::from(text),
+        body => serde_json::from_str(body).expect("other bodies are JSON"),
+    };
     (status, body)
 }
 

@@ -346,7 +346,7 @@ fn patience_of(request: &Request) -> At {
         Request::Refresh { .. } => 75 * SECOND,
         Request::Accounts { .. } | Request::Roles { .. } => 60 * SECOND,
         Request::Storage | Request::UnlockStorage { .. } | Request::MigrateStorage { .. } => 60 * SECOND,
-        Request::CancelLogin { .. } | Request::Health => 0,
+        Request::CancelLogin { .. } | Request::Metrics | Request::Health => 0,
     }
 }
 
