@@ -42,8 +42,8 @@ pub struct RunOptions {
     pub socket: Option<PathBuf>,
     /// Instead of the usual `config.toml`.
     pub config: Option<PathBuf>,
-    /// The log as JSON.
-    pub log_json: bool,
+    /// How the log looks.
+    pub log_format: Format,
 }
 
 /// Runs the agent in the foreground until it is told to stop.
@@ -51,8 +51,8 @@ pub struct RunOptions {
 /// # Errors
 /// It could not start, or could not save something at its end.
 pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
-    let format = if options.log_json { Format::Json } else { Format::Text };
-    logging::start(env.get("SSO_AGENT_LOG"), format).map_err(AgentError::Logging)?;
+    logging::start(env.get("SSO_AGENT_LOG"), options.log_format, env.get("JOURNAL_STREAM"))
+        .map_err(AgentError::Logging)?;
     for weakness in hardening::harden() {
         tracing::warn!("{weakness}");
     }

@@ -34,6 +34,8 @@ mod identities;
 #[cfg(not(target_os = "macos"))]
 mod keyring;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod main_job;
 // The desktop of macOS has no bus of its own that a test could have.
 #[cfg(test)]

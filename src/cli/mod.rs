@@ -307,6 +307,7 @@ mod tests {
             "storage status --json --socket /run/x",
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
+            "run --log-format json",
             "audit --since 8h --session corp --json",
             "configure session corp --start-url https://x.example/start --region eu-west-1 --scopes a,b --no-check --dry-run",
             "configure profiles --session corp --filter account=prod* --filter role!=Admin --sso --region eu-west-1 --json",
