@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::alarm::Alarm;
 use crate::audit::{Audit, Programs};
+use crate::background;
 use crate::cli::button;
 use crate::clock::{Clock, SystemClock};
 use crate::desktop::SystemDesktop;
@@ -44,6 +45,8 @@ pub struct RunOptions {
     pub config: Option<PathBuf>,
     /// How the log looks.
     pub log_format: Format,
+    /// The log goes to the state directory, and whoever started this is told on standard output when it is ready.
+    pub background: bool,
 }
 
 /// Runs the agent in the foreground until it is told to stop.
@@ -51,8 +54,17 @@ pub struct RunOptions {
 /// # Errors
 /// It could not start, or could not save something at its end.
 pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
-    logging::start(env.get("SSO_AGENT_LOG"), options.log_format, env.get("JOURNAL_STREAM"))
-        .map_err(AgentError::Logging)?;
+    let (level, format) = (env.get("SSO_AGENT_LOG"), options.log_format);
+    let log = options.background.then(background::Log::default);
+    match &log {
+        Some(log) => logging::start(level, format, log.clone()),
+        None => logging::start_on_stderr(level, format, env.get("JOURNAL_STREAM")),
+    }
+    .map_err(AgentError::Logging)?;
+    if let Some(log) = &log {
+        background::leave_terminal().map_err(AgentError::Runtime)?;
+        log.tell_panics();
+    }
     for weakness in hardening::harden() {
         tracing::warn!("{weakness}");
     }
@@ -67,6 +79,9 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let state_dir = paths::state_dir(env).map_err(AgentError::Path)?;
     let locations = Locations::from_env(env, options.config.as_deref()).map_err(AgentError::Source)?;
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
+    if let Some(log) = &log {
+        log.open(&state_dir);
+    }
     let home = paths::home(env).ok();
     let reader = Arc::new(Reader::new(locations, env, home));
     let (configuration, doors) = reader.read().map_err(AgentError::Source)?;
@@ -141,7 +156,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             still_ours: Box::new(move || place.still_ours()),
         };
         let listener = UnixListener::from_std(listener)?;
-        life::live(state, world, listener, audit, meters, limits, &manager).await
+        life::live(state, world, listener, audit, meters, &manager, options.background).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();

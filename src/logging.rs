@@ -1,4 +1,4 @@
-//! The agent's log: lines on stderr.
+//! The agent's log: lines on stderr, or where an agent in the background writes them.
 //!
 //! Owns: where the log goes, and which level. Refuses to know what is logged. Invariant: only our own modules are heard,
 //! whatever the environment says, because libraries log headers and bodies at low levels (A§17).
@@ -26,16 +26,24 @@ pub enum Format {
     Json,
 }
 
-/// Starts the log. `level` is the value of `SSO_AGENT_LOG`; `info` where there is none. `journal` is that of
-/// `JOURNAL_STREAM`: which stream it is that goes to the journal.
+/// Starts the log on `output`. `level` is the value of `SSO_AGENT_LOG`; `info` where there is none.
 ///
 /// # Errors
 /// The level is none, or something has started a log already.
-pub fn start(level: Option<&str>, format: Format, journal: Option<&str>) -> Result<(), LoggingError> {
-    let level = parse_level(level)?;
+pub fn start<W>(level: Option<&str>, format: Format, output: W) -> Result<(), LoggingError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    subscriber(parse_level(level)?, format, Line::Dated, output).try_init().map_err(LoggingError::Started)
+}
+
+/// [`start`] on stderr. `journal` is the value of `JOURNAL_STREAM`: which stream it is that goes to the journal.
+///
+/// # Errors
+/// As for [`start`].
+pub fn start_on_stderr(level: Option<&str>, format: Format, journal: Option<&str>) -> Result<(), LoggingError> {
     let line = if journal.is_some_and(is_our_stream) { Line::Journal } else { Line::Dated };
-    subscriber(level, format, line, io::stderr).try_init().map_err(LoggingError::Started)?;
-    Ok(())
+    subscriber(parse_level(level)?, format, line, io::stderr).try_init().map_err(LoggingError::Started)
 }
 
 /// Whether the stream with this device and inode is what we log to: it may be somebody else's that we have inherited.

@@ -46,7 +46,7 @@ fn every_decision_is_a_line_with_its_inputs() {
     service.wait_for_answers(Operation::CreateTokenRefresh, 1, PATIENCE).unwrap();
     // Nobody may use this role, and throttling concerns everybody.
     agent.request("GET", "/v1/credentials?session=corp&account=111122223333&role=Nobody", "");
-    service.fault(Operation::ListAccounts, Fault::Throttle { retry_after: None }, When::BeforeEffect, Times::Next(1));
+    service.fault(Operation::ListAccounts, Fault::status(429), When::BeforeEffect, Times::Next(1));
     agent.get("/v1/sessions/corp/accounts");
     // An answer that is lost: the late rule.
     service.fault(Operation::CreateTokenRefresh, Fault::Reset, When::AfterEffect, Times::Next(1));

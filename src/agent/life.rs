@@ -8,6 +8,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::Audit;
+use crate::background;
 use crate::engine::{self, Ended, Handle, Order, State, World};
 use crate::server::{self, Guests, Limits, Meters};
 use crate::service::Manager;
@@ -21,8 +22,8 @@ pub(super) async fn live(
     listener: UnixListener,
     audit: Arc<Audit>,
     meters: Arc<Meters>,
-    limits: Limits,
     manager: &Manager,
+    background: bool,
 ) -> std::io::Result<Ended> {
     let mut signals = Signals::new()?;
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
@@ -30,14 +31,18 @@ pub(super) async fn live(
     let (close, closed) = oneshot::channel::<()>();
     let idle = Arc::clone(&world.idle);
     let guests = Guests::default();
-    let server = tokio::spawn(server::serve(listener, handle, audit, meters, limits, guests.clone(), async {
-        // Told to, or whoever would tell is gone: both mean to close.
-        let _ = closed.await;
-    }));
+    let server =
+        tokio::spawn(server::serve(listener, handle, audit, meters, Limits::default(), guests.clone(), async {
+            // Told to, or whoever would tell is gone: both mean to close.
+            let _ = closed.await;
+        }));
     let engine = engine::run(state, world, questions, ordered);
     let mut engine = std::pin::pin!(engine);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     manager.ready();
+    if background {
+        background::acknowledge();
+    }
     let ended = loop {
         tokio::select! {
             ended = &mut engine => {

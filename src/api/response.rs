@@ -254,6 +254,9 @@ pub enum SessionState {
 pub struct SessionStatus {
     pub session: String,
     pub kind: String,
+    /// Whether it is in the configuration; one that is not is shown for as long as something of it is held.
+    #[serde(default = "yes")]
+    pub configured: bool,
     pub state: SessionState,
     pub start_url: String,
     pub region: String,

@@ -20,6 +20,7 @@ mod select;
 mod sessions;
 mod shim;
 mod sts;
+pub mod survey;
 mod whole;
 pub(crate) mod work;
 pub mod writing;

@@ -73,7 +73,8 @@ impl State {
             managing: Vec::new(),
             reloading: Reloading::default(),
             watchers: Vec::new(),
-            revision: 1,
+            // Not that of an agent before this one: who waits for a change of it sees the restart.
+            revision: u64::try_from(now.wall.as_millis()).unwrap_or(1),
             seen: None,
             previous: None,
             planned: None,
@@ -141,10 +142,9 @@ impl State {
     pub fn next_wait(&mut self, now: Now) -> Option<Duration> {
         let keep_warm = self.configuration.settings.keep_warm;
         let sessions = self.sessions.values().filter_map(|session| session.next_wait(keep_warm, self.stopping, now));
-        let watchers = self.watchers.iter().map(|watcher| watcher.waiter);
-        let others = self.reloading.waiters().chain(&self.managing).copied();
-        let waiters = watchers.chain(others).map(|waiter| waiter.deadline.since(now.mono));
-        let wait = sessions.chain(waiters).chain(self.rest_wait(now)).min();
+        let others = self.reloading.waiters().chain(&self.managing);
+        let waiters = others.map(|waiter| waiter.deadline.since(now.mono));
+        let wait = sessions.chain(waiters).chain(self.watchers_wait(now)).chain(self.rest_wait(now)).min();
         self.planned = wait.map(|wait| now.mono.after(wait));
         self.plan_holds = true;
         wait

@@ -18,6 +18,7 @@ mod measured;
 mod no_proxy;
 mod oidc;
 mod portal;
+mod probe;
 mod proxy;
 mod resolve;
 mod roots;
@@ -29,6 +30,7 @@ mod tunnel;
 
 pub use https::Https;
 pub use measured::{CallMeter, DONE, Measured, REFRESH, call_meter};
+pub use probe::Probe;
 pub use proxy::{InvalidProxy, ProxyFailure, Trouble};
 
 use std::fmt;
