@@ -167,7 +167,8 @@ pub async fn run<U: Upstream>(
             Some(Ok(read)) = hands.reads.join_next() => Event::ConfigurationRead(read),
             () = hands.watch.changed() => Event::CacheTouched,
             happened = hands.files.next(state.is_reading()) => match happened {
-                Happened::Event(event) => event,
+                Happened::Touched => Event::ConfigurationTouched,
+                Happened::LookedAt { changed } => Event::ConfigurationLookedAt { changed },
                 Happened::Released(question) => hands.asked(question),
             },
             () = alarm.rings() => {
