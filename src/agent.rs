@@ -45,8 +45,8 @@ pub struct RunOptions {
     pub socket: Option<PathBuf>,
     /// Instead of the usual `config.toml`.
     pub config: Option<PathBuf>,
-    /// The log as JSON.
-    pub log_json: bool,
+    /// How the log looks.
+    pub log_format: Format,
     /// The log goes to the state directory, and whoever started this is told on standard output when it is ready.
     pub background: bool,
 }
@@ -56,11 +56,11 @@ pub struct RunOptions {
 /// # Errors
 /// It could not start, or could not save something at its end.
 pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
-    let format = if options.log_json { Format::Json } else { Format::Text };
+    let (level, format) = (env.get("SSO_AGENT_LOG"), options.log_format);
     let log = options.background.then(background::Log::default);
     match &log {
-        Some(log) => logging::start(env.get("SSO_AGENT_LOG"), format, log.clone()),
-        None => logging::start(env.get("SSO_AGENT_LOG"), format, std::io::stderr),
+        Some(log) => logging::start(level, format, log.clone()),
+        None => logging::start_on_stderr(level, format, env.get("JOURNAL_STREAM")),
     }
     .map_err(AgentError::Logging)?;
     if let Some(log) = &log {

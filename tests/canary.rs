@@ -274,7 +274,7 @@ fn no_secret_is_found_where_it_does_not_belong() {
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(entry.path(), bytes).unwrap();
     }
-    let agent = sandbox.start_agent_with(&["--log-json"]);
+    let agent = sandbox.start_agent_with(&["--log-format", "json"]);
     seen.note("status", agent.get("/v1/status").to_string());
     agent.sign_in(&service);
     sandbox.shim(&["--profile", "dev"]).json();

@@ -50,6 +50,8 @@ mod keyring;
 #[cfg(test)]
 mod lock;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod main_job;
 #[cfg(test)]
 mod manual;

@@ -432,6 +432,7 @@ mod tests {
             "storage status --json --socket /run/x",
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
+            "run --log-format json",
             "start --config /x --log-json --json",
             "restart --config /x",
             "stop --json --socket /run/x",

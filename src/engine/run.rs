@@ -175,7 +175,8 @@ pub async fn run<U: Upstream>(
             Some(Ok(report)) = hands.latches.join_next() => Event::Latched(report),
             () = hands.watch.changed() => Event::CacheTouched,
             happened = hands.files.next(state.is_reading()) => match happened {
-                Happened::Event(event) => event,
+                Happened::Touched => Event::ConfigurationTouched,
+                Happened::LookedAt { changed } => Event::ConfigurationLookedAt { changed },
                 Happened::Released(question) => hands.asked(question),
             },
             () = alarm.rings() => {
