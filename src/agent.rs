@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::alarm::Alarm;
 use crate::audit::{Audit, Programs};
+use crate::background;
 use crate::cli::button;
 use crate::clock::{Clock, SystemClock};
 use crate::desktop::SystemDesktop;
@@ -45,6 +46,8 @@ pub struct RunOptions {
     pub config: Option<PathBuf>,
     /// The log as JSON.
     pub log_json: bool,
+    /// The log goes to the state directory, and whoever started this is told on standard output when it is ready.
+    pub background: bool,
 }
 
 /// Runs the agent in the foreground until it is told to stop.
@@ -53,7 +56,16 @@ pub struct RunOptions {
 /// It could not start, or could not save something at its end.
 pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let format = if options.log_json { Format::Json } else { Format::Text };
-    logging::start(env.get("SSO_AGENT_LOG"), format).map_err(AgentError::Logging)?;
+    let log = options.background.then(background::Log::default);
+    match &log {
+        Some(log) => logging::start(env.get("SSO_AGENT_LOG"), format, log.clone()),
+        None => logging::start(env.get("SSO_AGENT_LOG"), format, std::io::stderr),
+    }
+    .map_err(AgentError::Logging)?;
+    if let Some(log) = &log {
+        background::leave_terminal().map_err(AgentError::Runtime)?;
+        log.tell_panics();
+    }
     for weakness in hardening::harden() {
         tracing::warn!("{weakness}");
     }
@@ -68,6 +80,9 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let state_dir = paths::state_dir(env).map_err(AgentError::Path)?;
     let locations = Locations::from_env(env, options.config.as_deref()).map_err(AgentError::Source)?;
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
+    if let Some(log) = &log {
+        log.open(&state_dir);
+    }
     let home = paths::home(env).ok();
     let reader = Arc::new(Reader::new(locations, env, home));
     let (configuration, doors) = reader.read().map_err(AgentError::Source)?;
@@ -150,7 +165,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         let policies = Arc::new(policies);
         let restricted = Restricted::open(doors, apart, Arc::clone(&world.clock));
         let listeners = Listeners { main: UnixListener::from_std(listener)?, restricted };
-        life::live(state, world, listeners, audit, policies, meters, limits, &manager).await
+        life::live(state, world, listeners, audit, policies, meters, &manager, options.background).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();

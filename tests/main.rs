@@ -5,6 +5,10 @@
 mod architecture;
 #[cfg(test)]
 mod audit;
+// It is looked at through /proc.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod background;
 #[cfg(test)]
 mod browser_sign_in;
 #[cfg(test)]

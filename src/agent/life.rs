@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::Audit;
+use crate::background;
 use crate::engine::{self, Ended, Handle, Order, State, World};
 use crate::policy::Policies;
 use crate::server::{self, Guests, Limits, Listeners, Meters};
@@ -22,8 +23,8 @@ pub(super) async fn live(
     audit: Arc<Audit>,
     policies: Arc<Policies>,
     meters: Arc<Meters>,
-    limits: Limits,
     manager: &Manager,
+    background: bool,
 ) -> std::io::Result<Ended> {
     let mut signals = Signals::new()?;
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
@@ -31,15 +32,26 @@ pub(super) async fn live(
     let (close, closed) = oneshot::channel::<()>();
     let idle = Arc::clone(&world.idle);
     let guests = Guests::default();
-    let server =
-        tokio::spawn(server::serve(listeners, handle, audit, policies, meters, limits, guests.clone(), async {
+    let server = tokio::spawn(server::serve(
+        listeners,
+        handle,
+        audit,
+        policies,
+        meters,
+        Limits::default(),
+        guests.clone(),
+        async {
             // Told to, or whoever would tell is gone: both mean to close.
             let _ = closed.await;
-        }));
+        },
+    ));
     let engine = engine::run(state, world, questions, ordered);
     let mut engine = std::pin::pin!(engine);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     manager.ready();
+    if background {
+        background::acknowledge();
+    }
     let ended = loop {
         tokio::select! {
             ended = &mut engine => {

@@ -15,9 +15,9 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::asker::Who;
-use super::file::identity;
 use super::line::{Party, UNKNOWN, written};
 use crate::env::Env;
+use crate::log_file::identity;
 use crate::time::Mono;
 
 /// The programs that work for somebody else: shim, command line, shells.

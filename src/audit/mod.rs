@@ -13,7 +13,6 @@
 mod ancestry;
 mod asker;
 mod entry;
-mod file;
 mod line;
 mod read;
 
@@ -34,11 +33,11 @@ pub use read::{ReadError, Reading, read};
 
 use crate::api::{AuditStatus, HandOut};
 use crate::clock::Clock;
+use crate::log_file::{Kind, LogFile};
 use crate::settings::AuditMode;
 use crate::time::{Mono, Now, Timestamp};
 use asker::Who;
 use entry::Entry;
-use file::LogFile;
 
 /// The log of one agent.
 pub struct Audit {
@@ -71,7 +70,7 @@ impl Audit {
     /// The log in this state directory. Nothing is opened before there is something to write.
     #[must_use]
     pub fn new(state_dir: PathBuf, mode: AuditMode, programs: Programs, clock: Arc<dyn Clock>) -> Self {
-        let book = Book { file: LogFile::new(state_dir), windows: HashMap::new(), failing: false };
+        let book = Book { file: LogFile::new(state_dir, FILES), windows: HashMap::new(), failing: false };
         Self {
             clock,
             programs,
@@ -260,6 +259,8 @@ impl std::error::Error for NotWritten {
     }
 }
 
+/// Where the lines are.
+const FILES: Kind = Kind { name: "audit.log", files: 5 };
 /// Repeats within this time are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 /// What came through one restricted socket gets so many lines of its own in this time: a day of them at this rate fills

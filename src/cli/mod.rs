@@ -1,7 +1,7 @@
 //! The command line: one file per command, and the only place that prints for people.
 //!
 //! Owns: arguments, words, formats, exit codes. Refuses to know secrets beyond the moment they are printed, and how the
-//! agent works: everything but `run` goes through `client::Client`. Invariant: results go to stdout, words for people to
+//! agent works: everything but `run` goes through `client::Client`, and `start` and `stop` through the system. Invariant: results go to stdout, words for people to
 //! stderr; foreign text is cleaned before a person sees it; commands see the world only through their `Context`.
 
 mod accounts;
@@ -34,8 +34,12 @@ mod roles;
 mod run;
 #[cfg(test)]
 mod shell_tests;
+mod start;
+mod starting;
 mod status;
+mod stop;
 mod storage;
+mod supervisor;
 mod surroundings;
 mod table;
 #[cfg(test)]
@@ -65,6 +69,7 @@ use browser::SystemBrowser;
 use context::{Context, Terminal};
 use failure::Failure;
 use passphrase::StandardInput;
+use starting::Starting;
 use surroundings::{Machine, Surroundings};
 
 /// Signs in to AWS IAM Identity Center once, and serves credentials that stay fresh
@@ -81,6 +86,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Options),
+    Start(start::Options),
+    Stop(stop::Options),
+    Restart(start::Restart),
     #[command(flatten)]
     Asking(Asking),
 }
@@ -129,25 +137,27 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, env: &Env, clock: &dy
 
 /// Runs a command in this process: real streams, real agent, real browser.
 fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<(), Failure> {
-    let asking = match arguments.command {
-        Command::Run(options) => return run::run(options, arguments.socket, env),
-        Command::Asking(asking) => asking,
-    };
-    let socket = SocketPath::find(env, arguments.socket.as_deref())?;
+    let Arguments { socket: named, command } = arguments;
+    if let Command::Run(options) = command {
+        return run::run(options, named, env);
+    }
+    let socket = SocketPath::find(env, named.as_deref())?;
     // Without a home there is no lock to look into for another socket, and the socket alone has to do.
     let mut client = Client::new(socket, paths::state_dir(env).ok());
     // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
     // The first byte of an answer is early enough: until then the agent may see who we are. But a passphrase is typed.
-    match asking {
-        Asking::Credentials(_) | Asking::Token(_) => client = client.before_answer(|| drop(hardening::harden())),
+    match command {
+        Command::Asking(Asking::Credentials(_) | Asking::Token(_)) => {
+            client = client.before_answer(|| drop(hardening::harden()));
+        }
         // Not what the browser would inherit.
-        Asking::Console(_) => client = client.before_answer(hardening::keep_others_out),
-        Asking::Storage(_) | Asking::Lock(_) | Asking::Unlock(_) => drop(hardening::harden()),
+        Command::Asking(Asking::Console(_)) => client = client.before_answer(hardening::keep_others_out),
+        Command::Asking(Asking::Storage(_) | Asking::Lock(_) | Asking::Unlock(_)) => drop(hardening::harden()),
         _ => {}
     }
     let interrupted = Arc::new(AtomicBool::new(false));
-    if matches!(asking, Asking::Login(_)) {
+    if matches!(command, Command::Asking(Asking::Login(_))) {
         catch_interrupts(&interrupted).map_err(Failure::Signals)?;
     }
     let surroundings = Surroundings::of(env, Machine::look());
@@ -157,7 +167,7 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         zone: TimeZone::system(),
         terminal,
         surroundings,
-        agent: &client,
+        agent: &Starting { client: &client, env },
         browser: &SystemBrowser { env, surroundings },
         keyboard: &StandardInput,
         interrupted: &interrupted,
@@ -165,7 +175,14 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         stderr: &mut io::stderr(),
         version_told: false,
     };
-    dispatch(&asking, &mut context)
+    match command {
+        // It was run above.
+        Command::Run(_) => Ok(()),
+        Command::Start(options) => start::run(&options, named.as_deref(), &mut context),
+        Command::Stop(options) => stop::run(&options, named.as_deref(), &mut context),
+        Command::Restart(options) => stop::restart(&options, named.as_deref(), &mut context),
+        Command::Asking(asking) => dispatch(&asking, &mut context),
+    }
 }
 
 fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -247,6 +264,9 @@ mod tests {
             names,
             [
                 "run",
+                "start",
+                "stop",
+                "restart",
                 "login",
                 "logout",
                 "status",
@@ -302,6 +322,9 @@ mod tests {
             "console --print --no-browser",
             "console --json",
             "adopt corp other",
+            "start --quiet --json",
+            "start --quiet --config /x",
+            "stop now",
             "configure",
             "configure profiles --sso --credential-process",
             "configure profiles --name-template {nobody}",
@@ -325,6 +348,9 @@ mod tests {
             "storage status --json --socket /run/x",
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
+            "start --config /x --log-json --json",
+            "restart --config /x",
+            "stop --json --socket /run/x",
             "lock --passphrase --json",
             "unlock --json",
             "audit --since 8h --session corp --json",
