@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::alarm::Alarm;
 use crate::audit::{Audit, Programs};
+use crate::background;
 use crate::cli::button;
 use crate::clock::{Clock, SystemClock};
 use crate::container::Endpoints;
@@ -26,12 +27,13 @@ use crate::hardening;
 use crate::listener::{self, Inherited};
 use crate::logging::{self, Format};
 use crate::paths::{self, PathError, SocketPath};
-use crate::server::{Limits, Meters};
+use crate::policy::{Policies, SystemPrompter};
+use crate::server::{Limits, Listeners, Meters, Restricted};
 use crate::service::{Manager, Pulse};
 use crate::signals;
 use crate::source::Locations;
 use crate::sso_cache::DiskCache;
-use crate::store::{self, StateLock};
+use crate::store::{self, LatchFile, StateLock};
 use crate::upstream::{Https, Measured, call_meter};
 pub use error::AgentError;
 use reading::Reader;
@@ -45,6 +47,8 @@ pub struct RunOptions {
     pub config: Option<PathBuf>,
     /// The log as JSON.
     pub log_json: bool,
+    /// The log goes to the state directory, and whoever started this is told on standard output when it is ready.
+    pub background: bool,
 }
 
 /// Runs the agent in the foreground until it is told to stop.
@@ -53,7 +57,16 @@ pub struct RunOptions {
 /// It could not start, or could not save something at its end.
 pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let format = if options.log_json { Format::Json } else { Format::Text };
-    logging::start(env.get("SSO_AGENT_LOG"), format).map_err(AgentError::Logging)?;
+    let log = options.background.then(background::Log::default);
+    match &log {
+        Some(log) => logging::start(env.get("SSO_AGENT_LOG"), format, log.clone()),
+        None => logging::start(env.get("SSO_AGENT_LOG"), format, std::io::stderr),
+    }
+    .map_err(AgentError::Logging)?;
+    if let Some(log) = &log {
+        background::leave_terminal().map_err(AgentError::Runtime)?;
+        log.tell_panics();
+    }
     for weakness in hardening::harden() {
         tracing::warn!("{weakness}");
     }
@@ -68,10 +81,14 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let state_dir = paths::state_dir(env).map_err(AgentError::Path)?;
     let locations = Locations::from_env(env, options.config.as_deref()).map_err(AgentError::Source)?;
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
+    if let Some(log) = &log {
+        log.open(&state_dir);
+    }
     let home = paths::home(env).ok();
     let reader = Arc::new(Reader::new(locations, env, home));
     let (configuration, doors) = reader.read().map_err(AgentError::Source)?;
     let (say_doors, doors) = watch::channel(Arc::new(doors));
+    let prompter = Arc::new(SystemPrompter::new(env));
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
     let mut loaded = store.load();
     loaded.reports.extend(lock.report());
@@ -91,9 +108,12 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         seed: seed()?,
     };
     let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
-    let endpoints = Endpoints::new(doors, state_dir.clone(), Arc::clone(&clock) as Arc<dyn Clock>);
+    let endpoints = Endpoints::new(doors.clone(), state_dir.clone(), Arc::clone(&clock) as Arc<dyn Clock>);
+    let apart = vec![socket.directory().to_owned(), state_dir.clone()];
     let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
-    let mut state = State::new(agent, configuration, loaded.records, loaded.reports, now);
+    let latch = LatchFile::new(Arc::clone(lock.directory()));
+    let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
+    let mut state = state.with_latch(latch.read(), now);
     let (listener, place) = match inherited {
         Some(inherited) => listener::inherit(inherited),
         None => listener::bind(&socket).map_err(AgentError::Listen)?,
@@ -136,14 +156,18 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
             )),
             cache_directory: cache.directory().map(Path::to_owned),
             cache: Box::new(cache),
+            latch: Arc::new(latch),
             alarm: Alarm::of_system(),
             manager: manager.clone(),
             pulse: Pulse::from_env(env),
             idle: Arc::default(),
             still_ours: Box::new(move || place.still_ours()),
         };
-        let listener = UnixListener::from_std(listener)?;
-        life::live(state, world, listener, audit, endpoints, meters, limits, &manager).await
+        let policies = Policies::new(doors.clone(), Arc::clone(&audit), prompter, Arc::clone(&world.clock));
+        let policies = Arc::new(policies);
+        let restricted = Restricted::open(doors, apart, Arc::clone(&world.clock));
+        let listeners = Listeners { main: UnixListener::from_std(listener)?, restricted };
+        life::live(state, world, listeners, audit, policies, endpoints, meters, &manager, options.background).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();

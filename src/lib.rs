@@ -5,11 +5,11 @@
 //!
 //! | floor | modules | may know |
 //! | --- | --- | --- |
-//! | 0 words | `secret` `untrusted` `ids` `time` `env` `panics` `paths` `exit` `holder` `api` `client` `shim` | nothing of tokio, TLS, clocks; all that the shim is built from |
+//! | 0 words | `secret` `untrusted` `ids` `time` `env` `panics` `paths` `exit` `holder` `api` `client` `launch` `shim` | nothing of tokio, TLS, clocks; all that the shim is built from |
 //! | 1 facts | `identity_center` `aws_config` `doors` `settings` `schedule` `nearest` `shell_words` | pure values and rules, no I/O |
-//! | 2 world | `alarm` `aws_config_file` `callback` `clock` `desktop` `meter` `upstream` `store` `sso_cache` `watch` `source` `recorded` `whole_file` `service` | the network, the disk, the time: a trait beside the real thing |
+//! | 2 world | `alarm` `aws_config_file` `callback` `clock` `descriptors` `desktop` `log_file` `meter` `upstream` `store` `sso_cache` `watch` `source` `recorded` `whole_file` `service` | the network, the disk, the time: a trait beside the real thing |
 //! | 3 heart | `engine` | owns every secret; a pure state machine and the loop that runs it |
-//! | 4 doors | `server` `audit` `container` `listener` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
+//! | 4 doors | `server` `audit` `background` `container` `listener` `signals` `hardening` `logging` `policy` | talk to `engine::Handle` and nothing else |
 //! | 5 house | `agent` `cli` | wiring, the order of shutdown, what people read |
 //!
 //! `fuzzing` is beside all floors: what the fuzzer drives, not part of a build.
@@ -23,6 +23,7 @@ pub mod env;
 pub mod exit;
 pub mod holder;
 pub mod ids;
+pub mod launch;
 pub mod panics;
 pub mod paths;
 #[cfg(test)]
@@ -58,7 +59,11 @@ pub mod callback;
 #[cfg(feature = "agent")]
 pub mod clock;
 #[cfg(feature = "agent")]
+mod descriptors;
+#[cfg(feature = "agent")]
 pub mod desktop;
+#[cfg(feature = "agent")]
+mod log_file;
 #[cfg(feature = "agent")]
 pub mod meter;
 #[cfg(feature = "agent")]
@@ -86,6 +91,8 @@ pub mod engine;
 #[cfg(feature = "agent")]
 pub mod audit;
 #[cfg(feature = "agent")]
+pub mod background;
+#[cfg(feature = "agent")]
 pub mod container;
 #[cfg(feature = "agent")]
 pub mod hardening;
@@ -93,6 +100,8 @@ pub mod hardening;
 pub mod listener;
 #[cfg(feature = "agent")]
 pub mod logging;
+#[cfg(feature = "agent")]
+pub mod policy;
 #[cfg(feature = "agent")]
 pub mod server;
 #[cfg(feature = "agent")]

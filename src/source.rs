@@ -73,6 +73,19 @@ impl Locations {
     }
 }
 
+impl Locations {
+    /// Reads the agent's own settings, and nothing else.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub fn settings(&self) -> Result<Settings, SourceError> {
+        match gather_settings(&self.settings, self.settings_named)? {
+            Some(bytes) => read_settings(&self.settings, bytes),
+            None => Ok(Settings::default()),
+        }
+    }
+}
+
 impl Source for Locations {
     fn read(&self) -> Result<(Sources, Settings), SourceError> {
         read(self)

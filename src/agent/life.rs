@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::Audit;
+use crate::background;
 use crate::container::Endpoints;
 use crate::engine::{self, Ended, Handle, Order, State, World};
-use crate::server::{self, Guests, Limits, Meters};
+use crate::policy::Policies;
+use crate::server::{self, Guests, Limits, Listeners, Meters};
 use crate::service::Manager;
 use crate::signals::{Signal, Signals};
 use crate::upstream::{Https, Measured};
@@ -20,12 +21,13 @@ use crate::upstream::{Https, Measured};
 pub(super) async fn live(
     state: State,
     world: World<Measured<Https>>,
-    listener: UnixListener,
+    listeners: Listeners,
     audit: Arc<Audit>,
+    policies: Arc<Policies>,
     endpoints: Endpoints,
     meters: Arc<Meters>,
-    limits: Limits,
     manager: &Manager,
+    background: bool,
 ) -> std::io::Result<Ended> {
     let mut signals = Signals::new()?;
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
@@ -40,15 +42,27 @@ pub(super) async fn live(
     tokio::task::yield_now().await;
     let idle = Arc::clone(&world.idle);
     let guests = Guests::default();
-    let server = tokio::spawn(server::serve(listener, handle, audit, meters, limits, guests.clone(), async {
-        // Told to, or whoever would tell is gone: both mean to close.
-        let _ = closed.await;
-        drop(close_endpoints);
-    }));
+    let server = tokio::spawn(server::serve(
+        listeners,
+        handle,
+        audit,
+        policies,
+        meters,
+        Limits::default(),
+        guests.clone(),
+        async {
+            // Told to, or whoever would tell is gone: both mean to close.
+            let _ = closed.await;
+            drop(close_endpoints);
+        },
+    ));
     let engine = engine::run(state, world, questions, ordered);
     let mut engine = std::pin::pin!(engine);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     manager.ready();
+    if background {
+        background::acknowledge();
+    }
     let ended = loop {
         tokio::select! {
             ended = &mut engine => {

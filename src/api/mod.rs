@@ -6,6 +6,7 @@
 
 mod bodies;
 pub mod hand_out;
+mod lock;
 mod login;
 mod parameters;
 pub mod problem;
@@ -19,7 +20,8 @@ pub use request::{
     FlowChoice, LoginRequest, Method, RawRequest, Request, SessionQuery, StartedBy, TargetQuery, TokenKind,
 };
 pub use response::{
-    AccountEntry, Accounts, Adopted, AuditStatus, ConsoleAccess, CredentialDocument, FlowChosenBy, Health, LastError,
-    LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus, Reloaded, Response, RoleEntry, Roles,
-    SessionState, SessionStatus, Status, StorageReport, StorageStatus, TargetStatus, Token, WarningEntry,
+    AccountEntry, Accounts, Adopted, AuditStatus, ConsoleAccess, CredentialDocument, DoorStatus, FlowChosenBy, Health,
+    LastError, LockDetails, LockStatus, LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus,
+    Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport, StorageStatus,
+    TargetStatus, Token, WarningEntry,
 };

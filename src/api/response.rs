@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::hand_out::EncodedCredentials;
+pub use super::lock::{LockDetails, LockStatus};
 use super::problem::Code;
 use super::request::StartedBy;
 use crate::ids::{AccountId, ProfileName, RoleName, TargetId};
@@ -46,6 +47,8 @@ pub enum Response {
     Storage(Box<StorageReport>),
     /// `POST /v1/reload`.
     Reloaded(Reloaded),
+    /// `POST /v1/lock`, `POST /v1/unlock`.
+    Locked(LockStatus),
     /// `GET /v1/metrics`: text.
     Metrics(String),
     /// `GET /v1/health`.
@@ -98,6 +101,7 @@ impl Response {
             Self::Roles(body) => serde_json::to_vec(body),
             Self::Storage(body) => serde_json::to_vec(body),
             Self::Reloaded(body) => serde_json::to_vec(body),
+            Self::Locked(body) => serde_json::to_vec(body),
             Self::Metrics(text) => Ok(text.clone().into_bytes()),
             Self::Health(body) => serde_json::to_vec(body),
             Self::NoContent => Ok(Vec::new()),
@@ -174,10 +178,16 @@ pub struct Status {
     pub revision: u64,
     pub socket: String,
     pub locked: bool,
+    /// How it is locked; null where it is not, absent in agents before it.
+    #[serde(default)]
+    pub lock: Option<LockDetails>,
     pub storage: StorageStatus,
     /// Filled in by whoever keeps the log; absent in agents before it.
     #[serde(default)]
     pub audit: Option<AuditStatus>,
+    /// The restricted sockets, filled in by whoever opens them; absent in agents before them.
+    #[serde(default)]
+    pub serve: Vec<DoorStatus>,
     pub sessions: Vec<SessionStatus>,
     pub targets: Vec<TargetStatus>,
     pub warnings: Vec<WarningEntry>,
@@ -224,6 +234,23 @@ pub struct AuditStatus {
     pub mode: String,
     /// How often, since the agent started, something was handed out or withheld because its line could not be written.
     pub failed: u64,
+}
+
+/// A restricted socket: `[serve.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoorStatus {
+    /// NAME.
+    pub name: String,
+    /// Where it is.
+    pub socket: String,
+    /// What it hands out, each as session, account and role.
+    pub targets: Vec<String>,
+    /// Whether it can be connected to now. If not, its time is over or a warning says why.
+    pub open: bool,
+    /// When it closes by itself.
+    pub until: Option<Timestamp>,
+    /// Whether root is served too.
+    pub allow_root: bool,
 }
 
 /// Where a session stands.

@@ -10,17 +10,38 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Programs;
-use super::ancestry;
+use super::ancestry::{self, File};
 use super::line::Party;
+use crate::ids::DoorName;
 use crate::time::Mono;
 
 /// The other end of one connection.
 pub struct Asker {
     pid: Option<i32>,
     uid: Option<u32>,
+    /// The restricted socket it came through.
+    via: Option<DoorName>,
+    /// The kernel has told which process it is.
+    told: bool,
     /// The peer as the kernel knows it, whatever becomes of its number; taken by the first hand-out.
     process: Mutex<Option<OwnedFd>>,
     who: OnceLock<Arc<Who>>,
+}
+
+/// The program that something is handed to, as far as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// This one.
+    Program {
+        /// Its path, for people: another file may lie there by now.
+        exe: String,
+        /// Device and inode of the file that runs: what it is.
+        file: (u64, u64),
+    },
+    /// Somewhere between it and the socket something does not let itself be looked at, or has ended.
+    Hidden,
+    /// The system tells of nobody.
+    Untold,
 }
 
 /// A peer and its caller, looked up.
@@ -28,14 +49,26 @@ pub struct Asker {
 pub(super) struct Who {
     pub(super) peer: Party,
     pub(super) caller: Party,
+    /// The file that the caller runs, where it is known.
+    pub(super) program: Option<File>,
     /// When the peer was started, in the kernel's ticks: the number alone may have been somebody else's before.
     pub(super) started: u64,
+    /// The restricted socket it came through.
+    pub(super) via: Option<DoorName>,
+}
+
+impl Who {
+    /// Whoever it was that came through the same restricted socket.
+    pub(super) fn anybody(&self) -> Self {
+        let nobody = Party { uid: self.peer.uid, ..Party::unknown() };
+        Self { peer: nobody, caller: Party::unknown(), program: None, started: 0, via: self.via.clone() }
+    }
 }
 
 /// Its numbers: enough to tell almost all apart, and quick.
 impl Hash for Who {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        (self.peer.pid, self.started, self.caller.pid).hash(hasher);
+        (self.peer.pid, self.started, self.caller.pid, &self.via).hash(hasher);
     }
 }
 
@@ -43,13 +76,32 @@ impl Asker {
     /// The peer of this connection, of which the kernel has told process and user.
     #[must_use]
     pub fn of(stream: impl AsFd, pid: Option<i32>, uid: u32) -> Self {
-        Self { pid, uid: Some(uid), process: Mutex::new(peer_process(stream)), who: OnceLock::new() }
+        let process = peer_process(stream);
+        let told = process.is_some();
+        Self { pid, uid: Some(uid), via: None, told, process: Mutex::new(process), who: OnceLock::new() }
     }
 
     /// A peer nobody knows anything of.
     #[must_use]
     pub const fn unknown() -> Self {
-        Self { pid: None, uid: None, process: Mutex::new(None), who: OnceLock::new() }
+        Self { pid: None, uid: None, via: None, told: false, process: Mutex::new(None), who: OnceLock::new() }
+    }
+
+    /// The same, come through a restricted socket.
+    #[must_use]
+    pub fn via(mut self, door: Option<DoorName>) -> Self {
+        self.via = door;
+        self
+    }
+
+    /// The program behind it.
+    pub(super) fn caller(&self, programs: &Programs, now: Mono) -> Caller {
+        let who = self.who(programs, now);
+        match who.program {
+            Some(file) => Caller::Program { exe: who.caller.exe.clone(), file },
+            None if self.told => Caller::Hidden,
+            None => Caller::Untold,
+        }
     }
 
     /// Looks it up the first time, and keeps the descriptor no longer.
@@ -61,9 +113,11 @@ impl Asker {
                 // It lives, so the number was its own all the time.
                 is_alive(&process).then_some(seen)
             });
-            let unknown = || Who { peer: Party::unknown(), caller: Party::unknown(), started: 0 };
+            let unknown =
+                || Who { peer: Party::unknown(), caller: Party::unknown(), program: None, started: 0, via: None };
             let mut who = seen.unwrap_or_else(unknown);
             who.peer.uid = self.uid;
+            who.via.clone_from(&self.via);
             Arc::new(who)
         };
         Arc::clone(self.who.get_or_init(look))
@@ -144,11 +198,24 @@ mod tests {
         child.wait().unwrap();
         // As if the number had been given to this process.
         let ours = i32::try_from(std::process::id()).unwrap();
-        let asker = Asker { pid: Some(ours), uid: Some(7), process: Mutex::new(Some(process)), who: OnceLock::new() };
+        let asker = Asker {
+            pid: Some(ours),
+            uid: Some(7),
+            via: None,
+            told: true,
+            process: Mutex::new(Some(process)),
+            who: OnceLock::new(),
+        };
         let who = asker.who(&programs(), Mono::default());
         assert_eq!(
             *who,
-            Who { peer: Party { uid: Some(7), ..Party::unknown() }, caller: Party::unknown(), started: 0 }
+            Who {
+                peer: Party { uid: Some(7), ..Party::unknown() },
+                caller: Party::unknown(),
+                program: None,
+                started: 0,
+                via: None
+            }
         );
     }
 

@@ -6,18 +6,18 @@
 use serde::{Deserialize, Serialize};
 
 use super::asker::Who;
-use crate::api::HandOut;
+use super::entry::Entry;
 use crate::time::Timestamp;
 use crate::untrusted::shown;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
-    /// When it was handed out; for repeats, the last time.
+    /// When it was handed out or refused; for repeats, the last time.
     pub time: Timestamp,
-    /// `credentials`, `token` or `console`.
+    /// `credentials`, `token` or `console`; for what was refused, also another route.
     pub what: String,
-    /// The session.
+    /// The session; empty where something was refused of which nobody knows whose it is.
     pub session: String,
     /// The account, of role credentials.
     pub account: Option<String>,
@@ -28,12 +28,21 @@ pub struct Line {
     pub role_arn: Option<String>,
     /// The access key id, of role credentials.
     pub key_id: Option<String>,
-    /// When what was handed out is over.
-    pub expires_at: Timestamp,
+    /// When what was handed out is over; null where nothing was.
+    pub expires_at: Option<Timestamp>,
     /// Who was connected.
     pub peer: Party,
     /// The nearest program behind it that is neither ours nor a shell.
     pub caller: Party,
+    /// The restricted socket it was asked for through; absent for the main one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<String>,
+    /// What was asked for in the caller's words, where it was refused and is none of the targets known there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
+    /// The setting that refused it: `serve`, `allow`, `confirm`; absent for what was handed out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// Zero for the line of one hand-out; else how often it was repeated since that line.
     #[serde(default)]
     pub repeats: u64,
@@ -51,31 +60,37 @@ pub struct Party {
 }
 
 impl Line {
-    pub(super) fn new(hand_out: &HandOut<'_>, who: &Who, time: Timestamp) -> Self {
+    pub(super) fn new(entry: &Entry<'_>, who: &Who, time: Timestamp) -> Self {
         Self {
             time,
-            what: hand_out.what.as_str().to_owned(),
-            session: written(hand_out.session),
-            account: hand_out.role.map(|(account, _)| account.to_string()),
-            role: hand_out.role.map(|(_, role)| role.to_string()),
-            role_arn: hand_out.assumed.map(|role| written(role.as_str())),
-            key_id: hand_out.key_id.map(written),
-            expires_at: hand_out.expires_at,
+            what: written(entry.what),
+            session: written(entry.session),
+            account: entry.role.map(|(account, _)| account.to_string()),
+            role: entry.role.map(|(_, role)| role.to_string()),
+            role_arn: entry.assumed.map(|role| written(role.as_str())),
+            key_id: entry.key_id.map(written),
+            expires_at: entry.expires_at,
             peer: who.peer.clone(),
             caller: who.caller.clone(),
+            via: who.via.as_ref().map(ToString::to_string),
+            asked: entry.asked.map(written),
+            refused: entry.refused.map(str::to_owned),
             repeats: 0,
         }
     }
 
-    /// Whether it is the line of this hand-out.
-    pub(super) fn says(&self, hand_out: &HandOut<'_>) -> bool {
-        let HandOut { what, session, role, key_id, expires_at, assumed: _ } = hand_out;
-        self.what == what.as_str()
+    /// Whether it is the line of this.
+    pub(super) fn says(&self, entry: &Entry<'_>) -> bool {
+        let Entry { what, session, role, key_id, expires_at, asked, refused, assumed: _ } = entry;
+        let is = |written_down: &str, text: &str| written_down == text || written_down == written(text);
+        is(&self.what, what)
             && self.expires_at == *expires_at
             && self.key_id.as_deref() == *key_id
+            && self.refused.as_deref() == *refused
             && self.account.as_deref() == role.map(|(account, _)| account.as_str())
             && self.role.as_deref() == role.map(|(_, role)| role.as_str())
-            && (self.session == *session || self.session == written(session))
+            && is(&self.session, session)
+            && is(self.asked.as_deref().unwrap_or_default(), asked.unwrap_or_default())
     }
 
     /// The same at another time.

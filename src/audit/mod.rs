@@ -1,9 +1,10 @@
-//! The audit log: who was handed what.
+//! The audit log: who was handed what, and who was refused it by the user's settings.
 //!
 //! Owns: when a line is written, which repeats are only counted, and what happens when a line cannot be written.
 //! Refuses to know secrets: it is told [`HandOut`]s. Invariants: the line is written before the answer; no hand-out is
 //! lost from a log that can be written but by SIGKILL, for a count that is not written yet is written with the next line or
-//! at the end; without hand-outs there is nothing to do, so there is no timer.
+//! at the end; without hand-outs there is nothing to do, so there is no timer; whoever comes through a restricted socket
+//! cannot fill the log until what it said of others is gone.
 //!
 //! A line is one small append to a file in the state directory, made on the runtime's thread and not synced: it costs a
 //! few microseconds and less than handing it to another thread and waiting for it, which the order (line, then answer)
@@ -11,7 +12,7 @@
 
 mod ancestry;
 mod asker;
-mod file;
+mod entry;
 mod line;
 mod read;
 
@@ -25,16 +26,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use ancestry::Programs;
-pub use asker::Asker;
+pub use asker::{Asker, Caller};
+pub use entry::Refusal;
 pub use line::{Line, Party};
 pub use read::{ReadError, Reading, read};
 
 use crate::api::{AuditStatus, HandOut};
 use crate::clock::Clock;
+use crate::log_file::{Kind, LogFile};
 use crate::settings::AuditMode;
 use crate::time::{Mono, Now, Timestamp};
 use asker::Who;
-use file::LogFile;
+use entry::Entry;
 
 /// The log of one agent.
 pub struct Audit {
@@ -67,7 +70,7 @@ impl Audit {
     /// The log in this state directory. Nothing is opened before there is something to write.
     #[must_use]
     pub fn new(state_dir: PathBuf, mode: AuditMode, programs: Programs, clock: Arc<dyn Clock>) -> Self {
-        let book = Book { file: LogFile::new(state_dir), windows: HashMap::new(), failing: false };
+        let book = Book { file: LogFile::new(state_dir, FILES), windows: HashMap::new(), failing: false };
         Self {
             clock,
             programs,
@@ -94,24 +97,44 @@ impl Audit {
     /// # Errors
     /// It could not be written, and must not be handed out therefore.
     pub fn note(&self, hand_out: HandOut<'_>, asker: &Asker) -> Result<(), NotWritten> {
+        self.write_down(hand_out.into(), asker)
+    }
+
+    /// The program behind this connection, as the log has it.
+    #[must_use]
+    pub fn caller(&self, asker: &Asker) -> Caller {
+        asker.caller(&self.programs, self.clock.now().mono)
+    }
+
+    /// Writes down that this was refused to `asker`. Where it cannot be written it is refused all the same.
+    pub fn note_refusal(&self, refusal: Refusal<'_>, asker: &Asker) {
+        // Counted where it could not be written, and nothing else depends on it.
+        let _ = self.write_down(refusal.into(), asker);
+    }
+
+    fn write_down(&self, entry: Entry<'_>, asker: &Asker) -> Result<(), NotWritten> {
         let mode = self.mode();
         if mode == AuditMode::Off {
             return Ok(());
         }
         let now = self.clock.now();
-        let who = asker.who(&self.programs, now.mono);
-        let key = self.hasher.hash_one((&*who, hand_out));
+        let mut who = asker.who(&self.programs, now.mono);
+        let mut key = self.hasher.hash_one((&*who, entry));
         let mut book = self.book();
-        if let Some(window) = book.windows.get_mut(&key)
-            && now.mono < window.until
-            && window.line.says(&hand_out)
-            && window.who == who
-        {
-            window.repeats += 1;
-            window.last = now.wall;
+        if book.count(key, &entry, &who, now) {
             return Ok(());
         }
-        match book.write(key, hand_out, &who, now) {
+        let mut entry = entry;
+        if who.via.is_some() && book.lines_of_door(&who, now) >= MOST_LINES_OF_A_DOOR {
+            // From here on they are told together: how many, and no longer who or what else they wanted.
+            who = Arc::new(who.anybody());
+            entry.asked = None;
+            key = self.hasher.hash_one((&*who, entry));
+            if book.count(key, &entry, &who, now) {
+                return Ok(());
+            }
+        }
+        match book.write(key, &entry, &who, now) {
             Ok(()) => {
                 if std::mem::take(&mut book.failing) {
                     tracing::info!("the audit log is written again");
@@ -165,11 +188,26 @@ impl fmt::Debug for Audit {
 }
 
 impl Book {
-    /// Writes the line of a hand-out and begins to count its repeats.
-    fn write(&mut self, key: u64, hand_out: HandOut<'_>, who: &Arc<Who>, now: Now) -> io::Result<()> {
+    /// Counts it, if it is the repeat of what was written down within the last minute.
+    fn count(&mut self, key: u64, entry: &Entry<'_>, who: &Who, now: Now) -> bool {
+        let window = self.windows.get_mut(&key);
+        let window = window.filter(|window| now.mono < window.until && window.line.says(entry) && *window.who == *who);
+        let Some(window) = window else { return false };
+        window.repeats += 1;
+        window.last = now.wall;
+        true
+    }
+
+    /// How many lines came through this restricted socket within the last minute.
+    fn lines_of_door(&self, who: &Who, now: Now) -> usize {
+        self.windows.values().filter(|window| now.mono < window.until && window.who.via == who.via).count()
+    }
+
+    /// Writes the line and begins to count its repeats.
+    fn write(&mut self, key: u64, entry: &Entry<'_>, who: &Arc<Who>, now: Now) -> io::Result<()> {
         let full = self.windows.len() >= MOST_WINDOWS;
         self.close_windows(|window| full || window.until <= now.mono)?;
-        let line = Line::new(&hand_out, who, now.wall);
+        let line = Line::new(entry, who, now.wall);
         self.file.append(&line.encode(0))?;
         let until = now.mono.after(WINDOW);
         let window = Window { line, who: Arc::clone(who), until, repeats: 0, last: now.wall };
@@ -221,8 +259,13 @@ impl std::error::Error for NotWritten {
     }
 }
 
+/// Where the lines are.
+const FILES: Kind = Kind { name: "audit.log", files: 5 };
 /// Repeats within this time are counted.
 const WINDOW: Duration = Duration::from_secs(60);
+/// What came through one restricted socket gets so many lines of its own in this time: a day of them at this rate fills
+/// the log, and who lives in a container has no business to.
+const MOST_LINES_OF_A_DOOR: usize = 8;
 /// More are not counted at once: their counts are written.
 const MOST_WINDOWS: usize = 1024;
 

@@ -66,8 +66,8 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
         let times = if line.repeats == 0 { "1".to_owned() } else { format!("{} more", line.repeats) };
         table.texts(&[
             &words::clock_time(line.time, now, &context.zone),
-            &line.what,
-            &line.session,
+            &what(line),
+            if line.session.is_empty() { "-" } else { &line.session },
             &text(&line.account),
             &text(&line.role),
             &text(&line.key_id),
@@ -82,9 +82,17 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
 /// The program behind it; where that is not known, whoever was connected.
 fn caller(line: &Line) -> String {
     let known = |party: &Party| party.pid.map(|pid| format!("{} ({pid})", party.exe));
-    known(&line.caller)
+    let caller = known(&line.caller)
         .or_else(|| known(&line.peer).map(|peer| format!("unknown, by {peer}")))
-        .unwrap_or_else(|| "unknown".to_owned())
+        .unwrap_or_else(|| "unknown".to_owned());
+    line.via.as_ref().map_or_else(|| caller.clone(), |via| format!("{caller} via {}", shown(via)))
+}
+
+/// What it was, and what became of it if it was not handed out.
+fn what(line: &Line) -> String {
+    let asked = line.asked.as_ref().map(|asked| format!(" ({})", shown(asked))).unwrap_or_default();
+    let refused = line.refused.as_ref().map(|setting| format!(", refused by `{}`", shown(setting)));
+    format!("{}{asked}{}", line.what, refused.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -94,15 +102,17 @@ mod tests {
     use crate::exit::Exit;
     use crate::scratch::Scratch;
 
-    /// Lines of 10:00, 11:30 and 11:59:30; it is noon.
+    /// Lines of 10:00, 11:30 and 11:59; it is noon.
     const LOG: &str = concat!(
         r#"{"time":"2026-11-22T10:00:00Z","what":"token","session":"corp","account":null,"role":null,"key_id":null,"expires_at":"2026-11-22T18:00:00Z","peer":{"pid":7,"uid":1000,"exe":"unknown"},"caller":{"pid":null,"uid":null,"exe":"unknown"},"repeats":0}"#,
         "\n{\"time\":\n",
         r#"{"time":"2026-11-22T11:30:00Z","what":"credentials","session":"lab","account":"111122223333","role":"ReadOnly","key_id":"ASIAEXAMPLE","expires_at":"2026-11-22T18:00:00Z","peer":{"pid":8,"uid":1000,"exe":"/usr/bin/sso-credential-process"},"caller":{"pid":6,"uid":null,"exe":"/usr/bin/python3"},"repeats":0}"#,
         "\n",
-        r#"{"time":"2026-11-22T11:59:30Z","what":"credentials","session":"lab","account":"111122223333","role":"ReadOnly","key_id":"ASIAEXAMPLE","expires_at":"2026-11-22T18:00:00Z","peer":{"pid":8,"uid":1000,"exe":"/usr/bin/sso-credential-process"},"caller":{"pid":6,"uid":null,"exe":"/usr/bin/python3"},"repeats":41,"via":"later"}"#,
+        r#"{"time":"2026-11-22T11:59:30Z","what":"credentials","session":"lab","account":"111122223333","role":"ReadOnly","key_id":"ASIAEXAMPLE","expires_at":"2026-11-22T18:00:00Z","peer":{"pid":8,"uid":1000,"exe":"/usr/bin/sso-credential-process"},"caller":{"pid":6,"uid":null,"exe":"/usr/bin/python3"},"repeats":41,"later":1}"#,
         "\n"
     );
+
+    const REFUSED: &str = r#"{"time":"2026-11-22T11:59:40Z","what":"credentials","session":"","account":null,"role":null,"key_id":null,"expires_at":null,"peer":{"pid":9,"uid":1000,"exe":"/usr/bin/curl"},"caller":{"pid":9,"uid":null,"exe":"/usr/bin/curl"},"repeats":0,"via":"box","asked":"prod","refused":"serve"}"#;
 
     fn world(scratch: &Scratch) -> World {
         let mut world = World::new([]);
@@ -139,6 +149,20 @@ TIME   WHAT         SESSION  ACCOUNT       ROLE      KEY ID       CALLER        
         assert_eq!(world.run("audit --json --since 45m").stdout.lines().collect::<Vec<_>>(), good[1..]);
         assert_eq!(world.run("audit --json --session corp").stdout.lines().collect::<Vec<_>>(), good[..1]);
         assert_eq!(world.run("audit --json --session nobody").stdout, "");
+    }
+
+    #[test]
+    fn what_was_refused_and_through_which_socket_it_was_asked_for_is_told() {
+        let scratch = Scratch::new();
+        std::fs::write(scratch.path().join("audit.log"), REFUSED).unwrap();
+        let outcome = world(&scratch).run("audit");
+        assert_eq!(
+            outcome.stdout,
+            "\
+TIME   WHAT                                    SESSION  ACCOUNT  ROLE  KEY ID  CALLER                     TIMES
+11:59  credentials (prod), refused by `serve`  -        -        -     -       /usr/bin/curl (9) via box  1
+"
+        );
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub(super) trait Ask {
         }
     }
 
+    /// The version of the agent that has answered with a problem, where it said so.
+    fn agent_version(&self) -> Option<String>;
+
     /// Lets the time pass that was asked for.
     fn pause(&self, pause: Duration);
 
@@ -87,6 +90,10 @@ impl Ask for Client {
                 }
             }
         });
+    }
+
+    fn agent_version(&self) -> Option<String> {
+        Self::agent_version(self)
     }
 
     fn pause(&self, pause: Duration) {
@@ -151,17 +158,26 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     /// Asks the agent. Says once, on stderr, if it is of another version.
     pub(super) fn ask(&mut self, request: &Request, patience: Duration) -> Result<Reply, Failure> {
-        let reply = self.agent.send(request, patience)?;
+        let answer = self.agent.send(request, patience);
+        match &answer {
+            Ok(reply) => self.remark_on_version(reply.agent_version.as_deref()),
+            // It may be one just because the agent is of another version.
+            Err(ClientError::Problem(_)) => self.remark_on_version(self.agent.agent_version().as_deref()),
+            Err(_) => {}
+        }
+        Ok(answer?)
+    }
+
+    /// Says once, on stderr, that the agent is of another version, if it is.
+    pub(super) fn remark_on_version(&mut self, theirs: Option<&str>) {
         let ours = env!("CARGO_PKG_VERSION");
-        if let Some(theirs) = reply.agent_version.as_deref()
-            && theirs != ours
-            && !self.version_told
-        {
+        if let Some(theirs) = theirs.filter(|theirs| *theirs != ours && !self.version_told) {
             self.version_told = true;
             let theirs = shown(theirs).to_string();
-            self.say(&format!("warning: the agent is version {theirs}, this command is {ours}; restart the agent"));
+            self.say(&format!(
+                "warning: the agent is version {theirs}, this command is {ours}; restart it with: sso-agent restart"
+            ));
         }
-        Ok(reply)
     }
 
     /// Asks the agent for something that may take a while, and shows meanwhile what that is.

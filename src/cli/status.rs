@@ -87,7 +87,10 @@ struct Told {
 impl Told {
     fn read(reply: &Reply, only: Option<&SessionName>) -> Result<Self, Failure> {
         let mut told = Self { status: read(reply)?, words: read(reply)? };
-        if let Some(name) = only {
+        // A locked agent names no session, so there is none to be picked out.
+        if let Some(name) = only
+            && !told.status.locked
+        {
             keep_only(name, &mut told.status, &mut told.words)?;
         }
         Ok(told)

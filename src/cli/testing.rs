@@ -176,6 +176,10 @@ impl Ask for World {
         Ok(Reply { status: 200, agent_version: Some(self.version.get().to_owned()), body })
     }
 
+    fn agent_version(&self) -> Option<String> {
+        Some(self.version.get().to_owned())
+    }
+
     fn pause(&self, pause: Duration) {
         *self.clock.0.lock().unwrap() += pause;
     }

@@ -1,6 +1,8 @@
 //! What happens to the engine, and what it wants done.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::notices::Notice;
@@ -9,11 +11,13 @@ use crate::api::{Problem, Request, Response};
 use crate::aws_config::Catalog;
 use crate::callback::{Arrival, ListenError, Listening, Plan, Verdict};
 use crate::identity_center::partition::{self, Service};
-use crate::ids::{AccountId, Assumption, Grant, SessionName, StsPlace};
+use crate::ids::{AccountId, Assumption, Grant, SessionName, StsPlace, TargetId};
 use crate::schedule::Dice;
 use crate::settings::Settings;
 use crate::sso_cache::{CacheOrder, CacheReport};
-use crate::store::{Inventory, Loaded, Manage, ManageError, Protection, Record, RecordKind, StoreError};
+use crate::store::{
+    Inventory, LatchOrder, LatchReport, Loaded, Manage, ManageError, Protection, Record, RecordKind, StoreError,
+};
 use crate::time::{Mono, Now};
 use crate::upstream::{Call, Reply, Route};
 
@@ -22,6 +26,8 @@ use crate::upstream::{Call, Reply, Route};
 pub enum Event {
     /// A door brings a question.
     Asked(WaiterId, Request),
+    /// The same, from a door where only these targets may be asked for.
+    AskedWithin(WaiterId, Request, Arc<BTreeSet<TargetId>>),
     /// A call ended.
     Finished(Flight, Reply),
     /// The store has done what it was told.
@@ -31,6 +37,8 @@ pub enum Event {
     Protected(Protection, Option<Loaded>),
     /// What a person wanted done about the key is done.
     Managed(WaiterId, Result<Inventory, ManageError>),
+    /// What was to be done about the agent's lock is done, or was not.
+    Latched(LatchReport),
     /// The place that the browser comes back to is open, or cannot be.
     Listening(SignInId, Result<Listening, ListenError>),
     /// The browser has come back.
@@ -95,6 +103,8 @@ pub enum Effect {
     Delete(Ticket, SessionName, RecordKind),
     /// Do this about the key, or only look; it comes back as [`Event::Managed`]. In order with every other store effect.
     Manage(WaiterId, Option<Manage>),
+    /// Do this about the agent's lock, one at a time; it comes back as [`Event::Latched`].
+    Latch(LatchOrder),
     /// Open the place that the browser of this sign-in comes back to; it comes back as [`Event::Listening`], and what
     /// the browser brings as [`Event::BrowserCameBack`].
     Listen(SignInId, Box<Plan>),

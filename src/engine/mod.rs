@@ -20,6 +20,7 @@ mod files;
 mod handle;
 mod headline;
 mod lane;
+mod latch;
 mod notices;
 mod on_demand;
 mod outage;

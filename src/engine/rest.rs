@@ -59,6 +59,7 @@ impl State {
             || settings.imds.is_some();
         let kept = other_doors
             || self.protection.awaited.is_some()
+            || self.latching.keeps_the_agent()
             || self.sessions.values().any(|session| session.keeps_the_agent(settings.keep_warm, now));
         (!kept).then(|| self.rest.asked.after(idle).max(self.rest.not_before).since(now.mono))
     }

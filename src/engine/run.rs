@@ -23,7 +23,7 @@ use crate::ids::SessionName;
 use crate::service::{Manager, Pulse};
 use crate::source::{Doubt, Look};
 use crate::sso_cache::{Cache, CacheOrder};
-use crate::store::{Manage, Protection, Record, RecordKind, Store};
+use crate::store::{LatchKeeper, LatchReport, Manage, Protection, Record, RecordKind, Store};
 use crate::time::Now;
 use crate::upstream::{Reply, Upstream};
 use crate::watch::Watch;
@@ -46,6 +46,8 @@ pub struct World<U> {
     pub cache: Box<dyn Cache>,
     /// Where that is, for whoever watches it.
     pub cache_directory: Option<PathBuf>,
+    /// Whoever keeps the lock that a person puts on the agent.
+    pub latch: Arc<dyn LatchKeeper>,
     /// The wake-up call.
     pub alarm: Alarm,
     /// Who is told how things are, and when the configuration is read.
@@ -96,6 +98,7 @@ pub async fn run<U: Upstream>(
         desktop,
         cache,
         cache_directory,
+        latch,
         mut alarm,
         manager,
         mut pulse,
@@ -106,6 +109,8 @@ pub async fn run<U: Upstream>(
         upstream,
         flights: JoinSet::new(),
         reads: JoinSet::new(),
+        latches: JoinSet::new(),
+        latch,
         store: StoreThread::start(store, cache, state.protection().clone()),
         callbacks: Callbacks::new(),
         watch: Watch::nothing(),
@@ -130,6 +135,8 @@ pub async fn run<U: Upstream>(
         let now = clock.now();
         let was_read = matches!(event, Event::ConfigurationRead(_));
         let effects = state.handle(now, event);
+        // Before anything leaves: what was answered a moment ago may still be on its way to the door.
+        questions.shelf.set_locked(state.is_locked());
         if was_read && !stopping {
             hands.manager.ready();
         }
@@ -165,6 +172,7 @@ pub async fn run<U: Upstream>(
             Some(event) = hands.store.done() => event,
             Some(event) = hands.callbacks.next() => event,
             Some(Ok(read)) = hands.reads.join_next() => Event::ConfigurationRead(read),
+            Some(Ok(report)) = hands.latches.join_next() => Event::Latched(report),
             () = hands.watch.changed() => Event::CacheTouched,
             happened = hands.files.next(state.is_reading()) => match happened {
                 Happened::Event(event) => event,
@@ -201,6 +209,8 @@ struct Hands<U> {
     upstream: Arc<U>,
     flights: JoinSet<(Flight, Reply)>,
     reads: JoinSet<Result<Configuration, Box<Unread>>>,
+    latches: JoinSet<LatchReport>,
+    latch: Arc<dyn LatchKeeper>,
     store: StoreThread,
     callbacks: Callbacks,
     watch: Watch,
@@ -219,7 +229,10 @@ impl<U: Upstream> Hands<U> {
         self.asked += 1;
         let waiter = WaiterId(self.asked);
         self.waiters.insert(waiter, question.answer);
-        Event::Asked(waiter, question.request)
+        match question.within {
+            None => Event::Asked(waiter, question.request),
+            Some(targets) => Event::AskedWithin(waiter, question.request, targets),
+        }
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>, shelf: &Shelf, now: Now) {
@@ -232,6 +245,10 @@ impl<U: Upstream> Hands<U> {
                 Effect::Save(ticket, record) => self.store.order(Job::Save(ticket, record)),
                 Effect::Delete(ticket, session, kind) => self.store.order(Job::Delete(ticket, session, kind)),
                 Effect::Manage(waiter, order) => self.store.order(Job::Manage(waiter, order)),
+                Effect::Latch(order) => {
+                    let latch = Arc::clone(&self.latch);
+                    self.latches.spawn_blocking(move || latch.carry_out(order));
+                }
                 Effect::Listen(id, plan) => self.callbacks.listen(id, *plan),
                 Effect::Conclude(id, verdict) => self.callbacks.conclude(&id, verdict),
                 Effect::Cache(ticket, order) => self.store.order(Job::Cache(ticket, order)),

@@ -1,9 +1,10 @@
 //! What a request means by its session or target.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::words;
-use crate::api::{Problem, SessionQuery, TargetQuery};
+use crate::api::{Problem, Request, SessionQuery, TargetQuery};
 use crate::aws_config::Catalog;
 use crate::ids::{SessionName, TargetId};
 
@@ -22,5 +23,17 @@ pub(super) fn session_of(catalog: &Catalog, query: &SessionQuery) -> Result<Sess
     match catalog.session(named) {
         Ok(definition) => Ok(definition.name.clone()),
         Err(error) => Err(Box::new(words::unselected(error))),
+    }
+}
+
+/// Whether this asks for nothing but the credentials of one of these targets. A name that leads nowhere is not within:
+/// what there is besides these targets is nobody's business.
+pub(super) fn is_within(catalog: &Catalog, request: &Request, targets: &BTreeSet<TargetId>) -> bool {
+    match request {
+        Request::Credentials { target, .. } => {
+            target_of(catalog, target).is_ok_and(|target| targets.contains(&*target))
+        }
+        Request::Health => true,
+        _ => false,
     }
 }

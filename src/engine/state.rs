@@ -10,9 +10,10 @@ use std::time::Duration;
 use super::event::{
     Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, Turn, Waiter, WaiterId, Write,
 };
+use super::latch::{self, Kind, Latching};
 use super::reloading::{Cause, Reloading};
 use super::rest::Rest;
-use super::select::{session_of, target_of};
+use super::select::{is_within, session_of, target_of};
 use super::session::{Session, TokenWaiter, Wants};
 use super::shelf::Shelved;
 use super::status::StatusWatcher;
@@ -38,6 +39,7 @@ pub struct State {
     /// Who waits for something done about the key.
     pub(super) managing: Vec<Waiter>,
     pub(super) reloading: Reloading,
+    pub(super) latching: Latching,
     pub(super) watchers: Vec<StatusWatcher>,
     pub(super) revision: u64,
     pub(super) seen: Option<Status>,
@@ -72,6 +74,7 @@ impl State {
             reports,
             managing: Vec::new(),
             reloading: Reloading::default(),
+            latching: Latching::default(),
             watchers: Vec::new(),
             // Not that of an agent before this one: who waits for a change of it sees the restart.
             revision: u64::try_from(now.wall.as_millis()).unwrap_or(1),
@@ -95,7 +98,14 @@ impl State {
         let mut effects = Vec::new();
         self.judge_clocks(now);
         match event {
-            Event::Asked(waiter, request) => {
+            Event::AskedWithin(waiter, request, targets)
+                if !is_within(&self.configuration.catalog, &request, &targets) =>
+            {
+                // Nothing has happened, as far as everybody else is concerned.
+                effects.push(Effect::Answer(waiter, Err(words::not_at_this_door())));
+                return effects;
+            }
+            Event::Asked(waiter, request) | Event::AskedWithin(waiter, request, _) => {
                 self.rest.note(&request, now);
                 let planned = self.plan_holds;
                 match self.warm_answer(&request, now, &mut effects) {
@@ -112,6 +122,7 @@ impl State {
             Event::Stored(ticket, outcome) => self.stored(ticket, outcome, now, &mut effects),
             Event::Protected(protection, loaded) => self.protected(protection, loaded, now, &mut effects),
             Event::Managed(waiter, outcome) => self.managed(waiter, outcome, &mut effects),
+            Event::Latched(report) => self.latched(report, now),
             Event::Listening(id, outcome) => self.listening(&id, outcome, now, &mut effects),
             Event::BrowserCameBack(id, arrival) => self.browser_came_back(&id, arrival, now, &mut effects),
             Event::Cached(ticket, report) => {
@@ -129,6 +140,7 @@ impl State {
         }
         self.plan_holds = false;
         self.settle(now, &mut effects);
+        self.keep_shut(&mut effects);
         effects
     }
 
@@ -144,7 +156,8 @@ impl State {
         let sessions = self.sessions.values().filter_map(|session| session.next_wait(keep_warm, self.stopping, now));
         let others = self.reloading.waiters().chain(&self.managing);
         let waiters = others.map(|waiter| waiter.deadline.since(now.mono));
-        let wait = sessions.chain(waiters).chain(self.watchers_wait(now)).chain(self.rest_wait(now)).min();
+        let own = [self.watchers_wait(now), self.rest_wait(now), self.latch_wait(now)].into_iter().flatten();
+        let wait = sessions.chain(waiters).chain(own).min();
         self.planned = wait.map(|wait| now.mono.after(wait));
         self.plan_holds = true;
         wait
@@ -154,6 +167,7 @@ impl State {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.stopping
+            && !self.latching.is_under_way()
             && self.sessions.values().all(|session| {
                 !session.refreshing.is_under_way() && !session.sign_in_is_saving() && session.sign_out.is_empty()
             })
@@ -235,6 +249,7 @@ impl State {
         self.settle_watching(effects);
         self.settle_reloads(now, effects);
         self.settle_managing(now, effects);
+        self.settle_latch(now, effects);
         self.settle_watchers(now, effects);
     }
 
@@ -243,7 +258,7 @@ impl State {
     /// Says also whether the plan still holds although they were asked for.
     fn warm_answer(&mut self, request: &Request, now: Now, effects: &mut Vec<Effect>) -> Option<(Response, bool)> {
         let Request::Credentials { target, min_validity, .. } = request else { return None };
-        if self.stopping {
+        if self.stopping || self.is_locked() {
             return None;
         }
         let named = target_of(&self.configuration.catalog, target).ok()?;
@@ -262,6 +277,9 @@ impl State {
         let immediate = match request {
             Request::Health => Some(Ok(Response::Health(Health { version: self.agent.version.to_owned() }))),
             _ if self.stopping => Some(Err(words::shutting_down())),
+            request if self.is_locked() && !latch::may_be_asked(&request) => Some(Err(words::locked())),
+            Request::Lock { passphrase } => self.asked_to_latch(Kind::Lock, waiter, passphrase, now, effects),
+            Request::Unlock { passphrase } => self.asked_to_latch(Kind::Unlock, waiter, passphrase, now, effects),
             Request::Status { wait, after } => self.asked_status(waiter, wait, after, now),
             // The door makes its text of it.
             Request::Metrics => self.asked_status(waiter, Duration::ZERO, None, now),
@@ -435,6 +453,7 @@ impl State {
             session.bound_patience(drained);
             session.save_at_the_end(now);
         }
+        self.bound_latch_patience(drained);
         // What is done about the key is a write: it is waited for.
         let others = self.watchers.iter_mut().map(|watcher| &mut watcher.waiter);
         for waiter in others.chain(self.reloading.waiters_mut()) {

@@ -67,9 +67,12 @@ impl State {
             revision: 0,
             socket: self.agent.socket.clone(),
             locked: false,
+            lock: None,
             storage: self.storage_status(),
             // The door that hands things out keeps the log.
             audit: None,
+            // The door that opens others knows them.
+            serve: Vec::new(),
             sessions: self
                 .sessions
                 .values()
@@ -79,6 +82,7 @@ impl State {
             targets: self.targets(now),
             warnings: self.warnings(),
         };
+        status = self.without_names(status);
         // Compared without what moves by itself.
         let comparable = comparable(&status);
         if self.seen.as_ref() != Some(&comparable) {

@@ -36,6 +36,8 @@ pub(super) fn burden(request: &Request) -> Burden {
         | Request::UnlockStorage { .. }
         | Request::MigrateStorage { .. }
         | Request::Reload
+        | Request::Lock { .. }
+        | Request::Unlock { .. }
         | Request::Health => Burden::Light,
         Request::Credentials { .. }
         | Request::Token { .. }
@@ -63,6 +65,7 @@ pub(super) const fn route(request: &Request) -> &'static str {
         Request::Roles { .. } => "roles",
         Request::Storage | Request::UnlockStorage { .. } | Request::MigrateStorage { .. } => "storage",
         Request::Reload => "reload",
+        Request::Lock { .. } | Request::Unlock { .. } => "lock",
         Request::Metrics => METRICS,
         Request::Health => "health",
     }

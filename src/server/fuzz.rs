@@ -14,6 +14,7 @@ use crate::api::{Code, Health, Problem, Request, Response};
 use crate::audit::{Asker, Audit, Programs};
 use crate::clock::{Clock, SystemClock};
 use crate::env::Env;
+use crate::policy::Policies;
 use crate::settings::AuditMode;
 use crate::upstream::call_meter;
 
@@ -51,9 +52,11 @@ pub fn connection(bytes: &[u8]) {
 async fn converse_with(bytes: &[u8]) -> Vec<u8> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (handle, mut questions) = Handle::channel(64, Arc::clone(&clock));
-    let audit = Audit::new(PathBuf::new(), AuditMode::Off, Programs::of_machine(&Env::default()), Arc::clone(&clock));
+    let programs = Programs::of_machine(&Env::default());
+    let audit = Arc::new(Audit::new(PathBuf::new(), AuditMode::Off, programs, Arc::clone(&clock)));
+    let policies = Arc::new(Policies::none(Arc::clone(&audit), Arc::clone(&clock)));
     let meters = Arc::new(Meters::new(clock, Arc::new(call_meter())));
-    let room = Arc::new(Room::new(handle, Arc::new(audit), meters, Limits::default()));
+    let room = Arc::new(Room::new(handle, audit, policies, meters, Limits::default()));
     let Ok((mut caller, served)) = UnixStream::pair() else { return Vec::new() };
     let asker = Asker::of(&served, None, 0);
     let serving = converse(served, Arc::new(Seat::new(room, None, asker)));

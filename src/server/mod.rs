@@ -3,7 +3,8 @@
 //! Owns: who may connect, how many, for how long, and the end of it all. Refuses to know what is asked: a request is
 //! handed to [`Handle::ask`] and its answer written down. Invariants: a peer of another user is never answered; no
 //! caller can hold a place for ever or take all of them (A§14: every limit is in [`Limits`]); a caller that hangs up
-//! costs nothing more; without connections there are no timers.
+//! costs nothing more; without connections there are no timers. The main socket and the [`Restricted`] ones share the
+//! places, and whoever comes through the latter takes none that the main socket's callers need.
 //!
 //! One timer serves all connections. A connection notes in its `Seat` what it is doing and since when; the loop
 //! looks through the seats when the nearest deadline has come, or when a connection calls because it now has a nearer
@@ -13,8 +14,10 @@ mod connection;
 mod convert;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
+mod gate;
 mod guests;
 mod metrics;
+mod restricted;
 mod seat;
 
 use std::collections::HashMap;
@@ -30,9 +33,21 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
+use crate::policy::Policies;
+use gate::Gate;
 pub use guests::Guests;
 pub use metrics::Meters;
+use restricted::Knock;
+pub use restricted::Restricted;
 use seat::{Phase, Room, Seat};
+
+/// Where callers come in.
+pub struct Listeners {
+    /// The socket where everything can be asked for.
+    pub main: UnixListener,
+    /// Those where a few things can.
+    pub restricted: Restricted,
+}
 
 /// What callers may take, all together and each.
 #[derive(Debug, Clone)]
@@ -41,6 +56,10 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one process; when they are used up, its longest idle one is closed.
     pub connections_per_process: usize,
+    /// Of the connections, those through restricted sockets, all together.
+    pub restricted: usize,
+    /// Through one restricted socket; when they are used up, its longest idle one is closed.
+    pub restricted_each: usize,
     /// Requests that wait for the engine leave this many connections for status and the like.
     pub reserved: usize,
     /// Requests that wait for a change.
@@ -66,6 +85,8 @@ impl Default for Limits {
         Self {
             connections: 512,
             connections_per_process: 64,
+            restricted: 128,
+            restricted_each: 64,
             reserved: 16,
             long_polls: 32,
             header_time: Duration::from_secs(5),
@@ -83,16 +104,19 @@ impl Default for Limits {
 /// Serves until `shutdown` completes; then accepts nothing more, gives open answers `goodbye_time`, and returns. What is
 /// handed out is in the audit log before it is on its way, and all of it when this returns.
 pub async fn serve(
-    listener: UnixListener,
+    listeners: Listeners,
     handle: Handle,
     audit: Arc<Audit>,
+    policies: Arc<Policies>,
     meters: Arc<Meters>,
     limits: Limits,
     guests: Guests,
     shutdown: impl Future<Output = ()>,
 ) {
+    let Listeners { main, mut restricted } = listeners;
     let mut shutdown = pin!(shutdown);
-    let mut house = House::new(handle, audit, meters, limits);
+    let mut house = House::new(handle, audit, policies, meters, limits);
+    house.room.tell_of(&restricted);
     let mut alarm = pin!(sleep_until(Instant::now()));
     let mut trouble = Trouble::default();
     loop {
@@ -103,13 +127,16 @@ pub async fn serve(
             () = house.room.called() => house.sweep(),
             () = &mut alarm, if house.next_sweep.is_some() => house.sweep(),
             // Pauses after an error, so that a full descriptor table is not a busy loop.
-            accepted = trouble.accept(&listener) => match accepted {
-                Ok(stream) => house.enter(stream),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    if is_out_of_descriptors(&error) {
-                        house.close_longest_idle(|_| true);
-                    }
+            accepted = trouble.accept(main.accept()) => match accepted {
+                Ok((stream, _)) => house.enter(stream, None),
+                Err(error) => house.not_accepted(&error),
+            },
+            knock = restricted.knock() => match knock {
+                Knock::Caller(stream, gate) => house.enter(stream, Some(gate)),
+                Knock::Trouble(error) => house.not_accepted(&error),
+                Knock::Changed => {
+                    house.room.tell_of(&restricted);
+                    house.close_behind_gates();
                 }
             },
         }
@@ -121,7 +148,7 @@ pub async fn serve(
             None => alarm.set(sleep_until(Instant::now())),
         }
     }
-    drop(listener);
+    drop((main, restricted));
     house.say_goodbye().await;
 }
 
@@ -132,43 +159,95 @@ struct House {
     seats: HashMap<Id, (Arc<Seat>, AbortHandle)>,
     next_sweep: Option<Instant>,
     us: Option<u32>,
+    overflow: Option<u32>,
 }
 
 impl House {
-    fn new(handle: Handle, audit: Arc<Audit>, meters: Arc<Meters>, limits: Limits) -> Self {
-        let us = Some(crate::paths::our_uid()).filter(|uid| Some(*uid) != overflow_uid());
+    fn new(handle: Handle, audit: Arc<Audit>, policies: Arc<Policies>, meters: Arc<Meters>, limits: Limits) -> Self {
+        let overflow = overflow_uid();
+        let us = Some(crate::paths::our_uid()).filter(|uid| Some(*uid) != overflow);
         if us.is_none() {
             tracing::error!(
                 "running as the user that stands for unknown users: nobody can be told apart, all are refused"
             );
         }
-        let room = Arc::new(Room::new(handle, audit, meters, limits));
-        Self { room, connections: JoinSet::new(), seats: HashMap::new(), next_sweep: None, us }
+        let room = Arc::new(Room::new(handle, audit, policies, meters, limits));
+        Self { room, connections: JoinSet::new(), seats: HashMap::new(), next_sweep: None, us, overflow }
     }
 
-    fn enter(&mut self, stream: UnixStream) {
+    fn enter(&mut self, stream: UnixStream, gate: Option<Arc<Gate>>) {
         let Ok(peer) = stream.peer_cred() else { return };
-        if Some(peer.uid()) != self.us {
+        if !self.may_enter(peer.uid(), gate.as_deref()) {
             tracing::warn!(uid = peer.uid(), "refused a connection of another user");
             return;
         }
-        let limits = &self.room.limits;
-        let pid = peer.pid();
-        let of_process = self.seats.values().filter(|(seat, _)| pid.is_some() && seat.pid == pid).count();
-        let (most, most_of_process) = (limits.connections, limits.connections_per_process);
-        if of_process >= most_of_process && !self.close_longest_idle(|seat| seat.pid == pid) {
-            tracing::warn!(pid, "refused a connection: this process has too many");
+        // Zero is everybody whose process is in another namespace.
+        let pid = peer.pid().filter(|pid| gate.is_none() || *pid > 0);
+        if let Err(too_many) = self.make_room(pid, gate.as_ref()) {
+            tracing::warn!(pid, "refused a connection: {too_many}");
             return;
         }
-        if self.seats.len() >= most && !self.close_longest_idle(|_| true) {
-            tracing::warn!("refused a connection: there are too many");
-            return;
-        }
-        let asker = Asker::of(&stream, pid, peer.uid());
-        let seat = Arc::new(Seat::new(Arc::clone(&self.room), pid, asker));
+        let via = gate.as_ref().map(|gate| gate.name.clone());
+        let asker = Asker::of(&stream, pid, peer.uid()).via(via);
+        let seat = Arc::new(Seat::new(Arc::clone(&self.room), pid, asker).behind(gate));
         let task = self.connections.spawn(connection::converse(stream, Arc::clone(&seat)));
         self.look_again_by(Instant::now() + self.room.limits.idle_time);
         self.seats.insert(task.id(), (seat, task));
+    }
+
+    /// The kernel translates users into our namespace; those it cannot translate are all the same one, who is nobody.
+    fn may_enter(&self, uid: u32, gate: Option<&Gate>) -> bool {
+        Some(uid) == self.us
+            || (gate.is_some_and(|gate| gate.allow_root) && uid == 0 && self.overflow != Some(0) && self.us.is_some())
+    }
+
+    /// A place for one more connection: whoever comes through a restricted socket takes it from their like only.
+    fn make_room(&mut self, pid: Option<i32>, gate: Option<&Arc<Gate>>) -> Result<(), &'static str> {
+        let limits = &self.room.limits;
+        let (most, most_of_process) = (limits.connections, limits.connections_per_process);
+        let (most_restricted, most_of_gate) = (limits.restricted, limits.restricted_each);
+        if let Some(gate) = gate {
+            let through_it = |seat: &Seat| seat.gate.as_ref().is_some_and(|of| Arc::ptr_eq(of, gate));
+            if self.count(through_it) >= most_of_gate && !self.close_longest_idle(through_it) {
+                return Err("there are too many through this socket");
+            }
+            if self.count(Seat::is_restricted) >= most_restricted && !self.close_longest_idle(Seat::is_restricted) {
+                return Err("there are too many through restricted sockets");
+            }
+        }
+        let of_process = |seat: &Seat| pid.is_some() && seat.pid == pid && seat.is_restricted() == gate.is_some();
+        if self.count(of_process) >= most_of_process && !self.close_longest_idle(of_process) {
+            return Err("this process has too many");
+        }
+        if self.seats.len() >= most
+            && !self.close_longest_idle(Seat::is_restricted)
+            && (gate.is_some() || !self.close_longest_idle(|_| true))
+        {
+            return Err("there are too many");
+        }
+        Ok(())
+    }
+
+    fn count(&self, eligible: impl Fn(&Seat) -> bool) -> usize {
+        self.seats.values().filter(|(seat, _)| eligible(seat)).count()
+    }
+
+    fn not_accepted(&mut self, error: &io::Error) {
+        tracing::warn!(%error, "cannot accept a connection");
+        if is_out_of_descriptors(error) && !self.close_longest_idle(Seat::is_restricted) {
+            self.close_longest_idle(|_| true);
+        }
+    }
+
+    /// Ends the connections through sockets that were closed; one that is being answered hears that it is over.
+    fn close_behind_gates(&mut self) {
+        self.seats.retain(|_, (seat, task)| {
+            let ends = seat.is_shut_out() && !matches!(seat.phase().0, Phase::Asking | Phase::Answering);
+            if ends {
+                task.abort();
+            }
+            !ends
+        });
     }
 
     fn leave(&mut self, left: &Result<(Id, ()), tokio::task::JoinError>) {
@@ -252,15 +331,15 @@ struct Trouble {
 
 impl Trouble {
     /// Nothing is lost if this is dropped before it completes.
-    async fn accept(&mut self, listener: &UnixListener) -> io::Result<UnixStream> {
+    async fn accept<T>(&mut self, accepting: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         if let Some(until) = self.until {
             sleep_until(until).await;
             self.until = None;
         }
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        match accepting.await {
+            Ok(accepted) => {
                 self.pause = Duration::ZERO;
-                Ok(stream)
+                Ok(accepted)
             }
             Err(error) => {
                 self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);

@@ -1,21 +1,25 @@
 //! What each connection is doing and since when, and what all of them share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Limits, Meters};
+use super::gate::Gate;
+use super::{Limits, Meters, Restricted};
+use crate::api::{DoorStatus, Problem, Response, WarningEntry};
 use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
+use crate::policy::Policies;
 
 /// What all connections share. Everything runs on one thread; the atomics only spare a lock.
 pub(super) struct Room {
     pub(super) handle: Handle,
     pub(super) audit: Arc<Audit>,
+    pub(super) policies: Arc<Policies>,
     pub(super) meters: Arc<Meters>,
     pub(super) limits: Limits,
     pub(super) start: Instant,
@@ -24,13 +28,22 @@ pub(super) struct Room {
     asking: AtomicUsize,
     polling: AtomicUsize,
     call: Notify,
+    /// The restricted sockets, for `status`.
+    doors: Mutex<(Vec<DoorStatus>, Vec<WarningEntry>)>,
 }
 
 impl Room {
-    pub(super) fn new(handle: Handle, audit: Arc<Audit>, meters: Arc<Meters>, limits: Limits) -> Self {
+    pub(super) fn new(
+        handle: Handle,
+        audit: Arc<Audit>,
+        policies: Arc<Policies>,
+        meters: Arc<Meters>,
+        limits: Limits,
+    ) -> Self {
         Self {
             handle,
             audit,
+            policies,
             meters,
             limits,
             start: Instant::now(),
@@ -39,6 +52,7 @@ impl Room {
             asking: AtomicUsize::new(0),
             polling: AtomicUsize::new(0),
             call: Notify::new(),
+            doors: Mutex::default(),
         }
     }
 
@@ -50,6 +64,17 @@ impl Room {
     /// Completes when a connection has a deadline that may be nearer than all others.
     pub(super) async fn called(&self) {
         self.call.notified().await;
+    }
+
+    /// How the restricted sockets are now.
+    pub(super) fn tell_of(&self, restricted: &Restricted) {
+        let told = (restricted.statuses(), restricted.warnings());
+        *self.doors.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+
+    /// What was last told of the restricted sockets.
+    pub(super) fn doors(&self) -> (Vec<DoorStatus>, Vec<WarningEntry>) {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on every connection ends with the answer it is at.
@@ -112,15 +137,45 @@ pub(super) struct Seat {
     pub(super) room: Arc<Room>,
     pub(super) pid: Option<i32>,
     pub(super) asker: Asker,
+    /// What it came through, if not the main socket.
+    pub(super) gate: Option<Arc<Gate>>,
     /// Microseconds since the room's start, and the phase in the lowest three bits.
     state: AtomicU64,
 }
 
 impl Seat {
     pub(super) fn new(room: Arc<Room>, pid: Option<i32>, asker: Asker) -> Self {
-        let seat = Self { room, pid, asker, state: AtomicU64::new(0) };
+        let seat = Self { room, pid, asker, gate: None, state: AtomicU64::new(0) };
         seat.enter(Phase::Idle);
         seat
+    }
+
+    /// The same connection, come through a restricted socket.
+    pub(super) fn behind(mut self, gate: Option<Arc<Gate>>) -> Self {
+        self.gate = gate;
+        self
+    }
+
+    pub(super) const fn is_restricted(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// What it came through was closed.
+    pub(super) fn is_shut_out(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.is_closed())
+    }
+
+    /// The answer, if it may go to where the caller came in.
+    pub(super) fn lets_out(&self, response: Response) -> Result<Response, Problem> {
+        match &self.gate {
+            Some(gate) if !gate.lets_out(&response) => Err(gate.refusal()),
+            _ => Ok(response),
+        }
+    }
+
+    /// No further question of this connection is answered.
+    pub(super) fn is_at_its_end(&self) -> bool {
+        self.room.is_leaving() || self.is_shut_out()
     }
 
     pub(super) fn enter(&self, phase: Phase) {

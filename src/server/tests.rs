@@ -11,6 +11,7 @@ use crate::audit::Programs;
 use crate::clock::SystemClock;
 use crate::engine::Questions;
 use crate::ids::{Grant, TargetId};
+use crate::policy::Policies;
 use crate::scratch::Scratch;
 use crate::secret::Secret;
 use crate::settings::AuditMode;
@@ -33,13 +34,14 @@ fn serve_with(limits: Limits) -> Served {
 fn serve_audited(limits: Limits, mode: AuditMode) -> Served {
     let dir = Scratch::new();
     let socket = dir.path().join("agent.sock");
-    let listener = UnixListener::bind(&socket).unwrap();
+    let listeners = Listeners { main: UnixListener::bind(&socket).unwrap(), restricted: Restricted::none() };
     let (handle, questions) = Handle::channel(1024, Arc::new(SystemClock));
     let (stop, stopped) = oneshot::channel();
     let programs = Programs::of_machine(&crate::env::Env::default());
     let audit = Arc::new(Audit::new(dir.path().to_owned(), mode, programs, Arc::new(SystemClock)));
+    let policies = Arc::new(Policies::none(Arc::clone(&audit), Arc::new(SystemClock)));
     let meters = Arc::new(Meters::new(Arc::new(SystemClock), Arc::new(call_meter())));
-    let server = tokio::spawn(serve(listener, handle, audit, meters, limits, Guests::default(), async {
+    let server = tokio::spawn(serve(listeners, handle, audit, policies, meters, limits, Guests::default(), async {
         let _ = stopped.await;
     }));
     Served { dir, socket, questions, stop: Some(stop), server }

@@ -34,19 +34,22 @@ pub(super) struct Page<'a> {
 }
 
 impl Page<'_> {
+    /// In place of the sessions, which a locked agent does not name.
+    fn locked(&self) -> String {
+        let line = super::super::lock::in_words(self.status.lock.as_ref(), self.now, self.zone);
+        format!("{}\n", Paint::Yellow.apply(&line, self.colour))
+    }
+
     /// The report.
     pub(super) fn text(&self) -> String {
         let status = self.status;
-        let mut text = self.sessions();
+        let mut text = if status.locked { self.locked() } else { self.sessions() };
         let targets = self.targets();
         if !targets.is_empty() {
             text.push('\n');
             text.push_str(&targets);
         }
         text.push('\n');
-        if status.locked {
-            let _ = writeln!(text, "{}", Paint::Yellow.apply("the agent is locked", self.colour));
-        }
         self.storage(&status.storage, &mut text);
         if let Some(audit) = &status.audit {
             self.audit(audit, &mut text);

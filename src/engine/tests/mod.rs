@@ -6,6 +6,7 @@ mod chains;
 mod config;
 mod console;
 mod headline;
+mod latch;
 mod notices;
 mod on_demand;
 mod outage;
@@ -74,6 +75,10 @@ struct Bench {
     notices: Vec<Notice>,
     /// What was to be done about the key.
     managed: Vec<(WaiterId, Option<crate::store::Manage>)>,
+    /// What was to be done about the lock.
+    latches: Vec<crate::store::LatchOrder>,
+    /// What the file of the lock says.
+    latched: crate::store::Latch,
     /// The AWS CLI's cache.
     cache: publish::CacheBox,
     /// Everything in order, in short words.
@@ -157,6 +162,8 @@ impl Bench {
             reads: 0,
             looks: 0,
             managed: Vec::new(),
+            latches: Vec::new(),
+            latched: crate::store::Latch::Open,
             listening: Vec::new(),
             concluded: Vec::new(),
             notices: Vec::new(),
@@ -179,7 +186,11 @@ impl Bench {
         (next.wall, next.mono) = (self.wall, self.mono);
         next.disk = std::mem::take(&mut self.disk);
         next.cache = std::mem::take(&mut self.cache);
-        next.state = State::new(agent(), configuration(), records, Vec::new(), next.now());
+        // What was under way about the lock went with the agent; what was done is in its file.
+        let now = next.now();
+        next.latched.clone_from(&self.latched);
+        next.state =
+            State::new(agent(), configuration(), records, Vec::new(), now).with_latch(self.latched.clone(), now);
         next.made = std::mem::take(&mut self.made);
         next.presented = std::mem::take(&mut self.presented);
         next.lives = std::mem::take(&mut self.lives);
@@ -226,6 +237,8 @@ impl Bench {
                     self.log.push("answer".to_owned());
                     let answer = answer.map(decoded);
                     self.check_life(&answer);
+                    let handed_out = answer.as_ref().is_ok_and(|answer| answer.hand_out().is_some());
+                    assert!(!handed_out || !self.state.is_locked(), "handed out by a locked agent");
                     self.answers.insert(waiter, answer);
                 }
                 Effect::Shelve(shelved) => {
@@ -245,6 +258,7 @@ impl Bench {
                 Effect::Conclude(id, verdict) => self.concluded.push((id, verdict)),
                 Effect::Cache(ticket, order) => self.writes.push(OpenWrite::Cache(ticket, order)),
                 Effect::WatchCache(watched) => self.cache.watched = watched,
+                Effect::Latch(order) => self.latches.push(order),
                 Effect::Manage(waiter, order) => self.managed.push((waiter, order)),
             }
         }
