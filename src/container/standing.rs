@@ -47,7 +47,6 @@ impl Endpoints {
     }
 
     /// Whether there are to be any: nobody starts an agent for who connects to one.
-    #[must_use]
     pub fn any(&self) -> impl Fn() -> bool + use<> {
         let doors = self.doors.clone();
         move || !wanted(&doors.borrow()).is_empty()
