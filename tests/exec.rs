@@ -202,9 +202,12 @@ fn signals_that_are_sent_to_it_reach_the_command() {
         let mut exec = exec.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut ready = [0; 6];
         exec.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        // Its end would be one of the command's as well.
+        let stdin = exec.stdin.take();
         kill_process(Pid::from_child(&exec), signal).unwrap();
         let finished = Finished::from(exec.wait_with_output().unwrap());
         assert_eq!((finished.code, finished.stdout.trim()), (Some(7), format!("got {name}").as_str()), "{finished:?}");
+        drop(stdin);
     }
 }
 

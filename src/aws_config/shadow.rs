@@ -63,10 +63,7 @@ pub fn without_default_credentials(bytes: &[u8], kind: Kind) -> Option<String> {
 /// Whether the default profile is written under this header. What stands under `[DEFAULT]` is every profile's to botocore.
 fn is_default(header: &str, kind: Kind) -> bool {
     header == "DEFAULT"
-        || match (Header::parse(header), kind) {
-            (Header::Default, _) | (Header::Profile("default"), Kind::Config) => true,
-            _ => false,
-        }
+        || matches!((Header::parse(header), kind), (Header::Default, _) | (Header::Profile("default"), Kind::Config))
 }
 
 /// Keys of a profile that are, or lead to, credentials in one SDK or another.

@@ -25,7 +25,7 @@ use super::imds::{Metadata, Role};
 use super::ledger::{Entry, Ledger};
 use super::token::Mark;
 use crate::api::{Code, CredentialDocument, Problem, Request, Response, TargetQuery, WarningEntry};
-use crate::audit::{Asker, Audit};
+use crate::audit::{Asker, Audit, Refusal};
 use crate::aws_config::Place;
 use crate::clock::Clock;
 use crate::doors::{Doors, Imds};
@@ -47,7 +47,6 @@ impl Endpoints {
     }
 
     /// Whether there are to be any: nobody starts an agent for who connects to one.
-    #[must_use]
     pub fn any(&self) -> impl Fn() -> bool + use<> {
         let doors = self.doors.clone();
         move || !wanted(&doors.borrow()).is_empty()
@@ -175,15 +174,22 @@ impl House {
             Response::EncodedCredentials(encoded) => encoded.target(),
             _ => return Err(Problem::new(Code::Internal, "the agent has answered something else")),
         };
-        if let Some(policy) =
-            self.doors.borrow().policies.get(target).filter(|policy| policy.confirm || policy.allow.is_some())
-        {
+        // A token's own name may be as long as a whole one.
+        let via = via.parse::<DoorName>().or_else(|_| "container".parse()).ok();
+        let asker = Asker::unknown().via(via);
+        let rules = self.doors.borrow().policies.get(target).cloned();
+        if let Some(policy) = rules.filter(|policy| policy.confirm || policy.allow.is_some()) {
+            let setting = if policy.allow.is_some() { "allow" } else { "confirm" };
+            self.audit
+                .note_refusal(Refusal { what: "credentials", target: Some(target), asked: None, setting }, &asker);
             let detail = format!("the settings say who may have {}, and nobody can tell who asks here", policy.name);
             return Err(Problem::new(Code::NotAllowed, detail).hint("take it through the agent's own socket"));
         }
+        // Since it was asked for.
+        if self.handle.is_locked() {
+            return Err(Problem::new(Code::Locked, "the agent is locked").hint("run: sso-agent unlock"));
+        }
         if let Some(hand_out) = response.hand_out() {
-            let asker = Asker::unknown();
-            let _ = via.parse::<DoorName>();
             self.audit.note(hand_out, &asker).map_err(|error| Problem::new(Code::Storage, error.to_string()))?;
         }
         response.into_document().map(Arc::new)
@@ -198,7 +204,6 @@ impl Source for House {
     }
 
     async fn credentials(&self, entry: &Entry) -> Result<Arc<CredentialDocument>, Problem> {
-        // A name that is its own and that of no socket.
         self.hand_out(entry.target.clone().into(), &format!("container.{}", entry.name)).await
     }
 }

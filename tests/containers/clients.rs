@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{place, token};
 use crate::support::fake::{FakeConfig, FakeIdentityCenter, Operation};
-use crate::support::sandbox::{AGENT, CORP, Sandbox};
+use crate::support::sandbox::{AGENT, Agent, CORP, Sandbox};
 
 #[test]
 fn boto3_goes_on_through_exec_and_through_a_standing_endpoint() {
@@ -84,19 +84,22 @@ fn goes_on(client: Client) {
     let renewed = agent.get("/v1/credentials?profile=dev");
     let renewed = renewed["AccessKeyId"].as_str().unwrap();
     assert!(before.iter().all(|key| !renewed.ends_with(key.trim_start_matches('*'))), "{before:?}");
-    let after = others(&mut programs, &before, client);
+    let after = others(&mut programs, &before, &agent, client);
 
     agent.kill();
     let agent = sandbox.start_agent();
     // Until what the programs have is over, so that they have to ask.
     assert!(agent.runs_for(Duration::from_secs(16)));
-    others(&mut programs, &after, client);
+    others(&mut programs, &after, &agent, client);
 }
 
-/// What the programs have after these. One of the SDKs hands out what it has once more while it fetches others.
-fn others(programs: &mut [Program; 2], before: &[String; 2], client: Client) -> [String; 2] {
+/// What the programs have after these. One of the SDKs hands out what it has while it fetches others.
+fn others(programs: &mut [Program; 2], before: &[String; 2], agent: &Agent<'_>, client: Client) -> [String; 2] {
     [0, 1].map(|index| {
-        let mut asked = (0..3).map(|_| programs[index].key_again());
+        let mut asked = (0..25).map(|_| {
+            assert!(agent.runs_for(Duration::from_millis(100)));
+            programs[index].key_again()
+        });
         asked.find(|key| *key != before[index]).unwrap_or_else(|| panic!("{client:?} {index}: {before:?}"))
     })
 }
@@ -126,18 +129,17 @@ impl Client {
         match self {
             // It has no end of its own only in a loop. What it says of its credentials is masked but for the end.
             Self::AwsCli => {
-                let script =
-                    "for time in 1 2 3 4 5 6 7 8 9; do [ $time = 1 ] || read line; \"$0\" configure list; done";
+                let script = "for time in $(seq 60); do [ $time = 1 ] || read line; \"$0\" configure list; done";
                 command.args(["sh", "-c", script]).arg(program);
             }
             // No byte code beside the sources.
-            Self::Boto3 => drop(command.arg(program).arg("-B").arg(scripts.join("key_id.py")).arg("9")),
+            Self::Boto3 => drop(command.arg(program).arg("-B").arg(scripts.join("key_id.py")).arg("60")),
             Self::JavaScript => {
                 let packages: PathBuf =
                     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-clients/node/package.json");
-                command.arg(program).arg(scripts.join("key-id.mjs")).arg("9").env("NODE_PACKAGES", packages);
+                command.arg(program).arg(scripts.join("key-id.mjs")).arg("60").env("NODE_PACKAGES", packages);
             }
-            Self::Rust => drop(command.arg(program).args(["--key-id", "9"])),
+            Self::Rust => drop(command.arg(program).args(["--key-id", "60"])),
         }
         let _ = sandbox;
         command
