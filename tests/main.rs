@@ -47,6 +47,8 @@ mod origin;
 #[cfg(test)]
 mod real_clients;
 #[cfg(test)]
+mod serve;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod sso_cache;

@@ -69,6 +69,9 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
             Err(problem) => ("none", Err(problem)),
         },
     };
+    if matches!(outcome, Ok(Response::Reloaded(_))) {
+        seat.room.doors_follow().await;
+    }
     seat.enter(Phase::Answering);
     let outcome = outcome.and_then(|response| seat.lets_out(response));
     if let (Some(_), Err(problem)) = (&seat.gate, &outcome)
@@ -91,6 +94,9 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
 /// The one place that every answer passes on its way out: what hands out a secret is in the audit log before it goes.
 fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Problem> {
     let audit = &seat.room.audit;
+    if let Response::Reloaded(reloaded) = &mut response {
+        reloaded.warnings.extend(seat.room.doors().1);
+    }
     if let Response::Status(status) = &mut response {
         status.audit = Some(audit.status());
         if !status.locked {

@@ -354,3 +354,5 @@ async fn where_a_log_is_required_and_cannot_be_written_nothing_is_handed_out() {
         assert_eq!(ask(&mut stream, HEALTH).await.status, 200);
     }
 }
+
+mod restricted;
