@@ -5,6 +5,7 @@
 
 mod error;
 mod life;
+mod reading;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,27 +15,27 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::alarm::Alarm;
-use crate::api::{Code, Problem};
 use crate::audit::{Audit, Programs};
-use crate::aws_config::Catalog;
+use crate::background;
 use crate::cli::button;
 use crate::clock::{Clock, SystemClock};
 use crate::desktop::SystemDesktop;
-use crate::doors::Doors;
-use crate::engine::{self, Configuration, Ended, State, World};
+use crate::engine::{self, Ended, State, World};
 use crate::env::Env;
 use crate::hardening;
-use crate::listener;
+use crate::listener::{self, Inherited};
 use crate::logging::{self, Format};
-use crate::paths::{self, SocketPath};
-use crate::server::{Limits, Listeners, Restricted};
-use crate::service::Manager;
+use crate::paths::{self, PathError, SocketPath};
+use crate::policy::{Policies, SystemPrompter};
+use crate::server::{Limits, Listeners, Meters, Restricted};
+use crate::service::{Manager, Pulse};
 use crate::signals;
-use crate::source::{Locations, Source, SourceError};
+use crate::source::Locations;
 use crate::sso_cache::DiskCache;
-use crate::store::{self, StateLock};
-use crate::upstream::Https;
+use crate::store::{self, LatchFile, StateLock};
+use crate::upstream::{Https, Measured, call_meter};
 pub use error::AgentError;
+use reading::Reader;
 
 /// What `run` was told on the command line.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +46,8 @@ pub struct RunOptions {
     pub config: Option<PathBuf>,
     /// The log as JSON.
     pub log_json: bool,
+    /// The log goes to the state directory, and whoever started this is told on standard output when it is ready.
+    pub background: bool,
 }
 
 /// Runs the agent in the foreground until it is told to stop.
@@ -53,7 +56,16 @@ pub struct RunOptions {
 /// It could not start, or could not save something at its end.
 pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let format = if options.log_json { Format::Json } else { Format::Text };
-    logging::start(env.get("SSO_AGENT_LOG"), format).map_err(AgentError::Logging)?;
+    let log = options.background.then(background::Log::default);
+    match &log {
+        Some(log) => logging::start(env.get("SSO_AGENT_LOG"), format, log.clone()),
+        None => logging::start(env.get("SSO_AGENT_LOG"), format, std::io::stderr),
+    }
+    .map_err(AgentError::Logging)?;
+    if let Some(log) = &log {
+        background::leave_terminal().map_err(AgentError::Runtime)?;
+        log.tell_panics();
+    }
     for weakness in hardening::harden() {
         tracing::warn!("{weakness}");
     }
@@ -63,13 +75,19 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     if let Err(weakness) = hardening::raise_descriptor_limit(2 * limits.connections as u64 + DESCRIPTORS_BESIDES) {
         tracing::warn!("{weakness}");
     }
-    let socket = SocketPath::find(env, options.socket.as_deref()).map_err(AgentError::Path)?;
+    let inherited = Inherited::of_process(env).map_err(|error| AgentError::Listen(error.into()))?;
+    let socket = socket_path(inherited.as_ref(), env, options.socket.as_deref()).map_err(AgentError::Path)?;
     let state_dir = paths::state_dir(env).map_err(AgentError::Path)?;
     let locations = Locations::from_env(env, options.config.as_deref()).map_err(AgentError::Source)?;
     let lock = StateLock::acquire(&state_dir, socket.path()).map_err(AgentError::Lock)?;
+    if let Some(log) = &log {
+        log.open(&state_dir);
+    }
     let home = paths::home(env).ok();
-    let (configuration, doors) = read(&locations, env, home.as_deref()).map_err(AgentError::Source)?;
+    let reader = Arc::new(Reader::new(locations, env, home));
+    let (configuration, doors) = reader.read().map_err(AgentError::Source)?;
     let (say_doors, doors) = watch::channel(Arc::new(doors));
+    let prompter = Arc::new(SystemPrompter::new(env));
     let mut store = store::open(&lock, configuration.settings.storage.key, env).map_err(AgentError::Open)?;
     let mut loaded = store.load();
     loaded.reports.extend(lock.report());
@@ -91,14 +109,21 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
     let apart = vec![socket.directory().to_owned(), state_dir.clone()];
     let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
+    let latch = LatchFile::new(Arc::clone(lock.directory()));
     let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
-    let (listener, place) = listener::bind(&socket).map_err(AgentError::Listen)?;
+    let mut state = state.with_latch(latch.read(), now);
+    let (listener, place) = match inherited {
+        Some(inherited) => listener::inherit(inherited),
+        None => listener::bind(&socket).map_err(AgentError::Listen)?,
+    };
+    if place.outlives_us() {
+        state.allow_rest();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AgentError::Runtime)?;
-    let env_of_reader = env.clone();
+    let looker = Arc::clone(&reader);
     let audit_of_reader = Arc::clone(&audit);
     let read_configuration = move || {
-        let read = read(&locations, &env_of_reader, home.as_deref());
-        let (configuration, doors) = read.map_err(|error| Problem::new(Code::InvalidConfig, error.to_string()))?;
+        let (configuration, doors) = reader.read().map_err(|error| reading::unread(&error))?;
         // What can be read is what the engine takes.
         audit_of_reader.set_mode(configuration.settings.audit);
         // Also where it is the same: what could not be opened before is tried again.
@@ -107,24 +132,35 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     };
     let (desktop_env, env_of_button) = (env.clone(), env.clone());
     let cache = DiskCache::below(paths::home(env).ok().as_deref());
+    let manager = Manager::from_env(env);
     let ended = runtime.block_on(async move {
+        let calls = Arc::new(call_meter());
+        let meters = Arc::new(Meters::new(Arc::clone(&clock) as Arc<dyn Clock>, Arc::clone(&calls)));
+        let https = Https::new(Arc::clone(&clock) as Arc<dyn Clock>, env);
         let world = World {
-            upstream: Arc::new(Https::new(Arc::clone(&clock) as Arc<dyn Clock>, env)),
+            upstream: Arc::new(Measured::new(https, Arc::clone(&clock) as Arc<dyn Clock>, calls)),
             clock,
             store,
             read_configuration: Arc::new(read_configuration),
+            look_at_configuration: Arc::new(move |doubt| looker.look(doubt)),
             desktop: Box::new(SystemDesktop::new(
                 &desktop_env,
                 Box::new(move |button| button::pressed(button, &env_of_button)),
             )),
             cache_directory: cache.directory().map(Path::to_owned),
             cache: Box::new(cache),
+            latch: Arc::new(latch),
             alarm: Alarm::of_system(),
+            manager: manager.clone(),
+            pulse: Pulse::from_env(env),
+            idle: Arc::default(),
             still_ours: Box::new(move || place.still_ours()),
         };
+        let policies = Policies::new(doors.clone(), Arc::clone(&audit), prompter, Arc::clone(&world.clock));
+        let policies = Arc::new(policies);
         let restricted = Restricted::open(doors, apart, Arc::clone(&world.clock));
         let listeners = Listeners { main: UnixListener::from_std(listener)?, restricted };
-        life::live(state, world, listeners, audit, limits, &Manager::from_env(env)).await
+        life::live(state, world, listeners, audit, policies, meters, &manager, options.background).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();
@@ -137,12 +173,18 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     }
 }
 
-/// The configuration, and what it says about the doors.
-fn read(locations: &Locations, env: &Env, home: Option<&Path>) -> Result<(Configuration, Doors), SourceError> {
-    let (sources, settings) = locations.read()?;
-    let mut catalog = Catalog::read(&sources, env, &settings);
-    let doors = Doors::of(&mut catalog, &settings, home);
-    Ok((Configuration { catalog, settings }, doors))
+/// The service manager's, if it made one: it is what clients can reach. They find it by the state lock, too.
+fn socket_path(inherited: Option<&Inherited>, env: &Env, argument: Option<&Path>) -> Result<SocketPath, PathError> {
+    let usual = SocketPath::find(env, argument);
+    let Some(inherited) = inherited else { return usual };
+    let path = inherited.path().display();
+    tracing::info!(%path, "the service manager made the socket");
+    if !usual.is_ok_and(|usual| usual.path() == inherited.path()) {
+        tracing::warn!(
+            "clients look for the socket elsewhere first; they find it through the lock in the state directory"
+        );
+    }
+    SocketPath::explicit(inherited.path())
 }
 
 /// `clientName`: names the user and the machine on the approval page. ASCII, at most 128 characters.

@@ -13,6 +13,7 @@ mod trust;
 mod wire;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use error::{Absence, ClientError};
@@ -21,7 +22,7 @@ pub use trust::Distrust;
 use crate::api::{Method, Request};
 use crate::paths::SocketPath;
 use crate::secret::SecretBytes;
-use deadline::Deadline;
+pub(crate) use deadline::Deadline;
 use error::Failure;
 
 /// A successful answer.
@@ -41,13 +42,14 @@ pub struct Client {
     socket: SocketPath,
     state_dir: Option<PathBuf>,
     before_answer: Option<fn()>,
+    agent_version: OnceLock<String>,
 }
 
 impl Client {
     /// A client for this socket. Where nobody listens there, the agent that holds the lock in `state_dir` is tried.
     #[must_use]
     pub const fn new(socket: SocketPath, state_dir: Option<PathBuf>) -> Self {
-        Self { socket, state_dir, before_answer: None }
+        Self { socket, state_dir, before_answer: None, agent_version: OnceLock::new() }
     }
 
     /// The same, which does this when an answer has come and before a byte of it is read: until then no secret is in
@@ -64,15 +66,47 @@ impl Client {
         &self.socket
     }
 
+    /// The version of the agent that has answered with a problem, if one has. Other answers tell it themselves.
+    #[must_use]
+    pub fn agent_version(&self) -> Option<String> {
+        self.agent_version.get().cloned()
+    }
+
+    /// The process that listens on the socket, or that has made it; `None` where the system does not tell.
+    ///
+    /// # Errors
+    /// Nobody listens there, or whoever does must not be trusted.
+    pub fn peer(&self) -> Result<Option<u32>, ClientError> {
+        match trust::connect(&self.socket, &Deadline::after(RETURN_GRACE)) {
+            Ok(stream) => Ok(trust::peer_process(&stream)),
+            Err(Failure::Final(error) | Failure::Again(error) | Failure::Missing(error)) => Err(error),
+        }
+    }
+
     /// Asks, and waits for the answer for at most `patience`. The agent is told to answer within what is left of it.
     ///
     /// # Errors
     /// The problem the agent answered with, or why there is no answer.
     pub fn send(&self, request: &Request, patience: Duration) -> Result<Reply, ClientError> {
+        self.send_or(request, patience, &mut |_| Ok(false))
+    }
+
+    /// The same; where nobody listens and nobody is about to, `absent` is told once how much patience is left. It says
+    /// whether it has started somebody, or why that failed.
+    ///
+    /// # Errors
+    /// As [`Client::send`], and what `absent` says.
+    pub fn send_or(
+        &self,
+        request: &Request,
+        patience: Duration,
+        absent: &mut dyn FnMut(Duration) -> Result<bool, ClientError>,
+    ) -> Result<Reply, ClientError> {
         let deadline = Deadline::after(patience);
-        // An agent that says goodbye, or has closed its doors and lives, is waited for as long as there is patience: the
-        // next one may follow. One that has died and left its socket behind is waited for only as long as a restart
-        // takes, and so is one that lives without a socket, because it starts or ends at this moment.
+        let mut asked_for_one = false;
+        // An agent that says goodbye, or lives behind closed doors, is waited for as long as there is patience: it starts,
+        // or the next one may follow. One that has died and left its socket behind is waited for only as long as a
+        // restart takes.
         let mut until = None;
         let mut pause = FIRST_PAUSE;
         let mut leaving = false;
@@ -81,10 +115,19 @@ impl Client {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
-            leaving |= failure.says_goodbye() || (failure.nobody_listens() && self.holder_lives());
+            let nobody = failure.nobody_listens() || matches!(failure, Failure::Missing(_));
+            let holder_lives = nobody && self.holder_lives();
+            if nobody && !holder_lives && !asked_for_one {
+                asked_for_one = true;
+                if absent(deadline.left())? {
+                    (until, pause, leaving) = (None, FIRST_PAUSE, false);
+                    continue;
+                }
+            }
+            leaving |= failure.says_goodbye() || holder_lives;
             let error = match failure {
                 Failure::Final(error) => return Err(error),
-                Failure::Missing(error) if !leaving && until.is_none() && !self.holder_lives() => return Err(error),
+                Failure::Missing(error) if !leaving && until.is_none() => return Err(error),
                 Failure::Missing(error) | Failure::Again(error) => error,
             };
             let until = *until.get_or_insert_with(|| deadline.no_later_than(RETURN_GRACE));
@@ -100,7 +143,7 @@ impl Client {
     fn attempt(&self, request: &Request, deadline: &Deadline) -> Result<Reply, Failure> {
         let stream = self.connect(deadline)?;
         let raw = within(request, deadline.left()).encode();
-        match wire::exchange(&stream, &raw, deadline, self.before_answer) {
+        match wire::exchange(&stream, &raw, deadline, self.before_answer, &self.agent_version) {
             // The agent acts only on complete requests, but whether this one was is not known here.
             Err(Failure::Again(error)) if raw.method != Method::Get && !error.is_problem() => {
                 Err(Failure::Final(error))

@@ -32,6 +32,13 @@ impl Clock for SystemClock {
     }
 }
 
+/// How long the machine has run, without the time it was suspended: the clock that service managers compare by.
+#[must_use]
+pub fn monotonic_without_suspend() -> Duration {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
 #[cfg(target_os = "linux")]
 const SUSPEND_AWARE: ClockId = ClockId::Boottime;
 /// On macOS `CLOCK_MONOTONIC` counts suspend.

@@ -34,6 +34,24 @@ impl Exit {
     pub const fn code(self) -> u8 {
         self as u8
     }
+
+    /// What a program of ours that ended with this number meant.
+    #[must_use]
+    pub fn of_code(code: i32) -> Option<Self> {
+        const ALL: [Exit; 10] = [
+            Exit::Success,
+            Exit::Internal,
+            Exit::Usage,
+            Exit::SignInRequired,
+            Exit::NoAgent,
+            Exit::Configuration,
+            Exit::Denied,
+            Exit::Unavailable,
+            Exit::Locked,
+            Exit::Storage,
+        ];
+        ALL.into_iter().find(|exit| i32::from(exit.code()) == code)
+    }
 }
 
 impl From<Exit> for ExitCode {

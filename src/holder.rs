@@ -47,7 +47,7 @@ impl Holder {
         let here = self.host == host() && self.boot_id == boot_id();
         here && pid.is_some_and(|pid| test_kill_process(pid).is_ok())
             // Where there is no such file, a number that somebody has will do.
-            && std::fs::read_to_string(format!("/proc/{}/comm", self.pid)).map_or(true, |name| name.trim_end() == AGENT)
+            && std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).map_or(true, |stat| runs_as_agent(&stat))
     }
 
     /// Reads the content of a lock file; `None` where nothing was written yet.
@@ -151,6 +151,13 @@ fn read(file: File, path: PathBuf) -> Result<Option<Holder>, HolderError> {
     }
 }
 
+/// Whether this is the line of a process of the agent's name, and of one that has not ended: where nobody waits for the
+/// end of orphans, as in many a container, the dead keep their numbers.
+fn runs_as_agent(stat: &str) -> bool {
+    let Some((name, rest)) = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(") ")) else { return false };
+    name == AGENT && !rest.starts_with(['Z', 'X'])
+}
+
 fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
@@ -221,8 +228,26 @@ mod tests {
             assert!(!elsewhere.lives(), "{elsewhere:?}");
         }
         child.kill().unwrap();
+        let end = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        let pid = Pid::from_child(&child);
+        rustix::process::waitid(rustix::process::WaitId::Pid(pid), end).unwrap();
+        assert!(!agent.lives(), "nobody has waited for its end, and it has ended");
         child.wait().unwrap();
         assert!(!agent.lives());
+    }
+
+    #[test]
+    fn the_dead_are_told_by_their_state() {
+        for (stat, runs) in [
+            ("7 (sso-agent) S 1 7", true),
+            ("7 (sso-agent) R 1 7", true),
+            ("7 (sso-agent) Z 1 7", false),
+            ("7 (sh) S 1 7", false),
+            ("7 (a) (sso-agent) S 1 7", false),
+            ("", false),
+        ] {
+            assert_eq!(runs_as_agent(stat), runs, "{stat}");
+        }
     }
 
     #[test]

@@ -5,11 +5,11 @@
 //!
 //! | floor | modules | may know |
 //! | --- | --- | --- |
-//! | 0 words | `secret` `untrusted` `ids` `time` `env` `panics` `paths` `exit` `holder` `api` `client` `shim` | nothing of tokio, TLS, clocks; all that the shim is built from |
+//! | 0 words | `secret` `untrusted` `ids` `time` `env` `panics` `paths` `exit` `holder` `api` `client` `launch` `shim` | nothing of tokio, TLS, clocks; all that the shim is built from |
 //! | 1 facts | `identity_center` `aws_config` `doors` `settings` `schedule` `nearest` `shell_words` | pure values and rules, no I/O |
-//! | 2 world | `alarm` `aws_config_file` `callback` `clock` `desktop` `upstream` `store` `sso_cache` `watch` `source` `recorded` `whole_file` | the network, the disk, the time: a trait beside the real thing |
+//! | 2 world | `alarm` `aws_config_file` `callback` `clock` `descriptors` `desktop` `log_file` `meter` `upstream` `store` `sso_cache` `watch` `source` `recorded` `whole_file` `service` | the network, the disk, the time: a trait beside the real thing |
 //! | 3 heart | `engine` | owns every secret; a pure state machine and the loop that runs it |
-//! | 4 doors | `server` `audit` `listener` `service` `signals` `hardening` `logging` | talk to `engine::Handle` and nothing else |
+//! | 4 doors | `server` `audit` `background` `listener` `signals` `hardening` `logging` `policy` | talk to `engine::Handle` and nothing else |
 //! | 5 house | `agent` `cli` | wiring, the order of shutdown, what people read |
 //!
 //! `fuzzing` is beside all floors: what the fuzzer drives, not part of a build.
@@ -23,6 +23,7 @@ pub mod env;
 pub mod exit;
 pub mod holder;
 pub mod ids;
+pub mod launch;
 pub mod panics;
 pub mod paths;
 #[cfg(test)]
@@ -58,9 +59,17 @@ pub mod callback;
 #[cfg(feature = "agent")]
 pub mod clock;
 #[cfg(feature = "agent")]
+mod descriptors;
+#[cfg(feature = "agent")]
 pub mod desktop;
 #[cfg(feature = "agent")]
+mod log_file;
+#[cfg(feature = "agent")]
+pub mod meter;
+#[cfg(feature = "agent")]
 pub mod recorded;
+#[cfg(feature = "agent")]
+pub mod service;
 #[cfg(feature = "agent")]
 pub mod source;
 #[cfg(feature = "agent")]
@@ -82,15 +91,17 @@ pub mod engine;
 #[cfg(feature = "agent")]
 pub mod audit;
 #[cfg(feature = "agent")]
+pub mod background;
+#[cfg(feature = "agent")]
 pub mod hardening;
 #[cfg(feature = "agent")]
 pub mod listener;
 #[cfg(feature = "agent")]
 pub mod logging;
 #[cfg(feature = "agent")]
-pub mod server;
+pub mod policy;
 #[cfg(feature = "agent")]
-pub mod service;
+pub mod server;
 #[cfg(feature = "agent")]
 pub mod signals;
 

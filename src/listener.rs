@@ -1,8 +1,13 @@
 //! The agent's socket in the file system.
 //!
-//! Owns: making the socket and its directory, noticing that it was replaced, removing it. Refuses to know who connects.
-//! Invariants: at no moment does the path lead to a socket that others can open or that nobody listens on; only the
-//! holder of the state lock binds, so nobody's living socket is replaced; only our own socket is removed.
+//! Owns: making the socket and its directory, noticing that it was replaced, removing it; or taking over the one that a
+//! service manager made (`inherited`). Refuses to know who connects. Invariants: at no moment does the path lead to a
+//! socket that others can open or that nobody listens on; only the holder of the state lock binds, so nobody's living
+//! socket is replaced; only our own socket is removed.
+
+mod inherited;
+#[cfg(target_os = "macos")]
+mod launchd;
 
 use std::fmt;
 use std::io;
@@ -14,6 +19,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use crate::paths::{PathError, SocketPath, make_private_directory};
 use crate::untrusted::shown;
+pub use inherited::{Inherited, InheritedError};
 
 /// Binds the socket. To be called by the holder of the state lock only. The listener does not block.
 ///
@@ -39,11 +45,25 @@ pub fn bind(socket: &SocketPath) -> Result<(UnixListener, Place), ListenError> {
     bound
 }
 
-/// Where the socket is, and which it is: removed when this is dropped, if it is still ours.
+/// Listens on what the service manager made.
+#[must_use]
+pub fn inherit(inherited: Inherited) -> (UnixListener, Place) {
+    let path = inherited.path().to_owned();
+    (inherited.listener, Place { path, owner: Owner::Manager })
+}
+
+/// Where the socket is, and which it is: removed when this is dropped, if we made it and it is still ours.
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
-    identity: Identity,
+    owner: Owner,
+}
+
+/// Who made the socket, and sees to it.
+#[derive(Debug)]
+enum Owner {
+    Us(Identity),
+    Manager,
 }
 
 impl Place {
@@ -54,16 +74,26 @@ impl Place {
     }
 
     /// Whether the path still leads to the socket that was bound here. If not, no client finds this agent any more,
-    /// and another one may be at work: finish, save, and exit.
+    /// and another one may be at work: finish, save, and exit. A manager's socket is the manager's affair: if it takes
+    /// that away, it ends the agent too.
     #[must_use]
     pub fn still_ours(&self) -> bool {
-        Identity::of(&self.path).is_ok_and(|found| found == self.identity)
+        match &self.owner {
+            Owner::Us(identity) => Identity::of(&self.path).is_ok_and(|found| found == *identity),
+            Owner::Manager => true,
+        }
+    }
+
+    /// Whether callers can still knock when this process is gone, and have it started again by that.
+    #[must_use]
+    pub const fn outlives_us(&self) -> bool {
+        matches!(self.owner, Owner::Manager)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.still_ours() {
+        if !self.outlives_us() && self.still_ours() {
             // Should it fail, the socket stays behind, refuses connections and is replaced by the next agent.
             let _ = std::fs::remove_file(&self.path);
         }
@@ -75,6 +105,8 @@ impl Drop for Place {
 pub enum ListenError {
     /// The path, or a system call on it.
     Path(PathError),
+    /// What the service manager handed over.
+    Inherited(InheritedError),
     /// An agent with another state directory listens there.
     Taken {
         /// The socket.
@@ -86,6 +118,7 @@ impl fmt::Display for ListenError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Path(error) => error.fmt(formatter),
+            Self::Inherited(error) => error.fmt(formatter),
             Self::Taken { path } => write!(
                 formatter,
                 "an agent with another state directory listens on {}; stop it, or name another socket with SSO_AGENT_SOCK",
@@ -100,6 +133,7 @@ impl std::error::Error for ListenError {
         match self {
             // It is shown as it is, so what is below it comes next.
             Self::Path(error) => error.source(),
+            Self::Inherited(error) => error.source(),
             Self::Taken { .. } => None,
         }
     }
@@ -108,6 +142,12 @@ impl std::error::Error for ListenError {
 impl From<PathError> for ListenError {
     fn from(error: PathError) -> Self {
         Self::Path(error)
+    }
+}
+
+impl From<InheritedError> for ListenError {
+    fn from(error: InheritedError) -> Self {
+        Self::Inherited(error)
     }
 }
 
@@ -146,7 +186,7 @@ fn bind_and_rename(temporary: &Path, path: &Path) -> Result<(UnixListener, Place
     listener.set_nonblocking(true).map_err(|error| PathError::io("open", path, error))?;
     let identity = Identity::of(temporary).map_err(|error| PathError::io("inspect", temporary, error))?;
     std::fs::rename(temporary, path).map_err(|error| PathError::io("rename", temporary, error))?;
-    Ok((listener, Place { path: path.to_owned(), identity }))
+    Ok((listener, Place { path: path.to_owned(), owner: Owner::Us(identity) }))
 }
 
 fn temporary_path(path: &Path) -> PathBuf {

@@ -1,10 +1,9 @@
-//! The agent's log: lines on stderr.
+//! The agent's log: lines on stderr, or where an agent in the background writes them.
 //!
 //! Owns: where the log goes, and which level. Refuses to know what is logged. Invariant: only our own modules are heard,
 //! whatever the environment says, because libraries log headers and bodies at low levels (A§17).
 
 use std::fmt;
-use std::io;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
@@ -23,13 +22,16 @@ pub enum Format {
     Json,
 }
 
-/// Starts the log. `level` is the value of `SSO_AGENT_LOG`; `info` where there is none.
+/// Starts the log on `output`. `level` is the value of `SSO_AGENT_LOG`; `info` where there is none.
 ///
 /// # Errors
 /// The level is none, or something has started a log already.
-pub fn start(level: Option<&str>, format: Format) -> Result<(), LoggingError> {
+pub fn start<W>(level: Option<&str>, format: Format, output: W) -> Result<(), LoggingError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let level = parse_level(level)?;
-    subscriber(level, format, io::stderr).try_init().map_err(LoggingError::Started)?;
+    subscriber(level, format, output).try_init().map_err(LoggingError::Started)?;
     Ok(())
 }
 
@@ -91,7 +93,7 @@ const OUR_TARGET: &str = "sso_agent";
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
 
     use super::*;

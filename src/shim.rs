@@ -2,7 +2,8 @@
 //!
 //! Owns: its command line, one request, and the rule of its output: the document on stdout and nothing on stderr, or
 //! nothing on stdout and exactly one line on stderr. Refuses to know configuration, sign-ins and networks. Invariant:
-//! it starts no program and opens no browser; a set of credentials is printed whole or not at all.
+//! it starts no program but the agent, where there is none, and opens no browser; a set of credentials is printed whole
+//! or not at all.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -15,6 +16,7 @@ use crate::client::{Client, ClientError};
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::ids::InvalidName;
+use crate::launch;
 use crate::paths::{self, PathError, SocketPath};
 use crate::time::{InvalidDuration, parse_duration};
 use crate::untrusted::shown;
@@ -63,7 +65,8 @@ impl Wanted {
         let client = Client::new(socket, paths::state_dir(env).ok());
         // The client tells the agent how much of this is left.
         let request = Request::Credentials { target: self.target, min_validity: self.min_validity, timeout: None };
-        let reply = client.send(&request, self.timeout)?;
+        let absent = &mut |left| launch::on_demand(env, client.socket(), left);
+        let reply = client.send_or(&request, self.timeout, absent)?;
         if reply.status != 200 {
             return Err(Failure::Client(ClientError::BadAnswer("it answered without credentials")));
         }
@@ -249,7 +252,8 @@ Usage: sso-credential-process --profile NAME [options]
   -h, --help               this text
   -V, --version            the version
 
-DURATION is 90, 90s, 15m or 1h. SSO_AGENT_SOCK names another socket.
+DURATION is 90, 90s, 15m or 1h. SSO_AGENT_SOCK names another socket. Where no agent runs, one is started in the
+background, unless SSO_AGENT_AUTOSTART=0.
 Exit codes: 0 done, 1 bug, 2 usage, 3 sign-in required, 4 no agent, 5 configuration,
 6 denied by AWS, 7 temporary, 8 locked, 9 storage.
 ";

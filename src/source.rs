@@ -4,6 +4,9 @@
 //! already checked. Invariant: a missing file is an empty one; any other trouble is an error that names the path, so
 //! that a file that cannot be read is never taken for one that says nothing.
 
+mod tracked;
+mod way;
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
@@ -14,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
+pub use self::tracked::{Doubt, Look, Tracked};
+pub use self::way::{Directory, Way};
 use crate::aws_config::{SourceFile, Sources};
 use crate::env::Env;
 use crate::settings::{Settings, SettingsError};
@@ -68,6 +73,19 @@ impl Locations {
     }
 }
 
+impl Locations {
+    /// Reads the agent's own settings, and nothing else.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    pub fn settings(&self) -> Result<Settings, SourceError> {
+        match gather_settings(&self.settings, self.settings_named)? {
+            Some(bytes) => read_settings(&self.settings, bytes),
+            None => Ok(Settings::default()),
+        }
+    }
+}
+
 impl Source for Locations {
     fn read(&self) -> Result<(Sources, Settings), SourceError> {
         read(self)
@@ -79,24 +97,54 @@ impl Source for Locations {
 /// # Errors
 /// See [`SourceError`].
 pub fn read(locations: &Locations) -> Result<(Sources, Settings), SourceError> {
-    let aws = |path: &Path| -> Result<Option<SourceFile>, SourceError> {
-        let Some(file) = open(path)? else { return Ok(None) };
-        Ok(Some(SourceFile { path: path.to_owned(), bytes: content(path, file)? }))
-    };
-    let sources = Sources { config: aws(&locations.aws_config)?, credentials: aws(&locations.aws_credentials)? };
-    Ok((sources, read_settings(&locations.settings, locations.settings_named)?))
+    gather(locations)?.understood(locations)
 }
 
-fn read_settings(path: &Path, named: bool) -> Result<Settings, SourceError> {
-    let file = match open(path)? {
-        Some(file) => file,
-        None if named => {
-            return Err(SourceError::Read { path: path.to_owned(), source: rustix::io::Errno::NOENT.into() });
+/// What the files hold; nothing for those that are not there.
+#[derive(Debug)]
+struct Gathered {
+    aws_config: Option<Vec<u8>>,
+    aws_credentials: Option<Vec<u8>>,
+    settings: Option<Vec<u8>>,
+}
+
+fn gather(locations: &Locations) -> Result<Gathered, SourceError> {
+    let aws = |path: &Path| open(path)?.map(|file| content(path, file)).transpose();
+    Ok(Gathered {
+        aws_config: aws(&locations.aws_config)?,
+        aws_credentials: aws(&locations.aws_credentials)?,
+        settings: gather_settings(&locations.settings, locations.settings_named)?,
+    })
+}
+
+fn gather_settings(path: &Path, named: bool) -> Result<Option<Vec<u8>>, SourceError> {
+    match open(path)? {
+        Some(file) => {
+            check_owner(path, &file)?;
+            Ok(Some(content(path, file)?))
         }
-        None => return Ok(Settings::default()),
-    };
-    check_owner(path, &file)?;
-    let text = String::from_utf8(content(path, file)?).map_err(|_| SourceError::NotText { path: path.to_owned() })?;
+        None if named => Err(SourceError::Read { path: path.to_owned(), source: rustix::io::Errno::NOENT.into() }),
+        None => Ok(None),
+    }
+}
+
+impl Gathered {
+    fn understood(self, locations: &Locations) -> Result<(Sources, Settings), SourceError> {
+        let file = |path: &Path, bytes| SourceFile { path: path.to_owned(), bytes };
+        let sources = Sources {
+            config: self.aws_config.map(|bytes| file(&locations.aws_config, bytes)),
+            credentials: self.aws_credentials.map(|bytes| file(&locations.aws_credentials, bytes)),
+        };
+        let settings = match self.settings {
+            Some(bytes) => read_settings(&locations.settings, bytes)?,
+            None => Settings::default(),
+        };
+        Ok((sources, settings))
+    }
+}
+
+fn read_settings(path: &Path, bytes: Vec<u8>) -> Result<Settings, SourceError> {
+    let text = String::from_utf8(bytes).map_err(|_| SourceError::NotText { path: path.to_owned() })?;
     match Settings::parse(&text) {
         Ok(settings) => Ok(Settings { file: path.to_owned(), ..settings }),
         Err(source) => Err(SourceError::Settings { path: path.to_owned(), source }),
@@ -231,6 +279,33 @@ pub enum SourceError {
         /// What is wrong with them.
         source: SettingsError,
     },
+}
+
+impl SourceError {
+    /// Where the trouble is: the file, and the line from 1, or zero where it is about the whole file.
+    #[must_use]
+    pub fn place(&self) -> (&Path, usize) {
+        match self {
+            Self::NoHome => (Path::new(""), 0),
+            Self::Read { path, .. }
+            | Self::NotAFile { path }
+            | Self::TooLarge { path }
+            | Self::NotText { path }
+            | Self::WritableByOthers { path }
+            | Self::ForeignOwner { path, .. } => (path, 0),
+            Self::Settings { path, source } => (path, source.line),
+        }
+    }
+
+    /// What is wrong there, for somebody who is told the place beside it.
+    #[must_use]
+    pub fn trouble(&self) -> String {
+        match self {
+            Self::Read { source, .. } => format!("{self}: {source}"),
+            Self::Settings { source, .. } => source.problem.to_string(),
+            _ => self.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for SourceError {

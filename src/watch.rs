@@ -1,25 +1,33 @@
 //! Being told when something changes in a directory.
 //!
 //! Owns: the system's watches and the moment of quiet after a change. Refuses to know what lies in a directory.
-//! Invariants: reading is no change; a directory that cannot be watched is no error but a line in the log; while
-//! nothing is watched there is no thread and no descriptor.
+//! Invariants: reading is no change; a directory that cannot be watched is no error but a line in the log, and makes
+//! the watch blind; while nothing is watched there is no thread and no descriptor.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch::{Receiver, Sender, channel};
 use tokio::time::{Instant, sleep_until};
+
+use crate::untrusted::shown;
 
 /// The watched directories.
 pub struct Watch {
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
+    /// What counts in them; everything where there is none.
+    names: Arc<Mutex<Option<BTreeSet<OsString>>>>,
     changes: Sender<u64>,
     changed: Receiver<u64>,
     /// Something changed: said when it has been quiet until then.
     due: Option<Instant>,
+    blind: bool,
     complained: bool,
 }
 
@@ -28,7 +36,28 @@ impl Watch {
     #[must_use]
     pub fn nothing() -> Self {
         let (changes, changed) = channel(0);
-        Self { watcher: None, watched: BTreeSet::new(), changes, changed, due: None, complained: false }
+        Self {
+            watcher: None,
+            watched: BTreeSet::new(),
+            names: Arc::default(),
+            changes,
+            changed,
+            due: None,
+            blind: false,
+            complained: false,
+        }
+    }
+
+    /// [`Watch::set`], for changes of entries with these names only; of directories themselves with their own.
+    pub fn set_named(&mut self, directories: &BTreeSet<PathBuf>, names: &BTreeSet<OsString>) {
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = Some(names.clone());
+        self.set(directories);
+    }
+
+    /// Whether changes may go unnoticed: some directory that is there could not be watched.
+    #[must_use]
+    pub const fn is_blind(&self) -> bool {
+        self.blind
     }
 
     /// From now on watches these directories, not what is below them, and no others.
@@ -46,6 +75,7 @@ impl Watch {
             }
         }
         self.watched.retain(|path| directories.contains(path));
+        self.blind = false;
         for directory in directories {
             match self.add(directory) {
                 Ok(()) => {
@@ -78,10 +108,11 @@ impl Watch {
         let watcher = match &mut self.watcher {
             Some(watcher) => watcher,
             none => {
-                let changes = self.changes.clone();
+                let (changes, names) = (self.changes.clone(), Arc::clone(&self.names));
                 none.insert(notify::recommended_watcher(move |event: notify::Result<Event>| {
+                    let names = names.lock().unwrap_or_else(PoisonError::into_inner);
                     // An error may mean that events were lost: worth a look.
-                    if event.map_or(true, |event| !matches!(event.kind, EventKind::Access(_))) {
+                    if event.map_or(true, |event| matters(&event, names.as_ref())) {
                         changes.send_modify(|count| *count += 1);
                     }
                 })?)
@@ -94,14 +125,28 @@ impl Watch {
 
     fn complain(&mut self, directory: &Path, error: &notify::Error) {
         self.watched.remove(directory);
-        if matches!(error.kind, notify::ErrorKind::PathNotFound) || std::mem::replace(&mut self.complained, true) {
+        if matches!(error.kind, notify::ErrorKind::PathNotFound) {
+            return;
+        }
+        self.blind = true;
+        if std::mem::replace(&mut self.complained, true) {
             return;
         }
         tracing::warn!(
-            directory = %directory.display(),
-            "changes there are noticed only now and then, because the system does not tell of them: {error}"
+            directory = %shown(&directory.to_string_lossy()),
+            "changes there are noticed late, because the system does not tell of them: {error}"
         );
     }
+}
+
+/// Whether something may be another than before; what was only looked at is not.
+fn matters(event: &Event, names: Option<&BTreeSet<OsString>>) -> bool {
+    if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)) {
+        return false;
+    }
+    let Some(names) = names else { return true };
+    // Without a path, anything may have happened.
+    event.paths.is_empty() || event.paths.iter().filter_map(|path| path.file_name()).any(|name| names.contains(name))
 }
 
 /// A change seldom comes alone.
@@ -146,6 +191,43 @@ mod tests {
             std::fs::remove_file(scratch.path().join("other")).unwrap();
             assert!(is_told(&mut watch).await, "removed");
         });
+    }
+
+    #[test]
+    fn what_has_another_name_does_not_count() {
+        let scratch = Scratch::new();
+        let mut watch = Watch::nothing();
+        let own = scratch.path().file_name().unwrap().to_owned();
+        watch.set_named(&only(scratch.path()), &BTreeSet::from(["file".into(), own]));
+        runtime().block_on(async {
+            assert!(is_told(&mut watch).await, "of what was there before");
+            std::fs::write(scratch.path().join("other"), "x").unwrap();
+            std::fs::rename(scratch.path().join("other"), scratch.path().join("another")).unwrap();
+            std::fs::write(scratch.path().join("file"), "x").unwrap();
+            assert!(is_told(&mut watch).await);
+            // The system tells in order: if the other had counted, it would have been told by now.
+            assert!(watch.due.is_none());
+            let moved = scratch.path().with_extension("moved");
+            std::fs::rename(scratch.path(), &moved).unwrap();
+            assert!(is_told(&mut watch).await, "the directory itself");
+            std::fs::rename(&moved, scratch.path()).unwrap();
+        });
+        assert!(!watch.is_blind());
+    }
+
+    #[test]
+    fn what_was_only_looked_at_does_not_matter() {
+        let event = |kind| Event::new(kind).add_path("/d/name".into());
+        let names = BTreeSet::from(["name".into()]);
+        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        let read = EventKind::Access(AccessKind::Close(AccessMode::Read));
+        let opened = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        for (kind, expected) in [(written, true), (read, false), (opened, false), (EventKind::Any, true)] {
+            assert_eq!(matters(&event(kind), Some(&names)), expected, "{kind:?}");
+            assert_eq!(matters(&event(kind), None), expected, "{kind:?}");
+            assert!(!matters(&event(kind), Some(&BTreeSet::new())));
+        }
+        assert!(matters(&Event::new(EventKind::Other), Some(&names)), "events were lost");
     }
 
     #[test]

@@ -37,11 +37,14 @@ fn every_shape_in_the_protocol_document_is_what_the_agent_answers() {
     say(&agent, "GET /v1/token", "/v1/token?session=corp");
     say(&agent, "POST /v1/console", "/v1/console?profile=dev");
     say(&agent, "GET /v1/status", "/v1/status");
+    say(&agent, "GET /v1/metrics", "/v1/metrics");
     say(&agent, "GET /v1/health", "/v1/health");
     say(&agent, "POST /v1/sessions/{s}/refresh", "/v1/sessions/corp/refresh");
     say(&agent, "GET /v1/sessions/{s}/accounts", "/v1/sessions/corp/accounts");
     say(&agent, "GET /v1/sessions/{s}/accounts/{account}/roles", "/v1/sessions/-/accounts/111122223333/roles");
     say(&agent, "POST /v1/reload", "/v1/reload");
+    say(&agent, "POST /v1/lock", "/v1/lock");
+    say(&agent, "POST /v1/unlock", "/v1/unlock");
     say(&agent, "GET /v1/storage", "/v1/storage");
     say(&agent, "POST /v1/storage/unlock", "/v1/storage/unlock");
     say(&agent, "POST /v1/storage/migrate", "/v1/storage/migrate");

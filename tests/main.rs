@@ -5,6 +5,10 @@
 mod architecture;
 #[cfg(test)]
 mod audit;
+// It is looked at through /proc.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod background;
 #[cfg(test)]
 mod browser_sign_in;
 #[cfg(test)]
@@ -26,14 +30,20 @@ mod fake_identity_center;
 #[cfg(test)]
 mod gapless;
 #[cfg(test)]
+mod hot_reload;
+#[cfg(test)]
 mod identities;
 // The keyring of macOS has no bus of its own that a test could have.
 #[cfg(test)]
 #[cfg(not(target_os = "macos"))]
 mod keyring;
 #[cfg(test)]
+mod lock;
+#[cfg(test)]
 mod main_job;
 // The desktop of macOS has no bus of its own that a test could have.
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
@@ -44,6 +54,10 @@ mod notifications;
 mod on_demand;
 #[cfg(test)]
 mod origin;
+// Elsewhere than on Linux nobody tells which program asks.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod policy;
 #[cfg(test)]
 mod real_clients;
 #[cfg(test)]

@@ -7,39 +7,67 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::Audit;
+use crate::background;
 use crate::engine::{self, Ended, Handle, Order, State, World};
-use crate::server::{self, Limits, Listeners};
+use crate::policy::Policies;
+use crate::server::{self, Guests, Limits, Listeners, Meters};
 use crate::service::Manager;
 use crate::signals::{Signal, Signals};
-use crate::upstream::Https;
+use crate::upstream::{Https, Measured};
 
 /// Engine and server side by side, until a signal or the engine's own end.
 pub(super) async fn live(
     state: State,
-    world: World<Https>,
+    world: World<Measured<Https>>,
     listeners: Listeners,
     audit: Arc<Audit>,
-    limits: Limits,
+    policies: Arc<Policies>,
+    meters: Arc<Meters>,
     manager: &Manager,
+    background: bool,
 ) -> std::io::Result<Ended> {
     let mut signals = Signals::new()?;
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (close, closed) = oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(listeners, handle, audit, limits, async {
-        // Told to, or whoever would tell is gone: both mean to close.
-        let _ = closed.await;
-    }));
+    let idle = Arc::clone(&world.idle);
+    let guests = Guests::default();
+    let server = tokio::spawn(server::serve(
+        listeners,
+        handle,
+        audit,
+        policies,
+        meters,
+        Limits::default(),
+        guests.clone(),
+        async {
+            // Told to, or whoever would tell is gone: both mean to close.
+            let _ = closed.await;
+        },
+    ));
     let engine = engine::run(state, world, questions, ordered);
     let mut engine = std::pin::pin!(engine);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
     manager.ready();
+    if background {
+        background::acknowledge();
+    }
     let ended = loop {
         tokio::select! {
             ended = &mut engine => {
                 // The server ends when it is told to, not when nobody answers its questions.
                 drop(close);
                 break ended;
+            }
+            () = idle.notified() => {
+                if !guests.are_gone() {
+                    continue;
+                }
+                // The server looks whether it is to close before it accepts, on this same thread: who connects from now
+                // on is not accepted here, waits at the manager's socket, and has the agent started again.
+                tracing::info!("nobody needs the agent: ending until the next call");
+                manager.stopping();
+                break stop(&orders, close, &mut engine).await;
             }
             signal = signals.next() => {
                 let order = match signal {

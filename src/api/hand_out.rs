@@ -85,6 +85,16 @@ impl EncodedCredentials {
 }
 
 impl Response {
+    /// The target whose credentials, or whose way into the console, this answer hands out.
+    #[must_use]
+    pub fn target(&self) -> Option<&TargetId> {
+        match self {
+            Self::Credentials(_, target) | Self::Console(_, target, _) => Some(target),
+            Self::EncodedCredentials(encoded) => Some(&encoded.target),
+            _ => None,
+        }
+    }
+
     /// What this answer hands out, if anything.
     #[must_use]
     pub fn hand_out(&self) -> Option<HandOut<'_>> {
@@ -111,6 +121,8 @@ impl Response {
             | Self::Roles(_)
             | Self::Storage(_)
             | Self::Reloaded(_)
+            | Self::Locked(_)
+            | Self::Metrics(_)
             | Self::Health(_)
             | Self::NoContent => None,
         }

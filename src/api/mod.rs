@@ -6,6 +6,7 @@
 
 mod bodies;
 pub mod hand_out;
+mod lock;
 mod login;
 mod parameters;
 pub mod problem;
@@ -20,6 +21,7 @@ pub use request::{
 };
 pub use response::{
     AccountEntry, Accounts, Adopted, AuditStatus, ConsoleAccess, CredentialDocument, DoorStatus, FlowChosenBy, Health,
-    LastError, LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus, Reloaded, Response, RoleEntry,
-    Roles, SessionState, SessionStatus, Status, StorageReport, StorageStatus, TargetStatus, Token, WarningEntry,
+    LastError, LockDetails, LockStatus, LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus,
+    Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport, StorageStatus,
+    TargetStatus, Token, WarningEntry,
 };

@@ -116,6 +116,18 @@ pub enum Request {
     },
     /// Read the configuration again.
     Reload,
+    /// Refuse everything from now on.
+    Lock {
+        /// What will unlock it; without one everybody may.
+        passphrase: Option<Secret>,
+    },
+    /// Serve again.
+    Unlock {
+        /// What the user typed, where it is locked with a passphrase.
+        passphrase: Option<Secret>,
+    },
+    /// What has happened so far, for who keeps statistics.
+    Metrics,
     /// Is anybody there?
     Health,
 }
@@ -243,6 +255,12 @@ impl Request {
                 (Method::Post, "/v1/storage/migrate".to_owned(), Query::default())
             }
             Self::Reload => (Method::Post, "/v1/reload".to_owned(), Query::default()),
+            Self::Lock { passphrase } | Self::Unlock { passphrase } => {
+                body = passphrase.as_ref().map_or(body, |typed| json(&UnlockBody { passphrase: Some(typed.clone()) }));
+                let locks = matches!(self, Self::Lock { .. });
+                (Method::Post, if locks { "/v1/lock" } else { "/v1/unlock" }.to_owned(), Query::default())
+            }
+            Self::Metrics => (Method::Get, "/v1/metrics".to_owned(), Query::default()),
             Self::Health => (Method::Get, "/v1/health".to_owned(), Query::default()),
         };
         RawRequest { method, path_and_query: format!("{path}{}", query.0), body }
@@ -296,8 +314,11 @@ impl Request {
                 wait: query.seconds("wait", MOST_PATIENCE)?.unwrap_or_default(),
                 after: query.number("after")?,
             },
+            ("GET", Route::Metrics) => Self::Metrics,
             ("GET", Route::Health) => Self::Health,
             ("POST", Route::Reload) => Self::Reload,
+            ("POST", Route::Lock) => Self::Lock { passphrase: passphrase_for_a_lock(body)? },
+            ("POST", Route::Unlock) => Self::Unlock { passphrase: passphrase_for_a_lock(body)? },
             ("GET", Route::Storage) => Self::Storage,
             ("POST", Route::UnlockStorage) => {
                 Self::UnlockStorage { passphrase: from_json::<UnlockBody>(body)?.passphrase }
@@ -328,6 +349,8 @@ impl Request {
             Self::Login { .. }
                 | Self::Refresh { .. }
                 | Self::Console { .. }
+                | Self::Lock { .. }
+                | Self::Unlock { .. }
                 | Self::UnlockStorage { .. }
                 | Self::MigrateStorage { .. }
         );
@@ -343,8 +366,11 @@ enum Route {
     Token,
     Console,
     Status,
+    Metrics,
     Health,
     Reload,
+    Lock,
+    Unlock,
     Storage,
     UnlockStorage,
     MigrateStorage,
@@ -363,8 +389,11 @@ impl Route {
             "token" => Self::Token,
             "console" => Self::Console,
             "status" => Self::Status,
+            "metrics" => Self::Metrics,
             "health" => Self::Health,
             "reload" => Self::Reload,
+            "lock" => Self::Lock,
+            "unlock" => Self::Unlock,
             "storage" => Self::Storage,
             other => return Err(no_such_route(&format!("/v1/{other}"))),
         })
@@ -446,6 +475,15 @@ fn from_json<T: for<'de> Deserialize<'de> + Default>(body: &[u8]) -> Result<T, P
     serde_json::from_slice(body).map_err(|error| invalid("the body is not what this route takes").caused_by(error))
 }
 
+/// An empty one would be none to some and one to others.
+fn passphrase_for_a_lock(body: &[u8]) -> Result<Option<Secret>, Problem> {
+    let UnlockBody { passphrase } = from_json(body)?;
+    if passphrase.as_ref().is_some_and(Secret::is_empty) {
+        return Err(invalid("the passphrase is empty"));
+    }
+    Ok(passphrase)
+}
+
 /// For our own types of strings and booleans, whose encoding cannot fail.
 fn json<T: Serialize>(body: &T) -> SecretBytes {
     // More the agent does not take; and an outgrown buffer would be a copy of a passphrase that nobody wipes.
@@ -512,6 +550,11 @@ mod tests {
                 kind: TokenKind::Access,
             },
             Request::Reload,
+            Request::Lock { passphrase: None },
+            Request::Lock { passphrase: Some(Secret::new("p".to_owned())) },
+            Request::Unlock { passphrase: None },
+            Request::Unlock { passphrase: Some(Secret::new("\u{fc}".to_owned())) },
+            Request::Metrics,
             Request::Health,
         ] {
             let raw = request.encode();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::hand_out::EncodedCredentials;
+pub use super::lock::{LockDetails, LockStatus};
 use super::problem::Code;
 use super::request::StartedBy;
 use crate::ids::{AccountId, ProfileName, RoleName, TargetId};
@@ -46,6 +47,10 @@ pub enum Response {
     Storage(Box<StorageReport>),
     /// `POST /v1/reload`.
     Reloaded(Reloaded),
+    /// `POST /v1/lock`, `POST /v1/unlock`.
+    Locked(LockStatus),
+    /// `GET /v1/metrics`: text.
+    Metrics(String),
     /// `GET /v1/health`.
     Health(Health),
     /// `DELETE …/login`: done, nothing to say.
@@ -71,7 +76,7 @@ impl Response {
         }
     }
 
-    /// The JSON body; empty for [`Response::NoContent`].
+    /// The body, JSON but for [`Response::Metrics`]; empty for [`Response::NoContent`].
     ///
     /// # Errors
     /// None in practice: every type here is made of strings, numbers and lists.
@@ -96,6 +101,8 @@ impl Response {
             Self::Roles(body) => serde_json::to_vec(body),
             Self::Storage(body) => serde_json::to_vec(body),
             Self::Reloaded(body) => serde_json::to_vec(body),
+            Self::Locked(body) => serde_json::to_vec(body),
+            Self::Metrics(text) => Ok(text.clone().into_bytes()),
             Self::Health(body) => serde_json::to_vec(body),
             Self::NoContent => Ok(Vec::new()),
         }
@@ -171,6 +178,9 @@ pub struct Status {
     pub revision: u64,
     pub socket: String,
     pub locked: bool,
+    /// How it is locked; null where it is not, absent in agents before it.
+    #[serde(default)]
+    pub lock: Option<LockDetails>,
     pub storage: StorageStatus,
     /// Filled in by whoever keeps the log; absent in agents before it.
     #[serde(default)]
@@ -271,6 +281,9 @@ pub enum SessionState {
 pub struct SessionStatus {
     pub session: String,
     pub kind: String,
+    /// Whether it is in the configuration; one that is not is shown for as long as something of it is held.
+    #[serde(default = "yes")]
+    pub configured: bool,
     pub state: SessionState,
     pub start_url: String,
     pub region: String,

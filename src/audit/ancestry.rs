@@ -15,9 +15,9 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use super::asker::Who;
-use super::file::identity;
 use super::line::{Party, UNKNOWN, written};
 use crate::env::Env;
+use crate::log_file::identity;
 use crate::time::Mono;
 
 /// The programs that work for somebody else: shim, command line, shells.
@@ -34,7 +34,7 @@ struct Known {
 }
 
 /// Device and inode.
-type File = (u64, u64);
+pub(super) type File = (u64, u64);
 
 impl Programs {
     /// Ours as they lie beside this program, and the shells of this machine and of this user.
@@ -66,16 +66,18 @@ impl Programs {
 /// The process of this number and its caller; nothing where the process itself cannot be looked at.
 pub(super) fn look_up(pid: i32, programs: &Programs, now: Mono) -> Option<Who> {
     let peer = Process::open(pid)?;
-    let caller = caller(&peer, programs, now).unwrap_or_else(Party::unknown);
-    Some(Who { peer: peer.party(), caller, started: peer.started, via: None })
+    let found = caller(&peer, programs, now);
+    let (caller, program) = found.map_or_else(|| (Party::unknown(), None), |(party, file)| (party, Some(file)));
+    Some(Who { peer: peer.party(), caller, program, started: peer.started, via: None })
 }
 
-fn caller(peer: &Process, programs: &Programs, now: Mono) -> Option<Party> {
+fn caller(peer: &Process, programs: &Programs, now: Mono) -> Option<(Party, File)> {
     let mut above;
     let mut process = peer;
     for _ in 0..MOST_GENERATIONS {
-        if !programs.contains(process.program.as_ref()?.file, now) {
-            return Some(process.party());
+        let file = process.program.as_ref()?.file;
+        if !programs.contains(file, now) {
+            return Some((process.party(), file));
         }
         let parent = Process::open(process.parent)?;
         // Still its parent, so it was its parent that was opened and not somebody who came later.

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Programs;
-use super::ancestry;
+use super::ancestry::{self, File};
 use super::line::Party;
 use crate::ids::DoorName;
 use crate::time::Mono;
@@ -21,9 +21,27 @@ pub struct Asker {
     uid: Option<u32>,
     /// The restricted socket it came through.
     via: Option<DoorName>,
+    /// The kernel has told which process it is.
+    told: bool,
     /// The peer as the kernel knows it, whatever becomes of its number; taken by the first hand-out.
     process: Mutex<Option<OwnedFd>>,
     who: OnceLock<Arc<Who>>,
+}
+
+/// The program that something is handed to, as far as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// This one.
+    Program {
+        /// Its path, for people: another file may lie there by now.
+        exe: String,
+        /// Device and inode of the file that runs: what it is.
+        file: (u64, u64),
+    },
+    /// Somewhere between it and the socket something does not let itself be looked at, or has ended.
+    Hidden,
+    /// The system tells of nobody.
+    Untold,
 }
 
 /// A peer and its caller, looked up.
@@ -31,6 +49,8 @@ pub struct Asker {
 pub(super) struct Who {
     pub(super) peer: Party,
     pub(super) caller: Party,
+    /// The file that the caller runs, where it is known.
+    pub(super) program: Option<File>,
     /// When the peer was started, in the kernel's ticks: the number alone may have been somebody else's before.
     pub(super) started: u64,
     /// The restricted socket it came through.
@@ -41,7 +61,7 @@ impl Who {
     /// Whoever it was that came through the same restricted socket.
     pub(super) fn anybody(&self) -> Self {
         let nobody = Party { uid: self.peer.uid, ..Party::unknown() };
-        Self { peer: nobody, caller: Party::unknown(), started: 0, via: self.via.clone() }
+        Self { peer: nobody, caller: Party::unknown(), program: None, started: 0, via: self.via.clone() }
     }
 }
 
@@ -56,13 +76,15 @@ impl Asker {
     /// The peer of this connection, of which the kernel has told process and user.
     #[must_use]
     pub fn of(stream: impl AsFd, pid: Option<i32>, uid: u32) -> Self {
-        Self { pid, uid: Some(uid), via: None, process: Mutex::new(peer_process(stream)), who: OnceLock::new() }
+        let process = peer_process(stream);
+        let told = process.is_some();
+        Self { pid, uid: Some(uid), via: None, told, process: Mutex::new(process), who: OnceLock::new() }
     }
 
     /// A peer nobody knows anything of.
     #[must_use]
     pub const fn unknown() -> Self {
-        Self { pid: None, uid: None, via: None, process: Mutex::new(None), who: OnceLock::new() }
+        Self { pid: None, uid: None, via: None, told: false, process: Mutex::new(None), who: OnceLock::new() }
     }
 
     /// The same, come through a restricted socket.
@@ -70,6 +92,16 @@ impl Asker {
     pub fn via(mut self, door: Option<DoorName>) -> Self {
         self.via = door;
         self
+    }
+
+    /// The program behind it.
+    pub(super) fn caller(&self, programs: &Programs, now: Mono) -> Caller {
+        let who = self.who(programs, now);
+        match who.program {
+            Some(file) => Caller::Program { exe: who.caller.exe.clone(), file },
+            None if self.told => Caller::Hidden,
+            None => Caller::Untold,
+        }
     }
 
     /// Looks it up the first time, and keeps the descriptor no longer.
@@ -81,7 +113,8 @@ impl Asker {
                 // It lives, so the number was its own all the time.
                 is_alive(&process).then_some(seen)
             });
-            let unknown = || Who { peer: Party::unknown(), caller: Party::unknown(), started: 0, via: None };
+            let unknown =
+                || Who { peer: Party::unknown(), caller: Party::unknown(), program: None, started: 0, via: None };
             let mut who = seen.unwrap_or_else(unknown);
             who.peer.uid = self.uid;
             who.via.clone_from(&self.via);
@@ -169,13 +202,20 @@ mod tests {
             pid: Some(ours),
             uid: Some(7),
             via: None,
+            told: true,
             process: Mutex::new(Some(process)),
             who: OnceLock::new(),
         };
         let who = asker.who(&programs(), Mono::default());
         assert_eq!(
             *who,
-            Who { peer: Party { uid: Some(7), ..Party::unknown() }, caller: Party::unknown(), started: 0, via: None }
+            Who {
+                peer: Party { uid: Some(7), ..Party::unknown() },
+                caller: Party::unknown(),
+                program: None,
+                started: 0,
+                via: None
+            }
         );
     }
 

@@ -13,7 +13,6 @@
 mod ancestry;
 mod asker;
 mod entry;
-mod file;
 mod line;
 mod read;
 
@@ -27,18 +26,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use ancestry::Programs;
-pub use asker::Asker;
+pub use asker::{Asker, Caller};
 pub use entry::Refusal;
 pub use line::{Line, Party};
 pub use read::{ReadError, Reading, read};
 
 use crate::api::{AuditStatus, HandOut};
 use crate::clock::Clock;
+use crate::log_file::{Kind, LogFile};
 use crate::settings::AuditMode;
 use crate::time::{Mono, Now, Timestamp};
 use asker::Who;
 use entry::Entry;
-use file::LogFile;
 
 /// The log of one agent.
 pub struct Audit {
@@ -71,7 +70,7 @@ impl Audit {
     /// The log in this state directory. Nothing is opened before there is something to write.
     #[must_use]
     pub fn new(state_dir: PathBuf, mode: AuditMode, programs: Programs, clock: Arc<dyn Clock>) -> Self {
-        let book = Book { file: LogFile::new(state_dir), windows: HashMap::new(), failing: false };
+        let book = Book { file: LogFile::new(state_dir, FILES), windows: HashMap::new(), failing: false };
         Self {
             clock,
             programs,
@@ -99,6 +98,12 @@ impl Audit {
     /// It could not be written, and must not be handed out therefore.
     pub fn note(&self, hand_out: HandOut<'_>, asker: &Asker) -> Result<(), NotWritten> {
         self.write_down(hand_out.into(), asker)
+    }
+
+    /// The program behind this connection, as the log has it.
+    #[must_use]
+    pub fn caller(&self, asker: &Asker) -> Caller {
+        asker.caller(&self.programs, self.clock.now().mono)
     }
 
     /// Writes down that this was refused to `asker`. Where it cannot be written it is refused all the same.
@@ -254,6 +259,8 @@ impl std::error::Error for NotWritten {
     }
 }
 
+/// Where the lines are.
+const FILES: Kind = Kind { name: "audit.log", files: 5 };
 /// Repeats within this time are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 /// What came through one restricted socket gets so many lines of its own in this time: a day of them at this rate fills

@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::Line;
-use super::file::{FILES, name, open_directory, open_to_read};
+use super::{FILES, Line};
+use crate::log_file::{open_directory, open_to_read};
 
 /// What the log says.
 #[derive(Debug, Default)]
@@ -41,8 +41,8 @@ pub fn read(state_dir: &Path) -> Result<Reading, ReadError> {
         let mut files = Vec::new();
         let mut seen = HashSet::new();
         let mut rotated = false;
-        for age in 0..FILES {
-            match open_to_read(&directory, age).map_err(failed(Some(name(age))))? {
+        for age in 0..FILES.files {
+            match open_to_read(&directory, &FILES.file(age)).map_err(failed(Some(FILES.file(age))))? {
                 Some((file, identity)) if seen.insert(identity) => files.push((age, file)),
                 Some(_) => rotated = true,
                 None => {}
@@ -55,7 +55,7 @@ pub fn read(state_dir: &Path) -> Result<Reading, ReadError> {
     let mut reading = Reading::default();
     for (age, file) in files.into_iter().rev() {
         let mut bytes = Vec::new();
-        File::from(file).take(MOST_BYTES).read_to_end(&mut bytes).map_err(failed(Some(name(age))))?;
+        File::from(file).take(MOST_BYTES).read_to_end(&mut bytes).map_err(failed(Some(FILES.file(age))))?;
         reading.take(&bytes);
     }
     Ok(reading)

@@ -69,13 +69,13 @@ impl Bench {
 
     /// From now on nothing can be written: a directory stands where the file should be.
     fn break_it(&self) {
-        let path = self.scratch.path().join(file::LOG);
+        let path = self.scratch.path().join(FILES.name);
         let _ = std::fs::rename(&path, self.scratch.path().join("kept"));
         std::fs::create_dir(&path).unwrap();
     }
 
     fn mend_it(&self) {
-        let path = self.scratch.path().join(file::LOG);
+        let path = self.scratch.path().join(FILES.name);
         std::fs::remove_dir(&path).unwrap();
         let _ = std::fs::rename(self.scratch.path().join("kept"), &path);
     }
@@ -274,7 +274,7 @@ fn no_line_is_told_twice_while_the_files_are_rotated() {
     let template = bench.read().remove(0);
     std::thread::scope(|threads| {
         let writer = threads.spawn(|| {
-            let mut log = LogFile::new(bench.scratch.path().to_owned());
+            let mut log = LogFile::new(bench.scratch.path().to_owned(), FILES);
             for number in 0..200 {
                 // So long that a file holds a dozen.
                 let session = "x".repeat(80_000);

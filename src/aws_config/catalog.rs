@@ -236,7 +236,7 @@ impl Catalog {
     }
 }
 
-fn decode(source: Option<&SourceFile>) -> (Cow<'_, str>, Vec<Complaint>) {
+pub(super) fn decode(source: Option<&SourceFile>) -> (Cow<'_, str>, Vec<Complaint>) {
     source.map(|source| ini::decode(&source.bytes)).unwrap_or_default()
 }
 

@@ -55,6 +55,13 @@ pub(super) struct Complaint {
     pub(super) message: &'static str,
 }
 
+impl Complaint {
+    /// Whether something that was written does not count.
+    pub(super) fn is_a_loss(&self) -> bool {
+        ![TEXT_IGNORED, CONTINUES].contains(&self.message)
+    }
+}
+
 /// The text of a file. Bytes that are not UTF-8 are replaced, line by line, with a complaint for each such line.
 pub(super) fn decode(bytes: &[u8]) -> (Cow<'_, str>, Vec<Complaint>) {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
@@ -155,7 +162,7 @@ impl<'a> Reader<'a> {
             return self.complain(number, "a section header that cannot be read: left out, with the lines under it");
         };
         if !rest.is_empty() && !rest.starts_with(['#', ';']) {
-            self.complain(number, "there is text after the section header: ignored");
+            self.complain(number, TEXT_IGNORED);
         }
         self.document.sections.push(Section { header, line: number, properties: Vec::new() });
         self.section = Under::Section;
@@ -192,7 +199,7 @@ impl<'a> Property<'a> {
         let value = self.value.to_mut();
         value.push('\n');
         value.push_str(text);
-        looks_like_a_property(text).then_some("indented, so it continues the value above instead of setting a key")
+        looks_like_a_property(text).then_some(CONTINUES)
     }
 }
 
@@ -240,6 +247,8 @@ fn numbered<T>(lines: impl Iterator<Item = T>) -> impl Iterator<Item = (usize, T
 }
 
 const UTF_16: &str = "the file is UTF-16, which no AWS tool reads: save it as UTF-8";
+const TEXT_IGNORED: &str = "there is text after the section header: ignored";
+const CONTINUES: &str = "indented, so it continues the value above instead of setting a key";
 const NOT_A_PROPERTY: &str = "not of the form `key = value`: left out";
 
 #[cfg(test)]

@@ -20,8 +20,11 @@ mod select;
 mod sessions;
 mod shim;
 mod sts;
+pub mod survey;
+mod whole;
 pub(crate) mod work;
 pub mod writing;
 
 pub use catalog::{Catalog, Diff, Place, Profile, Rejected, SessionDefinition, SourceFile, Sources, Warning};
 pub use select::SelectError;
+pub use whole::Whole;

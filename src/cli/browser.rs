@@ -15,6 +15,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use rustix::fs::{Access, access};
 
 use crate::env::Env;
+use crate::service;
 use crate::settings::PLACE;
 use crate::untrusted::shown;
 
@@ -65,7 +66,7 @@ impl Browser for SystemBrowser<'_> {
             command_line(command, self.surroundings, link, &|name| find(name, path, &is_executable))?;
         // A process group of its own: Ctrl-C in our terminal is not meant for the browser. Nobody waits for it; it
         // belongs to init as soon as this command ends.
-        let started = Command::new(&program)
+        let started = service::keep_from(&mut Command::new(&program))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -16,6 +16,7 @@ use crate::api::Request;
 use crate::client::{Client, ClientError, Reply};
 use crate::clock::Clock;
 use crate::env::Env;
+use crate::paths::SocketPath;
 use crate::secret::Secret;
 use crate::time::{Now, Timestamp};
 use crate::untrusted::shown;
@@ -25,6 +26,7 @@ use super::failure::Failure;
 use super::paint::Paint;
 use super::passphrase::Keyboard;
 use super::surroundings::Surroundings;
+use super::watching::{Feed, SystemFeed};
 use super::{json, words};
 
 /// Somebody who answers requests: the agent, or a test's stand-in.
@@ -42,8 +44,19 @@ pub(super) trait Ask {
         }
     }
 
+    /// The version of the agent that has answered with a problem, where it said so.
+    fn agent_version(&self) -> Option<String>;
+
     /// Lets the time pass that was asked for.
     fn pause(&self, pause: Duration);
+
+    /// What happens from now on, for somebody who watches.
+    fn feed(&self) -> io::Result<Box<dyn Feed + '_>>;
+
+    /// Where that is, if it was looked for already.
+    fn socket(&self) -> Option<&SocketPath> {
+        None
+    }
 }
 
 /// What takes the answers of many requests.
@@ -79,10 +92,22 @@ impl Ask for Client {
         });
     }
 
+    fn agent_version(&self) -> Option<String> {
+        Self::agent_version(self)
+    }
+
     fn pause(&self, pause: Duration) {
         // Nobody ever says anything here, so that the deadline is the event.
         let (_nobody, silence) = mpsc::channel::<()>();
         let _ = silence.recv_timeout(pause);
+    }
+
+    fn feed(&self) -> io::Result<Box<dyn Feed + '_>> {
+        Ok(Box::new(SystemFeed::new(self)?))
+    }
+
+    fn socket(&self) -> Option<&SocketPath> {
+        Some(Self::socket(self))
     }
 }
 
@@ -96,6 +121,10 @@ fn place<'r>(requests: &'r [Request], next: &AtomicUsize) -> Option<(usize, &'r 
 pub(super) struct Terminal {
     /// Whether a person reads stdout as it is written.
     pub(super) results: bool,
+    /// How wide stdout is, where it is a terminal.
+    pub(super) width: Option<usize>,
+    /// Whether what is on stdout can be written over: a terminal, and not a dumb one.
+    pub(super) redraws: bool,
     /// Whether results may be coloured: stdout is a terminal and nobody minds.
     pub(super) colour_out: bool,
     /// Whether words for people may be coloured.
@@ -129,17 +158,26 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     /// Asks the agent. Says once, on stderr, if it is of another version.
     pub(super) fn ask(&mut self, request: &Request, patience: Duration) -> Result<Reply, Failure> {
-        let reply = self.agent.send(request, patience)?;
+        let answer = self.agent.send(request, patience);
+        match &answer {
+            Ok(reply) => self.remark_on_version(reply.agent_version.as_deref()),
+            // It may be one just because the agent is of another version.
+            Err(ClientError::Problem(_)) => self.remark_on_version(self.agent.agent_version().as_deref()),
+            Err(_) => {}
+        }
+        Ok(answer?)
+    }
+
+    /// Says once, on stderr, that the agent is of another version, if it is.
+    pub(super) fn remark_on_version(&mut self, theirs: Option<&str>) {
         let ours = env!("CARGO_PKG_VERSION");
-        if let Some(theirs) = reply.agent_version.as_deref()
-            && theirs != ours
-            && !self.version_told
-        {
+        if let Some(theirs) = theirs.filter(|theirs| *theirs != ours && !self.version_told) {
             self.version_told = true;
             let theirs = shown(theirs).to_string();
-            self.say(&format!("warning: the agent is version {theirs}, this command is {ours}; restart the agent"));
+            self.say(&format!(
+                "warning: the agent is version {theirs}, this command is {ours}; restart it with: sso-agent restart"
+            ));
         }
-        Ok(reply)
     }
 
     /// Asks the agent for something that may take a while, and shows meanwhile what that is.

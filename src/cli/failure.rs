@@ -60,6 +60,48 @@ pub(super) enum Failure {
     AuditLog(ReadError),
     /// The agent that was to run here did not.
     Agent(AgentError),
+    /// No agent could be started.
+    NotStarted {
+        /// Why, and what helps.
+        message: String,
+        /// Which code says so.
+        exit: Exit,
+    },
+    /// An agent was started and has ended again.
+    Reported {
+        /// Its own lines for people.
+        report: String,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// What another program of ours will say in its own line.
+    ForPrograms {
+        /// The line.
+        message: String,
+        /// Which code says so.
+        exit: Exit,
+    },
+    /// The system refused something on the way to an agent in the background.
+    Start {
+        /// What was to be done.
+        doing: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The agent has not ended.
+    NotStopped {
+        /// Why, and what helps.
+        message: String,
+        /// Which code says so.
+        exit: Exit,
+    },
+    /// The system refused something on the way to its end.
+    Stop {
+        /// What was to be done.
+        doing: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
     /// Ctrl-C cannot be waited for.
     Signals(io::Error),
     /// A passphrase cannot be read.
@@ -88,6 +130,11 @@ impl Failure {
             Self::Recorded(_) => Exit::Configuration,
             Self::AuditLog(_) => Exit::Storage,
             Self::Agent(error) => error.exit(),
+            Self::NotStarted { exit, .. }
+            | Self::Reported { exit, .. }
+            | Self::ForPrograms { exit, .. }
+            | Self::NotStopped { exit, .. } => *exit,
+            Self::Start { .. } | Self::Stop { .. } => Exit::NoAgent,
             Self::Configure(trouble) => trouble.exit(),
             // Whoever reads our output has seen enough: that is no error of this program.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
@@ -124,6 +171,12 @@ impl Failure {
         if matches!(self, Self::Silent(_)) || (matches!(self, Self::Output(_)) && self.exit() == Exit::Success) {
             return;
         }
+        if let Self::Reported { report: lines, .. } | Self::ForPrograms { message: lines, .. } = self {
+            for line in lines.lines() {
+                let _ = writeln!(stderr, "{}", shown(line));
+            }
+            return;
+        }
         let message = self.to_string();
         let _ = writeln!(stderr, "{} {}", Paint::Red.apply("error:", colour), shown(&message));
         for cause in self.causes() {
@@ -139,6 +192,7 @@ impl Failure {
             Self::Client(ClientError::Problem(problem)) => problem.caused_by.clone(),
             Self::Client(ClientError::Io { source, .. }) => vec![source.to_string()],
             Self::Agent(error) => sources(error),
+            Self::Start { source, .. } | Self::Stop { source, .. } => vec![source.to_string()],
             Self::Configure(trouble) => trouble.causes(),
             Self::AuditLog(error) => vec![error.source.to_string()],
             Self::Recorded(error) => sources(error),
@@ -157,7 +211,7 @@ impl Failure {
                 let pause = problem.retry_after.map(|seconds| format!("try again in {seconds} s"));
                 problem.hint.clone().into_iter().chain(pause).collect()
             }
-            Self::Client(ClientError::NoAgent { .. }) => vec!["start it with: sso-agent run".to_owned()],
+            Self::Client(ClientError::NoAgent { .. }) => vec!["start it with: sso-agent start".to_owned()],
             Self::Client(ClientError::TimedOut { .. }) => vec!["see: sso-agent status".to_owned()],
             Self::Agent(error) => error.hint().into_iter().collect(),
             Self::Configure(trouble) => trouble.hint().into_iter().collect(),
@@ -202,6 +256,12 @@ impl fmt::Display for Failure {
             Self::UnknownSession { name, .. } => write!(formatter, "there is no session named {name}"),
             Self::SignIn { message, .. } => formatter.write_str(message),
             Self::Agent(error) => error.fmt(formatter),
+            Self::NotStarted { message, .. }
+            | Self::Reported { report: message, .. }
+            | Self::ForPrograms { message, .. }
+            | Self::NotStopped { message, .. } => formatter.write_str(message),
+            Self::Start { doing, .. } => write!(formatter, "the agent could not be started: cannot {doing}"),
+            Self::Stop { doing, .. } => write!(formatter, "the agent could not be stopped: cannot {doing}"),
             Self::Configure(trouble) => trouble.fmt(formatter),
             Self::AuditLog(error) => error.fmt(formatter),
             Self::Recorded(error) => error.fmt(formatter),

@@ -1,7 +1,7 @@
 //! The command line: one file per command, and the only place that prints for people.
 //!
 //! Owns: arguments, words, formats, exit codes. Refuses to know secrets beyond the moment they are printed, and how the
-//! agent works: everything but `run` goes through `client::Client`. Invariant: results go to stdout, words for people to
+//! agent works: everything but `run` goes through `client::Client`, and `start` and `stop` through the system. Invariant: results go to stdout, words for people to
 //! stderr; foreign text is cleaned before a person sees it; commands see the world only through their `Context`.
 
 mod accounts;
@@ -16,11 +16,13 @@ mod configure;
 mod console;
 mod context;
 mod credentials;
+mod doctor;
 mod doorway;
 mod failure;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
 mod json;
+mod lock;
 mod login;
 mod logout;
 mod paint;
@@ -32,13 +34,19 @@ mod roles;
 mod run;
 #[cfg(test)]
 mod shell_tests;
+mod start;
+mod starting;
 mod status;
+mod stop;
 mod storage;
+mod supervisor;
 mod surroundings;
 mod table;
 #[cfg(test)]
 mod testing;
 mod token;
+mod watching;
+mod width;
 mod words;
 
 use std::ffi::OsString;
@@ -61,6 +69,7 @@ use browser::SystemBrowser;
 use context::{Context, Terminal};
 use failure::Failure;
 use passphrase::StandardInput;
+use starting::Starting;
 use surroundings::{Machine, Surroundings};
 
 /// Signs in to AWS IAM Identity Center once, and serves credentials that stay fresh
@@ -77,6 +86,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Options),
+    Start(start::Options),
+    Stop(stop::Options),
+    Restart(start::Restart),
     #[command(flatten)]
     Asking(Asking),
 }
@@ -95,9 +107,12 @@ enum Asking {
     Refresh(refresh::Options),
     Adopt(adopt::Options),
     Reload(reload::Options),
+    Lock(lock::Options),
+    Unlock(lock::UnlockOptions),
     Audit(audit::Options),
     Storage(storage::Options),
     Configure(configure::Options),
+    Doctor(doctor::Options),
 }
 
 /// Parses the arguments, runs the command and says how it ended.
@@ -122,25 +137,27 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, env: &Env, clock: &dy
 
 /// Runs a command in this process: real streams, real agent, real browser.
 fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<(), Failure> {
-    let asking = match arguments.command {
-        Command::Run(options) => return run::run(options, arguments.socket, env),
-        Command::Asking(asking) => asking,
-    };
-    let socket = SocketPath::find(env, arguments.socket.as_deref())?;
+    let Arguments { socket: named, command } = arguments;
+    if let Command::Run(options) = command {
+        return run::run(options, named, env);
+    }
+    let socket = SocketPath::find(env, named.as_deref())?;
     // Without a home there is no lock to look into for another socket, and the socket alone has to do.
     let mut client = Client::new(socket, paths::state_dir(env).ok());
     // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
     // The first byte of an answer is early enough: until then the agent may see who we are. But a passphrase is typed.
-    match asking {
-        Asking::Credentials(_) | Asking::Token(_) => client = client.before_answer(|| drop(hardening::harden())),
+    match command {
+        Command::Asking(Asking::Credentials(_) | Asking::Token(_)) => {
+            client = client.before_answer(|| drop(hardening::harden()));
+        }
         // Not what the browser would inherit.
-        Asking::Console(_) => client = client.before_answer(hardening::keep_others_out),
-        Asking::Storage(_) => drop(hardening::harden()),
+        Command::Asking(Asking::Console(_)) => client = client.before_answer(hardening::keep_others_out),
+        Command::Asking(Asking::Storage(_) | Asking::Lock(_) | Asking::Unlock(_)) => drop(hardening::harden()),
         _ => {}
     }
     let interrupted = Arc::new(AtomicBool::new(false));
-    if matches!(asking, Asking::Login(_)) {
+    if matches!(command, Command::Asking(Asking::Login(_))) {
         catch_interrupts(&interrupted).map_err(Failure::Signals)?;
     }
     let surroundings = Surroundings::of(env, Machine::look());
@@ -150,7 +167,7 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         zone: TimeZone::system(),
         terminal,
         surroundings,
-        agent: &client,
+        agent: &Starting { client: &client, env },
         browser: &SystemBrowser { env, surroundings },
         keyboard: &StandardInput,
         interrupted: &interrupted,
@@ -158,7 +175,14 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         stderr: &mut io::stderr(),
         version_told: false,
     };
-    dispatch(&asking, &mut context)
+    match command {
+        // It was run above.
+        Command::Run(_) => Ok(()),
+        Command::Start(options) => start::run(&options, named.as_deref(), &mut context),
+        Command::Stop(options) => stop::run(&options, named.as_deref(), &mut context),
+        Command::Restart(options) => stop::restart(&options, named.as_deref(), &mut context),
+        Command::Asking(asking) => dispatch(&asking, &mut context),
+    }
 }
 
 fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -174,9 +198,12 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Refresh(options) => refresh::run(options, context),
         Asking::Adopt(options) => adopt::run(options, context),
         Asking::Reload(options) => reload::run(options, context),
+        Asking::Lock(options) => lock::run(options, context),
+        Asking::Unlock(options) => lock::unlock(options, context),
         Asking::Audit(options) => audit::run(options, context),
         Asking::Storage(options) => storage::run(options, context),
         Asking::Configure(options) => configure::run(options, context),
+        Asking::Doctor(options) => doctor::run(options, context),
     }
 }
 
@@ -198,9 +225,12 @@ impl Terminal {
         let plain = dumb || env.get_os("NO_COLOR").is_some();
         let attended = io::stderr().is_terminal();
         let columns = rustix::termios::tcgetwinsize(io::stderr()).map_or(0, |size| usize::from(size.ws_col));
+        let results = io::stdout().is_terminal();
         Self {
-            results: io::stdout().is_terminal(),
-            colour_out: io::stdout().is_terminal() && !plain,
+            results,
+            width: results.then(|| watching::size().0),
+            redraws: results && !dumb,
+            colour_out: results && !plain,
             colour_err: attended && !plain,
             attended,
             live: attended && !dumb,
@@ -234,6 +264,9 @@ mod tests {
             names,
             [
                 "run",
+                "start",
+                "stop",
+                "restart",
                 "login",
                 "logout",
                 "status",
@@ -245,9 +278,12 @@ mod tests {
                 "refresh",
                 "adopt",
                 "reload",
+                "lock",
+                "unlock",
                 "audit",
                 "storage",
                 "configure",
+                "doctor",
             ]
         );
         let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();
@@ -281,9 +317,14 @@ mod tests {
             "storage migrate --to none",
             "storage migrate --to passphrase secret",
             "storage unlock secret",
+            "lock --passphrase secret",
+            "unlock secret",
             "console --print --no-browser",
             "console --json",
             "adopt corp other",
+            "start --quiet --json",
+            "start --quiet --config /x",
+            "stop now",
             "configure",
             "configure profiles --sso --credential-process",
             "configure profiles --name-template {nobody}",
@@ -307,6 +348,11 @@ mod tests {
             "storage status --json --socket /run/x",
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
+            "start --config /x --log-json --json",
+            "restart --config /x",
+            "stop --json --socket /run/x",
+            "lock --passphrase --json",
+            "unlock --json",
             "audit --since 8h --session corp --json",
             "configure session corp --start-url https://x.example/start --region eu-west-1 --scopes a,b --no-check --dry-run",
             "configure profiles --session corp --filter account=prod* --filter role!=Admin --sso --region eu-west-1 --json",

@@ -14,6 +14,8 @@ pub(super) enum Paint {
     Yellow,
     /// For what is wrong.
     Red,
+    /// For what need not be read.
+    Dim,
 }
 
 impl Paint {
@@ -25,6 +27,7 @@ impl Paint {
             Self::Green => "32",
             Self::Yellow => "33",
             Self::Red => "31",
+            Self::Dim => "2",
         };
         if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }

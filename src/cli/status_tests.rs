@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::testing::{Answer, World, problem};
 use super::*;
+use crate::api::Code;
 
 fn session(name: &str, state: &str, changes: Value) -> Value {
     let mut body = json!({
@@ -209,4 +210,60 @@ fn a_warning_without_a_line_names_the_file_only() {
     let warning = json!({"file": "/home/u/config.toml", "line": 0, "message": "storage.key is odd"});
     let text = run("status", status(&[], json!({"warnings": [warning]}))).stdout;
     assert!(text.contains("warning: /home/u/config.toml: storage.key is odd\n"), "{text}");
+}
+
+#[test]
+fn a_session_that_is_held_and_not_configured_is_shown_and_not_counted() {
+    let gone = session("old", "signed_out", json!({"configured": false}));
+    let body = || status(&[signed_in("corp"), gone.clone()], json!({}));
+    let text = run("status", body()).stdout;
+    assert!(text.contains("not in the configuration"), "{text}");
+    let hint = "old: hint: put it back into the AWS configuration, or forget it with: sso-agent logout old\n";
+    assert!(text.contains(hint) && !text.contains("login old"), "{text}");
+    assert_eq!(run("status --check", body()).exit(), Exit::Success);
+    assert_eq!(run("status old --check", body()).exit(), Exit::SignInRequired);
+    assert_eq!(run("status --check", status(std::slice::from_ref(&gone), json!({}))).exit(), Exit::Configuration);
+}
+
+#[test]
+fn on_a_narrow_terminal_a_session_is_a_paragraph_and_no_line_is_too_wide() {
+    let error = json!({"code": "unavailable", "message": "the portal cannot be reached at all, whatever is tried",
+        "at": "2026-11-22T11:58:00Z", "retry_at": null});
+    let wide = session("日本", "signed_in", json!({"last_error": error, "saved": false}));
+    let mut world = World::new([Answer::Body(status(&[signed_in("corp"), wide], json!({})))]);
+    world.terminal.width = Some(40);
+    let text = world.run("status").stdout;
+    assert_eq!(
+        text,
+        "\
+corp  signed in
+  access token  59 min left (until
+                12:59)
+  next refresh  in 39 min (12:39)
+日本  signed in
+  notes         not renewable, not saved
+日本: the portal cannot be reached at
+  all, whatever is tried (2 min ago)
+日本: hint: check the network
+
+storage: key in a file (protects no
+  better than file permissions),
+  everything is saved
+agent:   version 0.1.0, pid 4711, since
+  09:00, socket
+  /run/user/1000/sso-agent/agent.sock
+"
+    );
+}
+
+#[test]
+fn colours_say_what_needs_a_look() {
+    let dying = session("lab", "ending", json!({"access_token_expires_at": "2026-11-22T12:10:00Z"}));
+    let mut world = World::new([Answer::Body(status(&[signed_in("corp"), dying], json!({})))]);
+    world.terminal.colour_out = true;
+    let text = world.run("status").stdout;
+    for painted in ["\x1b[32msigned in\x1b[0m", "\x1b[33mending\x1b[0m", "\x1b[33m10 min left (until 12:10)\x1b[0m"] {
+        assert!(text.contains(painted), "{text:?}");
+    }
+    assert!(text.contains("  59 min left (until 12:59)  "), "{text:?}");
 }

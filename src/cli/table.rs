@@ -6,6 +6,7 @@
 use crate::untrusted::shown;
 
 use super::paint::Paint;
+use super::width::{fold, width};
 
 /// Rows of cells, the first of which is the heading.
 #[derive(Debug)]
@@ -48,6 +49,35 @@ impl Table {
         self.row(texts.iter().map(|text| Cell::new(text)));
     }
 
+    /// The table as lines, or, where these would be too wide, as a paragraph for each row.
+    pub(super) fn render_within(&self, columns: Option<usize>, colour: bool) -> String {
+        let lines = self.render(colour);
+        match columns {
+            Some(columns) if lines.lines().any(|line| width(line) > columns) => self.paragraphs(columns, colour),
+            _ => lines,
+        }
+    }
+
+    /// A row as its first two cells, and under them a line for each of the others that says something.
+    fn paragraphs(&self, columns: usize, colour: bool) -> String {
+        let Some((headings, rows)) = self.rows.split_first() else { return String::new() };
+        let labels: Vec<String> = headings.iter().map(|heading| heading.text.to_lowercase()).collect();
+        let widest = labels.iter().skip(2).map(|label| width(label)).max().unwrap_or_default();
+        let mut lines = String::new();
+        for row in rows {
+            let mut cells = row.iter();
+            let name = cells.next().map(|cell| Paint::Bold.apply(&cell.text, colour)).unwrap_or_default();
+            let second = cells.next().map(|cell| cell.paint.apply(&cell.text, colour)).unwrap_or_default();
+            lines.push_str(&fold(&format!("{name}  {second}\n"), columns, 2));
+            for (label, cell) in labels.iter().skip(2).zip(cells).filter(|(_, cell)| !matches!(&*cell.text, "" | "-")) {
+                let padding = " ".repeat(widest - width(label));
+                let line = format!("  {label}{padding}  {}\n", cell.paint.apply(&cell.text, colour));
+                lines.push_str(&fold(&line, columns, widest + 4));
+            }
+        }
+        lines
+    }
+
     /// The table as lines. The last column is not padded.
     pub(super) fn render(&self, colour: bool) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -59,7 +89,7 @@ impl Table {
             for (column, cell) in row.iter().take(filled).enumerate() {
                 lines.push_str(&cell.paint.apply(&cell.text, colour));
                 if column + 1 < filled {
-                    let padding = widths[column] - cell.text.chars().count() + GAP;
+                    let padding = widths[column] - width(&cell.text) + GAP;
                     lines.extend(std::iter::repeat_n(' ', padding));
                 }
             }
@@ -69,7 +99,7 @@ impl Table {
     }
 
     fn width(&self, column: usize) -> usize {
-        self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count()).max().unwrap_or(0)
+        self.rows.iter().filter_map(|row| row.get(column)).map(|cell| width(&cell.text)).max().unwrap_or(0)
     }
 }
 
@@ -86,6 +116,25 @@ mod tests {
         table.texts(&["größer", "x", ""]);
         table.texts(&["1", "2", "3"]);
         assert_eq!(table.render(false), "A       LONG  C\ngrößer  x\n1       2     3\n");
+    }
+
+    #[test]
+    fn wide_characters_are_aligned_too() {
+        let mut table = Table::new(&["NAME", "B"]);
+        table.texts(&["日本", "x"]);
+        table.texts(&["e\u{301}", "y"]);
+        assert_eq!(table.render(false), "NAME  B\n日本  x\ne\u{301}     y\n");
+    }
+
+    #[test]
+    fn what_is_too_wide_becomes_paragraphs() {
+        let mut table = Table::new(&["NAME", "STATE", "LEFT", "MUCH LATER"]);
+        table.texts(&["corp", "signed in", "59 min left", "in 3 h"]);
+        table.texts(&["lab", "ended", "-", ""]);
+        assert_eq!(table.render_within(Some(50), false), table.render(false));
+        assert_eq!(table.render_within(None, false), table.render(false));
+        let narrow = "corp  signed in\n  left        59 min left\n  much later  in 3 h\nlab  ended\n";
+        assert_eq!(table.render_within(Some(30), false), narrow);
     }
 
     #[test]

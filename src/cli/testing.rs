@@ -23,6 +23,7 @@ use super::context::{Ask, Context, Terminal};
 use super::failure::Failure;
 use super::passphrase::Keyboard;
 use super::surroundings::{Machine, Surroundings};
+use super::watching::{Feed, News};
 use super::{Arguments, Command, dispatch};
 
 /// What the stand-in agent does with one request.
@@ -51,6 +52,11 @@ pub(super) struct World {
     pub(super) attended: Cell<bool>,
     pub(super) prompts: RefCell<Vec<String>>,
     pub(super) clock: TestClock,
+    /// What happens to somebody who watches.
+    pub(super) happenings: RefCell<VecDeque<Happening>>,
+    /// What somebody who watches has asked, and after which pause.
+    pub(super) watched: RefCell<Vec<(Request, Duration)>>,
+    pub(super) size: Cell<(usize, usize)>,
 }
 
 /// What a command left behind.
@@ -94,6 +100,9 @@ impl World {
             attended: Cell::new(true),
             prompts: RefCell::default(),
             clock: TestClock(Mutex::new(Duration::ZERO)),
+            happenings: RefCell::default(),
+            watched: RefCell::default(),
+            size: Cell::new((80, 24)),
         }
     }
 
@@ -167,8 +176,65 @@ impl Ask for World {
         Ok(Reply { status: 200, agent_version: Some(self.version.get().to_owned()), body })
     }
 
+    fn agent_version(&self) -> Option<String> {
+        Some(self.version.get().to_owned())
+    }
+
     fn pause(&self, pause: Duration) {
         *self.clock.0.lock().unwrap() += pause;
+    }
+
+    fn feed(&self) -> std::io::Result<Box<dyn Feed + '_>> {
+        Ok(Box::new(self))
+    }
+}
+
+/// What happens while somebody watches; after the last of it, Ctrl-C.
+pub(super) enum Happening {
+    /// The agent has something new.
+    Answer,
+    /// So much time passes.
+    Time(Duration),
+    /// The terminal is this large from now on.
+    Size(usize, usize),
+    /// Ctrl-Z.
+    Suspended,
+}
+
+impl Feed for &World {
+    fn ask(&mut self, request: Request, pause: Duration, _patience: Duration) {
+        self.watched.borrow_mut().push((request, pause));
+    }
+
+    fn next(&mut self, most: Duration) -> News {
+        let happening = self.happenings.borrow_mut().pop_front();
+        let Some(happening) = happening else { return News::Enough };
+        match happening {
+            Happening::Answer => {
+                let (request, pause) = self.watched.borrow().last().cloned().expect("it was asked");
+                self.pause(pause);
+                News::Answer(self.send(&request, Duration::ZERO))
+            }
+            Happening::Time(time) => {
+                let passes = time.min(most);
+                self.pause(passes);
+                if passes < time {
+                    self.happenings.borrow_mut().push_front(Happening::Time(time - passes));
+                }
+                News::Time
+            }
+            Happening::Size(columns, lines) => {
+                self.size.set((columns, lines));
+                News::Resized
+            }
+            Happening::Suspended => News::Suspended,
+        }
+    }
+
+    fn suspend(&self) {}
+
+    fn size(&self) -> (usize, usize) {
+        self.size.get()
     }
 }
 

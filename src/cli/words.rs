@@ -24,6 +24,14 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
+/// How long the words for how far away a time is stay the same: seconds are told in the last minute only.
+pub(super) fn lasts(time: Timestamp, now: Timestamp) -> Duration {
+    let (ahead, ago) = (time.since(now), now.since(time));
+    let unit = if ahead.max(ago) < ONE_MINUTE { Duration::from_secs(1) } else { ONE_MINUTE };
+    let past_a_unit = |length: Duration| Duration::from_millis((length.as_millis() % unit.as_millis()) as u64);
+    if ahead.is_zero() { unit - past_a_unit(ago) } else { past_a_unit(ahead) + Duration::from_millis(1) }
+}
+
 /// A countdown: `9:48`.
 pub(super) fn countdown(left: Duration) -> String {
     let seconds = left.as_secs();
@@ -49,6 +57,8 @@ pub(super) fn warning(warning: &WarningEntry, colour: bool) -> String {
     format!("{mark} {}{line}: {}", shown(&warning.file), shown(&warning.message))
 }
 
+/// What `12 min` is told in.
+pub(super) const ONE_MINUTE: Duration = Duration::from_secs(MINUTE);
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
@@ -72,6 +82,21 @@ mod tests {
         }
         assert_eq!(countdown(Duration::from_secs(588)), "9:48");
         assert_eq!(countdown(Duration::from_secs(5)), "0:05");
+    }
+
+    #[test]
+    fn words_are_looked_at_again_when_they_change() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let words = |time: Timestamp, now: Timestamp| duration(time.since(now).max(now.since(time)));
+        for seconds in [1, 5, 59, 60, 61, 119, 120, 3599, 3600, 7210] {
+            for time in [now.after(Duration::from_secs(seconds)), now.before(Duration::from_secs(seconds))] {
+                let lasts = lasts(time, now);
+                let changed = now.after(lasts);
+                assert_ne!(words(time, changed), words(time, now), "{seconds}: {lasts:?}");
+                let just_before = changed.before(Duration::from_millis(1));
+                assert_eq!(words(time, just_before), words(time, now), "{seconds}: {lasts:?}");
+            }
+        }
     }
 
     #[test]

@@ -11,39 +11,39 @@ use super::error::ClientError;
 
 /// When patience ends, on the monotonic clock.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     end: Duration,
     patience: Duration,
 }
 
 impl Deadline {
     /// So long from now.
-    pub(super) fn after(patience: Duration) -> Self {
+    pub(crate) fn after(patience: Duration) -> Self {
         Self { end: monotonic().saturating_add(patience), patience }
     }
 
     /// The same deadline, or one so long from now if that is earlier.
-    pub(super) fn no_later_than(self, patience: Duration) -> Self {
+    pub(crate) fn no_later_than(self, patience: Duration) -> Self {
         Self { end: self.end.min(monotonic().saturating_add(patience)), ..self }
     }
 
     /// What is left; zero when it has passed.
-    pub(super) fn left(self) -> Duration {
+    pub(crate) fn left(self) -> Duration {
         self.end.saturating_sub(monotonic())
     }
 
     /// Waits until the other side can be read from or written to.
-    pub(super) fn wait(self, fd: impl AsFd, readiness: PollFlags) -> Result<(), ClientError> {
+    pub(crate) fn wait(self, fd: impl AsFd, readiness: PollFlags) -> Result<(), ClientError> {
         if self.poll(&mut [PollFd::new(&fd, readiness)], self.left())? { Ok(()) } else { Err(self.passed()) }
     }
 
     /// Waits for nothing but time, so long or until the deadline.
-    pub(super) fn pause(self, pause: Duration) -> Result<(), ClientError> {
+    pub(crate) fn pause(self, pause: Duration) -> Result<(), ClientError> {
         self.poll(&mut [], pause.min(self.left())).map(|_| ())
     }
 
     /// What to say when it has passed.
-    pub(super) const fn passed(self) -> ClientError {
+    pub(crate) const fn passed(self) -> ClientError {
         ClientError::TimedOut { patience: self.patience }
     }
 

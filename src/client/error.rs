@@ -24,6 +24,11 @@ pub enum ClientError {
         /// In which way.
         absence: Absence,
     },
+    /// Nobody listens, and no agent could be started.
+    NotStarted {
+        /// Why, and what helps: one line.
+        message: String,
+    },
     /// What is there must not be talked to.
     Untrusted(Distrust),
     /// The patience is used up.
@@ -57,7 +62,7 @@ impl ClientError {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Problem(problem) => problem.code.exit(),
-            Self::NoAgent { .. } | Self::Untrusted(_) => Exit::NoAgent,
+            Self::NoAgent { .. } | Self::NotStarted { .. } | Self::Untrusted(_) => Exit::NoAgent,
             Self::TimedOut { .. } | Self::Io { .. } => Exit::Unavailable,
             Self::BadAnswer(_) => Exit::Internal,
         }
@@ -80,10 +85,11 @@ impl fmt::Display for ClientError {
                 let socket = socket.to_string_lossy();
                 write!(
                     formatter,
-                    "the agent is not running: {what} at {}; start it with: sso-agent run",
+                    "the agent is not running: {what} at {}; start it with: sso-agent start",
                     shown(&socket)
                 )
             }
+            Self::NotStarted { message } => shown(message).fmt(formatter),
             Self::Untrusted(distrust) => distrust.fmt(formatter),
             Self::TimedOut { patience } => {
                 let seconds = patience.as_secs_f32();
@@ -101,7 +107,7 @@ impl std::error::Error for ClientError {
             Self::Problem(problem) => Some(problem),
             Self::Untrusted(distrust) => Some(distrust),
             Self::Io { source, .. } => Some(source),
-            Self::NoAgent { .. } | Self::TimedOut { .. } | Self::BadAnswer(_) => None,
+            Self::NoAgent { .. } | Self::NotStarted { .. } | Self::TimedOut { .. } | Self::BadAnswer(_) => None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::deadline::Deadline;
@@ -20,7 +21,9 @@ pub fn answer(bytes: &[u8]) {
     ours.set_nonblocking(true).expect("a socket can be non-blocking");
     theirs.write_all(bytes).expect("the buffer is larger");
     theirs.shutdown(Shutdown::Write).expect("it is connected");
-    match exchange(&ours, &Request::Health.encode(), &Deadline::after(Duration::from_secs(30)), None) {
+    let version = OnceLock::new();
+    let deadline = Deadline::after(Duration::from_secs(30));
+    match exchange(&ours, &Request::Health.encode(), &deadline, None, &version) {
         Ok(reply) => {
             assert!((200..300).contains(&reply.status), "{}", reply.status);
             let body = reply.body.expose();
@@ -31,6 +34,7 @@ pub fn answer(bytes: &[u8]) {
         Err(Failure::Missing(error)) => panic!("there was somebody: {error}"),
         Err(Failure::Final(error) | Failure::Again(error)) => {
             assert!(is_one_line(&error.to_string()), "{error}");
+            assert!(version.get().is_none_or(|version| is_one_line(version)));
             assert!(!matches!(error, super::ClientError::TimedOut { .. }), "it waits for nobody who has hung up");
         }
     }

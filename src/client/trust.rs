@@ -118,6 +118,18 @@ fn unconnected() -> Result<OwnedFd, Errno> {
     Ok(fd)
 }
 
+/// The process at the other end.
+#[cfg(target_os = "linux")]
+pub(super) fn peer_process(stream: &UnixStream) -> Option<u32> {
+    let peer = rustix::net::sockopt::socket_peercred(stream).ok()?;
+    u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn peer_process(_stream: &UnixStream) -> Option<u32> {
+    None
+}
+
 #[cfg(target_os = "linux")]
 fn check_peer(stream: &UnixStream, socket: &SocketPath) -> Result<(), ClientError> {
     let peer = rustix::net::sockopt::socket_peercred(stream)

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::OnceLock;
 
 use rustix::event::PollFlags;
 use zeroize::zeroize_bytes;
@@ -16,12 +17,14 @@ use super::error::{ClientError, Failure};
 use crate::api::{Code, Problem, RawRequest};
 use crate::secret::SecretBytes;
 
-/// Sends the request and reads the whole answer; does `prepare` when there is one and before it is read.
+/// Sends the request and reads the whole answer; does `prepare` when there is one and before it is read. A problem is an
+/// error, and the version of whoever has it goes to `version`.
 pub(super) fn exchange(
     stream: &UnixStream,
     raw: &RawRequest,
     deadline: &Deadline,
     prepare: Option<fn()>,
+    version: &OnceLock<String>,
 ) -> Result<Reply, Failure> {
     let sent = send(stream, bytes_of(raw).expose(), deadline);
     // The agent may have answered and hung up before it read everything; its answer says more than a broken pipe.
@@ -33,9 +36,13 @@ pub(super) fn exchange(
         prepare();
     }
     let answer = Received::head(stream, deadline).map_err(|failure| sent.err().unwrap_or(failure))?;
-    let reply = answer.body(stream, deadline)?;
+    let mut reply = answer.body(stream, deadline)?;
     if (200..300).contains(&reply.status) {
         return Ok(reply);
+    }
+    if let Some(theirs) = reply.agent_version.take() {
+        // The first one is as good as the next.
+        let _ = version.set(theirs);
     }
     let problem: Problem = serde_json::from_slice(reply.body.expose())
         .map_err(|_| ClientError::BadAnswer("it answered with an error that is no problem document"))?;

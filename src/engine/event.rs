@@ -1,6 +1,7 @@
 //! What happens to the engine, and what it wants done.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,9 @@ use crate::ids::{AccountId, Assumption, Grant, SessionName, StsPlace, TargetId};
 use crate::schedule::Dice;
 use crate::settings::Settings;
 use crate::sso_cache::{CacheOrder, CacheReport};
-use crate::store::{Inventory, Loaded, Manage, ManageError, Protection, Record, RecordKind, StoreError};
+use crate::store::{
+    Inventory, LatchOrder, LatchReport, Loaded, Manage, ManageError, Protection, Record, RecordKind, StoreError,
+};
 use crate::time::{Mono, Now};
 use crate::upstream::{Call, Reply, Route};
 
@@ -34,6 +37,8 @@ pub enum Event {
     Protected(Protection, Option<Loaded>),
     /// What a person wanted done about the key is done.
     Managed(WaiterId, Result<Inventory, ManageError>),
+    /// What was to be done about the agent's lock is done, or was not.
+    Latched(LatchReport),
     /// The place that the browser comes back to is open, or cannot be.
     Listening(SignInId, Result<Listening, ListenError>),
     /// The browser has come back.
@@ -43,9 +48,16 @@ pub enum Event {
     /// Somebody did something in the AWS CLI's cache.
     CacheTouched,
     /// The configuration was read (again).
-    ConfigurationRead(Result<Configuration, Problem>),
+    ConfigurationRead(Result<Configuration, Box<Unread>>),
     /// SIGHUP: read the configuration again, with nobody waiting for the answer.
     ReloadWanted,
+    /// Something happened to the configuration's files, or may have.
+    ConfigurationTouched,
+    /// They were looked at: whether they are others than those that were read last.
+    ConfigurationLookedAt {
+        /// They are.
+        changed: bool,
+    },
     /// Time passed.
     Tick,
     /// The agent is to stop: no new flights, everybody answered within two seconds.
@@ -61,6 +73,25 @@ pub struct Configuration {
     pub settings: Settings,
 }
 
+/// Why the configuration was not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// The file that is at fault; empty where it is none.
+    pub file: PathBuf,
+    /// The line in it, from 1; zero where it is the file as a whole.
+    pub line: usize,
+    /// What is wrong there, for somebody who sees the place beside it.
+    pub trouble: String,
+    /// All of it, for whoever asked for the reading.
+    pub problem: Problem,
+}
+
+impl From<Problem> for Unread {
+    fn from(problem: Problem) -> Self {
+        Self { file: PathBuf::new(), line: 0, trouble: problem.to_string(), problem }
+    }
+}
+
 /// Something to be done.
 #[derive(Debug)]
 pub enum Effect {
@@ -72,6 +103,8 @@ pub enum Effect {
     Delete(Ticket, SessionName, RecordKind),
     /// Do this about the key, or only look; it comes back as [`Event::Managed`]. In order with every other store effect.
     Manage(WaiterId, Option<Manage>),
+    /// Do this about the agent's lock, one at a time; it comes back as [`Event::Latched`].
+    Latch(LatchOrder),
     /// Open the place that the browser of this sign-in comes back to; it comes back as [`Event::Listening`], and what
     /// the browser brings as [`Event::BrowserCameBack`].
     Listen(SignInId, Box<Plan>),
@@ -89,6 +122,8 @@ pub enum Effect {
     Notify(Notice),
     /// Read the configuration; it comes back as [`Event::ConfigurationRead`].
     ReadConfiguration,
+    /// Look whether the configuration's files have changed; it comes back as [`Event::ConfigurationLookedAt`].
+    LookAtConfiguration,
 }
 
 /// Somebody who waits for an answer.

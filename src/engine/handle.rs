@@ -57,6 +57,12 @@ impl Handle {
         self.shelf.find(path_and_query)
     }
 
+    /// Whether the agent is locked: what was answered before must not leave any more.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.shelf.is_locked()
+    }
+
     /// Asks, and waits for the answer. Every question is answered: the engine bounds its waiting.
     ///
     /// # Errors

@@ -16,8 +16,11 @@ mod console;
 mod device_flow;
 mod event;
 mod expiry;
+mod files;
 mod handle;
+mod headline;
 mod lane;
+mod latch;
 mod notices;
 mod on_demand;
 mod outage;
@@ -27,6 +30,7 @@ mod refresh;
 mod refreshing;
 mod reloading;
 mod request;
+mod rest;
 mod run;
 mod select;
 mod session;
@@ -42,7 +46,8 @@ mod tests;
 mod words;
 
 pub use event::{
-    Agent, CacheTicket, Configuration, Effect, Event, Flight, PortalKey, Purpose, SignInId, Ticket, WaiterId, Write,
+    Agent, CacheTicket, Configuration, Effect, Event, Flight, PortalKey, Purpose, SignInId, Ticket, Unread, WaiterId,
+    Write,
 };
 pub use handle::{Handle, Question, Questions};
 pub use notices::{News, Notice};

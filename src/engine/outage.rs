@@ -121,6 +121,15 @@ impl Session {
         }
     }
 
+    /// Whether an edit of the configuration may end the session's pauses: once a minute, however often it is edited.
+    pub(super) fn may_forget_pauses_again(&mut self, now: Now) -> bool {
+        let lately = self.edited.is_some_and(|edited| now.mono.since(edited) < EDITS_GAP);
+        if !lately {
+            self.edited = Some(now.mono);
+        }
+        !lately
+    }
+
     /// After a suspend, a step of the clock or a reload, pauses mean nothing any more.
     pub(super) fn forget_pauses(&mut self) {
         self.refreshing.forget_pauses();
@@ -129,3 +138,5 @@ impl Session {
         self.oidc.forget_pause();
     }
 }
+
+const EDITS_GAP: Duration = Duration::from_secs(60);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::event::{PortalKey, Turn, Waiter};
+use super::expiry::Skew;
 use super::lane::Lane;
 use super::session::{Outlook, Session, leads_to, same_place};
 use super::slot::{PortalWaiter, Slot, Slots, Warm};
@@ -39,6 +40,11 @@ impl Portal {
     /// Whether somebody waits for something that takes an access token.
     pub(super) fn someone_waits(&self) -> bool {
         self.slots.someone_waits_for_the_portal()
+    }
+
+    /// When the next of what is kept is over.
+    pub(super) fn wait_for_an_expiry(&self, skew: Skew, now: Now) -> Option<Duration> {
+        self.slots.living(now, skew).map(|(_, cached)| cached.expiry.remaining(now, skew)).min()
     }
 
     pub(super) const fn rejections(&self) -> u32 {

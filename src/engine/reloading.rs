@@ -4,27 +4,60 @@
 
 use std::collections::BTreeSet;
 
-use super::event::{Configuration, Effect, Waiter};
+use super::event::{Configuration, Effect, Unread, Waiter};
 use super::session::{Session, same_place};
 use super::state::State;
-use crate::api::{Code, Problem, Reloaded, Response};
+use crate::api::{Code, Problem, Reloaded, Response, WarningEntry};
+use crate::aws_config::{Rejected, SessionDefinition};
 use crate::ids::SessionName;
 use crate::settings::{SessionSettings, Settings};
 use crate::time::Now;
+use crate::untrusted::shown;
 
-/// The reading under way, and who waits for it.
+/// What is under way, and who waits for it.
 #[derive(Debug, Default)]
 pub(super) struct Reloading {
-    reading: bool,
+    step: Step,
+    /// Who is answered with the reading under way, or with the next.
     waiting: Vec<Waiter>,
     /// Who came after it had begun: it may have seen the files as they were before.
     late: Vec<Waiter>,
-    read_again: bool,
+    again: Option<Again>,
+    /// Why the last reading changed nothing.
+    unread: Option<Box<Unread>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Step {
+    #[default]
+    Idle,
+    /// Have the files changed?
+    Looking,
+    /// They are being read, because somebody said so, or because they have changed.
+    Reading { asked: bool },
+}
+
+/// What is done when that is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Again {
+    Look,
+    Read,
+}
+
+/// What made the configuration be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The agent starts.
+    Start,
+    /// A person or a program said so.
+    Asked,
+    /// The files have changed.
+    Changed,
 }
 
 impl Reloading {
     pub(super) fn wait(&mut self, waiter: Waiter) {
-        if self.reading { self.late.push(waiter) } else { self.waiting.push(waiter) }
+        if self.step == Step::Idle { self.waiting.push(waiter) } else { self.late.push(waiter) }
     }
 
     pub(super) fn waiters(&self) -> impl Iterator<Item = &Waiter> {
@@ -35,48 +68,109 @@ impl Reloading {
         self.waiting.iter_mut().chain(&mut self.late)
     }
 
-    /// Those whose reading it was; the others wait for the next.
-    fn done(&mut self) -> Vec<Waiter> {
-        std::mem::replace(&mut self.waiting, std::mem::take(&mut self.late))
+    /// What is wrong with the files as they are, for `status`.
+    pub(super) fn warning(&self) -> Option<WarningEntry> {
+        self.unread.as_ref().map(|unread| WarningEntry {
+            file: unread.file.display().to_string(),
+            line: unread.line,
+            message: format!(
+                "{}; nothing was taken from this edit, what was read before counts",
+                shown(&unread.trouble)
+            ),
+        })
+    }
+
+    fn read(&mut self, asked: bool, effects: &mut Vec<Effect>) {
+        self.step = Step::Reading { asked };
+        // It begins now: it sees what everybody who has come so far wants seen.
+        self.waiting.append(&mut self.late);
+        self.again = None;
+        effects.push(Effect::ReadConfiguration);
     }
 }
 
 impl State {
     pub(super) fn read_configuration(&mut self, effects: &mut Vec<Effect>) {
-        if std::mem::replace(&mut self.reloading.reading, true) {
-            self.reloading.read_again = true;
+        match self.reloading.step {
+            Step::Idle => self.reloading.read(true, effects),
+            Step::Looking | Step::Reading { .. } => self.reloading.again = Some(Again::Read),
+        }
+    }
+
+    /// Whether what the files say now may be something else than what is known.
+    pub(super) fn is_reading(&self) -> bool {
+        self.reloading.step != Step::Idle
+    }
+
+    pub(super) fn look_at_configuration(&mut self, effects: &mut Vec<Effect>) {
+        if self.stopping {
+            return;
+        }
+        if self.is_reading() {
+            self.reloading.again = self.reloading.again.max(Some(Again::Look));
         } else {
-            effects.push(Effect::ReadConfiguration);
+            self.reloading.step = Step::Looking;
+            effects.push(Effect::LookAtConfiguration);
+        }
+    }
+
+    pub(super) fn configuration_looked_at(&mut self, changed: bool, effects: &mut Vec<Effect>) {
+        if self.reloading.step != Step::Looking {
+            return;
+        }
+        if changed && !self.stopping {
+            let asked = self.reloading.again == Some(Again::Read);
+            self.reloading.read(asked, effects);
+        } else {
+            self.reading_is_over(effects);
         }
     }
 
     pub(super) fn configuration_read(
         &mut self,
-        read: Result<Configuration, Problem>,
+        read: Result<Configuration, Box<Unread>>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        self.reloading.reading = false;
+        let asked = !matches!(self.reloading.step, Step::Reading { asked: false });
         let answer = match read {
             Ok(configuration) => {
-                let changed = self.configure(configuration, now, effects);
+                self.reloading.unread = None;
+                let cause = if asked { Cause::Asked } else { Cause::Changed };
+                let changed = self.configure(configuration, cause, now, effects);
+                let warnings = self.configuration.catalog.warnings.len();
                 tracing::info!(
+                    asked,
                     changed = changed.len(),
-                    warnings = self.configuration.catalog.warnings.len(),
+                    changes = listed(&changed),
+                    warnings,
                     "configuration read"
                 );
                 Ok(Response::Reloaded(Reloaded { changed, warnings: self.warnings() }))
             }
-            Err(problem) => {
-                tracing::warn!("the configuration was not read, the old one stays: {problem}");
+            Err(unread) => {
+                let problem = unread.problem.clone();
+                // An editor that saves all the time says the same all the time.
+                if asked || self.reloading.unread.as_ref() != Some(&unread) {
+                    tracing::warn!(asked, "the configuration was not read, the old one stays: {problem}");
+                }
+                self.reloading.unread = Some(unread);
                 Err(problem)
             }
         };
-        for waiter in self.reloading.done() {
+        for waiter in std::mem::take(&mut self.reloading.waiting) {
             effects.push(Effect::Answer(waiter.id, answer.clone()));
         }
-        if std::mem::take(&mut self.reloading.read_again) && !self.stopping {
-            self.read_configuration(effects);
+        self.reading_is_over(effects);
+    }
+
+    fn reading_is_over(&mut self, effects: &mut Vec<Effect>) {
+        self.reloading.step = Step::Idle;
+        match self.reloading.again.take().filter(|_| !self.stopping) {
+            Some(Again::Read) => self.reloading.read(true, effects),
+            Some(Again::Look) => self.look_at_configuration(effects),
+            // Nobody comes late for what is over.
+            None => self.reloading.waiting.append(&mut self.reloading.late),
         }
     }
 
@@ -84,6 +178,7 @@ impl State {
     pub(super) fn configure(
         &mut self,
         configuration: Configuration,
+        cause: Cause,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Vec<String> {
@@ -106,9 +201,10 @@ impl State {
                 {
                     session.plan_by_settings(turn);
                 }
-                let origin = |definition: &Option<Result<crate::aws_config::SessionDefinition, _>>| {
-                    definition.as_ref().and_then(|d| d.as_ref().ok().map(crate::aws_config::SessionDefinition::origin))
+                let origin = |definition: &Option<Result<SessionDefinition, _>>| {
+                    definition.as_ref().and_then(|d| d.as_ref().ok().map(SessionDefinition::origin))
                 };
+                let differs = differs(session.definition.as_ref(), definition.as_ref());
                 let moved = match (origin(&session.definition), origin(&definition)) {
                     (Some(old), Some(new)) => !same_place(&old, &new),
                     (None, None) => false,
@@ -119,7 +215,10 @@ impl State {
                     session.portal.new_era();
                     session.abandon_sign_in(turn);
                 }
-                session.forget_pauses();
+                // What was tried in vain may work now. A file that changes all the time is no reason to try all the time.
+                if cause != Cause::Changed || differs && session.may_forget_pauses_again(now) {
+                    session.forget_pauses();
+                }
             });
         }
         self.mark_sealed();
@@ -135,6 +234,30 @@ impl State {
         }
     }
 }
+
+/// Whether calls of the session go another way than before.
+fn differs(
+    old: Option<&Result<SessionDefinition, Rejected>>,
+    new: Option<&Result<SessionDefinition, Rejected>>,
+) -> bool {
+    match (old.and_then(|old| old.as_ref().ok()), new.and_then(|new| new.as_ref().ok())) {
+        (Some(old), Some(new)) => old.origin() != new.origin() || old.ca_bundle != new.ca_bundle,
+        (None, None) => false,
+        _ => true,
+    }
+}
+
+/// For the log: so many and no more.
+fn listed(changed: &[String]) -> String {
+    let mut list =
+        changed.iter().take(MOST_LISTED).map(|change| shown(change).to_string()).collect::<Vec<_>>().join(", ");
+    if changed.len() > MOST_LISTED {
+        list.push_str(", …");
+    }
+    list
+}
+
+const MOST_LISTED: usize = 20;
 
 /// What counts from now on and did not before, in words. Not `storage.key`: that counts from the next start on, if at all.
 fn differences(old: &Configuration, new: &Configuration) -> Vec<String> {

@@ -8,19 +8,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::callbacks::Callbacks;
+use super::files::{Files, Happened};
 use super::shelf::Shelf;
-use super::{CacheTicket, Configuration, Effect, Event, Flight, Question, Questions, State, Ticket, WaiterId};
+use super::{CacheTicket, Configuration, Effect, Event, Flight, Question, Questions, State, Ticket, Unread, WaiterId};
 use crate::alarm::Alarm;
 use crate::api::{Problem, Response};
 use crate::clock::Clock;
 use crate::desktop::Desktop;
 use crate::ids::SessionName;
+use crate::service::{Manager, Pulse};
+use crate::source::{Doubt, Look};
 use crate::sso_cache::{Cache, CacheOrder};
-use crate::store::{Manage, Protection, Record, RecordKind, Store};
+use crate::store::{LatchKeeper, LatchReport, Manage, Protection, Record, RecordKind, Store};
 use crate::time::Now;
 use crate::upstream::{Reply, Upstream};
 use crate::watch::Watch;
@@ -34,15 +37,25 @@ pub struct World<U> {
     /// The disk.
     pub store: Box<dyn Store>,
     /// Reads the configuration; blocks.
-    pub read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
+    pub read_configuration: Arc<dyn Fn() -> Result<Configuration, Box<Unread>> + Send + Sync>,
+    /// Looks whether there is something to be read; blocks.
+    pub look_at_configuration: Arc<dyn Fn(Doubt) -> Look + Send + Sync>,
     /// Where the user is told what they did not ask for.
     pub desktop: Box<dyn Desktop>,
     /// The AWS CLI's cache.
     pub cache: Box<dyn Cache>,
     /// Where that is, for whoever watches it.
     pub cache_directory: Option<PathBuf>,
+    /// Whoever keeps the lock that a person puts on the agent.
+    pub latch: Arc<dyn LatchKeeper>,
     /// The wake-up call.
     pub alarm: Alarm,
+    /// Who is told how things are, and when the configuration is read.
+    pub manager: Manager,
+    /// Who is told that this loop turns.
+    pub pulse: Pulse,
+    /// Told when nobody needs the agent any more.
+    pub idle: Arc<Notify>,
     /// Whether the agent still owns its place; asked at every wake-up.
     pub still_ours: Box<dyn FnMut() -> bool + Send>,
 }
@@ -81,36 +94,52 @@ pub async fn run<U: Upstream>(
         clock,
         store,
         read_configuration,
+        look_at_configuration,
         desktop,
         cache,
         cache_directory,
+        latch,
         mut alarm,
+        manager,
+        mut pulse,
+        idle,
         mut still_ours,
     } = world;
     let mut hands = Hands {
         upstream,
         flights: JoinSet::new(),
         reads: JoinSet::new(),
+        latches: JoinSet::new(),
+        latch,
         store: StoreThread::start(store, cache, state.protection().clone()),
         callbacks: Callbacks::new(),
         watch: Watch::nothing(),
         cache_directory: cache_directory.into_iter().collect(),
         waiters: HashMap::new(),
         read_configuration,
+        files: Files::new(look_at_configuration),
         desktop,
+        manager,
         asked: 0,
     };
     let mut deadline = std::pin::pin!(tokio::time::sleep_until(tokio::time::Instant::now()));
     let mut ended = Ended::Stopped;
     let mut stopping = false;
     let mut doors_closed = false;
-    let mut event = Event::Tick;
+    // What happened to the files since they were read has been told by nobody.
+    let mut event = Event::ConfigurationTouched;
     loop {
         if matches!(event, Event::Stop) && !std::mem::replace(&mut stopping, true) {
             deadline.as_mut().reset(tokio::time::Instant::now() + LAST_DEADLINE);
         }
         let now = clock.now();
+        let was_read = matches!(event, Event::ConfigurationRead(_));
         let effects = state.handle(now, event);
+        // Before anything leaves: what was answered a moment ago may still be on its way to the door.
+        questions.shelf.set_locked(state.is_locked());
+        if was_read && !stopping {
+            hands.manager.ready();
+        }
         if !state.plan_holds() {
             // Something happened: what lay ready may not be true any more.
             questions.shelf.clear();
@@ -119,12 +148,22 @@ pub async fn run<U: Upstream>(
         if stopping && state.is_settled() && hands.waiters.is_empty() && hands.store.is_idle() {
             return if state.is_saved() { ended } else { Ended::Unsaved };
         }
+        if state.wants_rest(now) {
+            idle.notify_one();
+        }
         // An answer from the warm cache changes no schedule: the alarm stays as it is.
         if !state.plan_holds() {
             alarm.set(state.next_wait(clock.now()).map(|wait| wait + TIMER_SLACK));
+            if hands.manager.listens() && !stopping {
+                hands.manager.status(&state.headline(now));
+            }
         }
         event = tokio::select! {
             biased;
+            () = pulse.due() => {
+                pulse.beat();
+                Event::Tick
+            }
             Some(order) = orders.recv() => match order {
                 Order::Reload => Event::ReloadWanted,
                 Order::Stop => Event::Stop,
@@ -133,7 +172,12 @@ pub async fn run<U: Upstream>(
             Some(event) = hands.store.done() => event,
             Some(event) = hands.callbacks.next() => event,
             Some(Ok(read)) = hands.reads.join_next() => Event::ConfigurationRead(read),
+            Some(Ok(report)) = hands.latches.join_next() => Event::Latched(report),
             () = hands.watch.changed() => Event::CacheTouched,
+            happened = hands.files.next(state.is_reading()) => match happened {
+                Happened::Event(event) => event,
+                Happened::Released(question) => hands.asked(question),
+            },
             () = alarm.rings() => {
                 if !stopping && !still_ours() {
                     tracing::error!("the socket is gone or somebody else's: saving and ending");
@@ -147,8 +191,11 @@ pub async fn run<U: Upstream>(
                 tracing::error!("a refresh or a write did not end in time");
                 return Ended::GaveUp;
             }
-            question = questions.next(), if !doors_closed => match question {
-                Some(question) => hands.asked(question),
+            question = questions.next(), if !doors_closed && !hands.files.is_holding() => match question {
+                Some(question) => match hands.files.hold(question) {
+                    None => Event::ConfigurationTouched,
+                    Some(question) => hands.asked(question),
+                },
                 None => {
                     doors_closed = true;
                     Event::Stop
@@ -161,15 +208,19 @@ pub async fn run<U: Upstream>(
 struct Hands<U> {
     upstream: Arc<U>,
     flights: JoinSet<(Flight, Reply)>,
-    reads: JoinSet<Result<Configuration, Problem>>,
+    reads: JoinSet<Result<Configuration, Box<Unread>>>,
+    latches: JoinSet<LatchReport>,
+    latch: Arc<dyn LatchKeeper>,
     store: StoreThread,
     callbacks: Callbacks,
     watch: Watch,
     /// One, or none without a home.
     cache_directory: BTreeSet<PathBuf>,
     waiters: HashMap<WaiterId, oneshot::Sender<Result<Response, Problem>>>,
-    read_configuration: Arc<dyn Fn() -> Result<Configuration, Problem> + Send + Sync>,
+    read_configuration: Arc<dyn Fn() -> Result<Configuration, Box<Unread>> + Send + Sync>,
+    files: Files,
     desktop: Box<dyn Desktop>,
+    manager: Manager,
     asked: u64,
 }
 
@@ -194,6 +245,10 @@ impl<U: Upstream> Hands<U> {
                 Effect::Save(ticket, record) => self.store.order(Job::Save(ticket, record)),
                 Effect::Delete(ticket, session, kind) => self.store.order(Job::Delete(ticket, session, kind)),
                 Effect::Manage(waiter, order) => self.store.order(Job::Manage(waiter, order)),
+                Effect::Latch(order) => {
+                    let latch = Arc::clone(&self.latch);
+                    self.latches.spawn_blocking(move || latch.carry_out(order));
+                }
                 Effect::Listen(id, plan) => self.callbacks.listen(id, *plan),
                 Effect::Conclude(id, verdict) => self.callbacks.conclude(&id, verdict),
                 Effect::Cache(ticket, order) => self.store.order(Job::Cache(ticket, order)),
@@ -206,11 +261,13 @@ impl<U: Upstream> Hands<U> {
                     }
                 }
                 Effect::Notify(notice) => notice.put_on(&*self.desktop),
-                Effect::Shelve(shelved) => shelf.put(shelved, now),
+                Effect::Shelve(shelved) => shelf.put(self.files.bounded(shelved), now),
                 Effect::ReadConfiguration => {
+                    self.manager.reloading();
                     let read = Arc::clone(&self.read_configuration);
                     self.reads.spawn_blocking(move || read());
                 }
+                Effect::LookAtConfiguration => self.files.look(),
             }
         }
     }

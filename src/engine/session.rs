@@ -60,6 +60,8 @@ pub(super) struct Session {
     pub(super) publishing: Publishing,
     /// A sign-in is stored and cannot be read, for this reason.
     pub(super) sealed: Option<Box<Problem>>,
+    /// When an edit of the configuration last ended its pauses.
+    pub(super) edited: Option<Mono>,
 }
 
 /// Tokens, and what is known about them in this run.
@@ -136,6 +138,7 @@ impl Session {
             undeleted: false,
             publishing: Publishing::default(),
             sealed: None,
+            edited: None,
         }
     }
 

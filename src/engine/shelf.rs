@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::time::Now;
 pub(super) struct Shelf {
     clock: Arc<dyn Clock>,
     answers: Mutex<HashMap<String, Answer>>,
+    locked: AtomicBool,
 }
 
 /// An answer on its way to the shelf.
@@ -39,7 +41,7 @@ struct Answer {
 
 impl Shelf {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, answers: Mutex::default() }
+        Self { clock, answers: Mutex::default(), locked: AtomicBool::new(false) }
     }
 
     /// The answer to a `GET` of this path and query, if it lies here.
@@ -58,6 +60,15 @@ impl Shelf {
             answers.clear();
         }
         answers.insert(question, Answer { answer, until });
+    }
+
+    /// Whether the agent is locked, as the doors see it.
+    pub(super) fn set_locked(&self, locked: bool) {
+        self.locked.store(locked, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_locked(&self) -> bool {
+        self.locked.load(Ordering::SeqCst)
     }
 
     pub(super) fn clear(&self) {

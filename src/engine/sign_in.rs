@@ -373,6 +373,15 @@ impl Session {
         }
     }
 
+    /// The agent is locked: a sign-in goes no further than to tokens that are there already.
+    pub(super) fn lock(&mut self, turn: &mut Turn<'_>) {
+        if self.sign_in.attempt.is_some() && !self.attempt_is_saving() {
+            let problem = Problem::new(Code::SignInCancelled, "the agent was locked during the sign-in");
+            self.sign_in_failed(&problem.session(&self.name), turn);
+            self.may_be_asked_again(turn);
+        }
+    }
+
     /// The configuration of the session changed: an attempt for what it was before is pointless.
     pub(super) fn abandon_sign_in(&mut self, turn: &mut Turn<'_>) {
         if !self.attempt_is_saving() {

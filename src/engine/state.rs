@@ -10,7 +10,9 @@ use std::time::Duration;
 use super::event::{
     Agent, Configuration, Effect, Event, Flight, PortalKey, Purpose, Ticket, Turn, Waiter, WaiterId, Write,
 };
-use super::reloading::Reloading;
+use super::latch::{self, Kind, Latching};
+use super::reloading::{Cause, Reloading};
+use super::rest::Rest;
 use super::select::{is_within, session_of, target_of};
 use super::session::{Session, TokenWaiter, Wants};
 use super::shelf::Shelved;
@@ -37,6 +39,7 @@ pub struct State {
     /// Who waits for something done about the key.
     pub(super) managing: Vec<Waiter>,
     pub(super) reloading: Reloading,
+    pub(super) latching: Latching,
     pub(super) watchers: Vec<StatusWatcher>,
     pub(super) revision: u64,
     pub(super) seen: Option<Status>,
@@ -46,6 +49,7 @@ pub struct State {
     plan_holds: bool,
     steps_judged: Option<Mono>,
     pub(super) stopping: bool,
+    pub(super) rest: Rest,
     /// The AWS CLI's cache is watched.
     pub(super) watching: bool,
 }
@@ -70,18 +74,21 @@ impl State {
             reports,
             managing: Vec::new(),
             reloading: Reloading::default(),
+            latching: Latching::default(),
             watchers: Vec::new(),
-            revision: 1,
+            // Not that of an agent before this one: who waits for a change of it sees the restart.
+            revision: u64::try_from(now.wall.as_millis()).unwrap_or(1),
             seen: None,
             previous: None,
             planned: None,
             plan_holds: false,
             steps_judged: None,
             stopping: false,
+            rest: Rest::new(now),
             watching: false,
         };
         let mut effects = Vec::new();
-        state.configure(configuration, now, &mut effects);
+        state.configure(configuration, Cause::Start, now, &mut effects);
         state.load(records, now, &mut effects);
         state
     }
@@ -99,6 +106,7 @@ impl State {
                 return effects;
             }
             Event::Asked(waiter, request) | Event::AskedWithin(waiter, request, _) => {
+                self.rest.note(&request, now);
                 let planned = self.plan_holds;
                 match self.warm_answer(&request, now, &mut effects) {
                     Some((answer, is_planned)) => {
@@ -114,6 +122,7 @@ impl State {
             Event::Stored(ticket, outcome) => self.stored(ticket, outcome, now, &mut effects),
             Event::Protected(protection, loaded) => self.protected(protection, loaded, now, &mut effects),
             Event::Managed(waiter, outcome) => self.managed(waiter, outcome, &mut effects),
+            Event::Latched(report) => self.latched(report, now),
             Event::Listening(id, outcome) => self.listening(&id, outcome, now, &mut effects),
             Event::BrowserCameBack(id, arrival) => self.browser_came_back(&id, arrival, now, &mut effects),
             Event::Cached(ticket, report) => {
@@ -124,11 +133,14 @@ impl State {
             Event::CacheTouched => self.cache_touched(),
             Event::ConfigurationRead(read) => self.configuration_read(read, now, &mut effects),
             Event::ReloadWanted => self.read_configuration(&mut effects),
+            Event::ConfigurationTouched => self.look_at_configuration(&mut effects),
+            Event::ConfigurationLookedAt { changed } => self.configuration_looked_at(changed, &mut effects),
             Event::Tick => {}
             Event::Stop => self.stop(now),
         }
         self.plan_holds = false;
         self.settle(now, &mut effects);
+        self.keep_shut(&mut effects);
         effects
     }
 
@@ -142,10 +154,10 @@ impl State {
     pub fn next_wait(&mut self, now: Now) -> Option<Duration> {
         let keep_warm = self.configuration.settings.keep_warm;
         let sessions = self.sessions.values().filter_map(|session| session.next_wait(keep_warm, self.stopping, now));
-        let watchers = self.watchers.iter().map(|watcher| watcher.waiter);
-        let others = self.reloading.waiters().chain(&self.managing).copied();
-        let waiters = watchers.chain(others).map(|waiter| waiter.deadline.since(now.mono));
-        let wait = sessions.chain(waiters).min();
+        let others = self.reloading.waiters().chain(&self.managing);
+        let waiters = others.map(|waiter| waiter.deadline.since(now.mono));
+        let own = [self.watchers_wait(now), self.rest_wait(now), self.latch_wait(now)].into_iter().flatten();
+        let wait = sessions.chain(waiters).chain(own).min();
         self.planned = wait.map(|wait| now.mono.after(wait));
         self.plan_holds = true;
         wait
@@ -155,6 +167,7 @@ impl State {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.stopping
+            && !self.latching.is_under_way()
             && self.sessions.values().all(|session| {
                 !session.refreshing.is_under_way() && !session.sign_in_is_saving() && session.sign_out.is_empty()
             })
@@ -236,6 +249,7 @@ impl State {
         self.settle_watching(effects);
         self.settle_reloads(now, effects);
         self.settle_managing(now, effects);
+        self.settle_latch(now, effects);
         self.settle_watchers(now, effects);
     }
 
@@ -244,7 +258,7 @@ impl State {
     /// Says also whether the plan still holds although they were asked for.
     fn warm_answer(&mut self, request: &Request, now: Now, effects: &mut Vec<Effect>) -> Option<(Response, bool)> {
         let Request::Credentials { target, min_validity, .. } = request else { return None };
-        if self.stopping {
+        if self.stopping || self.is_locked() {
             return None;
         }
         let named = target_of(&self.configuration.catalog, target).ok()?;
@@ -263,7 +277,12 @@ impl State {
         let immediate = match request {
             Request::Health => Some(Ok(Response::Health(Health { version: self.agent.version.to_owned() }))),
             _ if self.stopping => Some(Err(words::shutting_down())),
+            request if self.is_locked() && !latch::may_be_asked(&request) => Some(Err(words::locked())),
+            Request::Lock { passphrase } => self.asked_to_latch(Kind::Lock, waiter, passphrase, now, effects),
+            Request::Unlock { passphrase } => self.asked_to_latch(Kind::Unlock, waiter, passphrase, now, effects),
             Request::Status { wait, after } => self.asked_status(waiter, wait, after, now),
+            // The door makes its text of it.
+            Request::Metrics => self.asked_status(waiter, Duration::ZERO, None, now),
             Request::Reload => {
                 self.reloading.wait(Waiter { id: waiter, deadline: now.mono.after(PATIENCE) });
                 self.read_configuration(effects);
@@ -434,6 +453,7 @@ impl State {
             session.bound_patience(drained);
             session.save_at_the_end(now);
         }
+        self.bound_latch_patience(drained);
         // What is done about the key is a write: it is waited for.
         let others = self.watchers.iter_mut().map(|watcher| &mut watcher.waiter);
         for waiter in others.chain(self.reloading.waiters_mut()) {

@@ -52,6 +52,13 @@ impl State {
         }
     }
 
+    /// When somebody who waits for a change is to be answered, or has something to see that comes with time alone.
+    pub(super) fn watchers_wait(&self, now: Now) -> Option<Duration> {
+        let patience = self.watchers.iter().map(|watcher| watcher.waiter.deadline.since(now.mono)).min()?;
+        let words = self.sessions.values().filter_map(|session| session.wait_for_words(now));
+        words.chain([patience]).min()
+    }
+
     fn status(&mut self, now: Now) -> Status {
         let mut status = Status {
             version: self.agent.version.to_owned(),
@@ -60,6 +67,7 @@ impl State {
             revision: 0,
             socket: self.agent.socket.clone(),
             locked: false,
+            lock: None,
             storage: self.storage_status(),
             // The door that hands things out keeps the log.
             audit: None,
@@ -68,12 +76,13 @@ impl State {
             sessions: self
                 .sessions
                 .values()
-                .filter(|session| session.definition.is_some())
+                .filter(|session| session.is_worth_showing())
                 .map(|session| session.status(now))
                 .collect(),
             targets: self.targets(now),
             warnings: self.warnings(),
         };
+        status = self.without_names(status);
         // Compared without what moves by itself.
         let comparable = comparable(&status);
         if self.seen.as_ref() != Some(&comparable) {
@@ -114,7 +123,7 @@ impl State {
             line: 0,
             message: report.message.clone(),
         });
-        configured.chain(self.storage_warning()).chain(stored).collect()
+        self.reloading.warning().into_iter().chain(configured).chain(self.storage_warning()).chain(stored).collect()
     }
 }
 
@@ -137,6 +146,17 @@ impl Session {
         }
     }
 
+    /// One that is gone from the configuration is, for as long as something of it is held: nobody else would say so.
+    fn is_worth_showing(&self) -> bool {
+        self.definition.is_some() || self.holding.is_some() || self.sealed.is_some()
+    }
+
+    /// When what `status` shows of it changes although nothing happens, as a pause from now.
+    fn wait_for_words(&self, now: Now) -> Option<Duration> {
+        let silence = self.quiet_until(now).map(|until| until.since(now.wall));
+        silence.into_iter().chain(self.portal.wait_for_an_expiry(self.skew, now)).min()
+    }
+
     pub(super) fn status(&self, now: Now) -> SessionStatus {
         let definition = self.definition.as_ref().and_then(|definition| definition.as_ref().ok());
         let origin = self.holding.as_ref().map(|holding| &holding.record.origin);
@@ -150,6 +170,7 @@ impl Session {
         SessionStatus {
             session: self.name.to_string(),
             kind: "identity_center".to_owned(),
+            configured: self.definition.is_some(),
             state: self.state(now),
             start_url: definition
                 .map(|definition| definition.start_url.clone())

@@ -47,6 +47,10 @@ impl State {
 
     /// Tells the sessions whose sign-in is stored and cannot be read.
     pub(super) fn mark_sealed(&mut self) {
+        // Also those that the configuration does not name any more: they are there, and can be let go.
+        for name in self.protection.awaited.iter().flat_map(|awaited| &awaited.sealed) {
+            self.sessions.entry(name.clone()).or_insert_with(|| Session::new(name.clone()));
+        }
         for (name, session) in &mut self.sessions {
             let awaited = self.protection.awaited.as_ref().filter(|awaited| awaited.sealed.contains(name));
             session.sealed = awaited.map(|awaited| Box::new(words::sealed(name, awaited)));

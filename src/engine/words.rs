@@ -9,7 +9,7 @@ use crate::aws_config::{SelectError, SessionDefinition};
 use crate::identity_center::start_url::Misled;
 use crate::identity_center::{ErrorName, Origin, ServiceError};
 use crate::ids::{Assumption, Region, SessionName};
-use crate::store::{Awaited, ManageError, Refused, TokenRecord};
+use crate::store::{Awaited, ManageError, Refused, StoreError, TokenRecord};
 use crate::time::Timestamp;
 use crate::untrusted::shown;
 use crate::upstream::{Failure, NotSent, Trouble, Unclear};
@@ -295,6 +295,52 @@ pub(super) fn timed_out(doing: &str, name: &SessionName) -> Problem {
 pub(super) fn refreshed_lately(name: &SessionName) -> Problem {
     let detail = format!("the access token of session {} was refreshed a moment ago", shown(name.as_str()));
     Problem::new(Code::Unavailable, detail).session(name).caused_by("the portal does not accept it")
+}
+
+pub(super) fn locked() -> Problem {
+    Problem::new(Code::Locked, "the agent is locked").hint("run: sso-agent unlock")
+}
+
+pub(super) fn passphrase_needed() -> Problem {
+    Problem::new(Code::Locked, "the agent is locked with a passphrase").hint("run: sso-agent unlock")
+}
+
+pub(super) fn wrong_passphrase() -> Problem {
+    Problem::new(Code::Locked, "that is not the passphrase the agent is locked with").hint("run: sso-agent unlock")
+}
+
+pub(super) fn locked_with_another_passphrase() -> Problem {
+    Problem::new(Code::Locked, "the agent is locked already, and what it was locked with stays")
+        .hint("to lock it with another passphrase, unlock it first: sso-agent unlock")
+}
+
+pub(super) fn lock_not_saved(error: &StoreError) -> Problem {
+    Problem::new(Code::Storage, "the agent is locked, but that could not be saved: a restart would open it")
+        .caused_by(error)
+        .hint("make room in the state directory, then: sso-agent unlock, and lock it again")
+}
+
+pub(super) fn not_locked(error: &StoreError) -> Problem {
+    Problem::new(Code::Storage, "the agent is NOT locked").caused_by(error)
+}
+
+pub(super) fn lock_not_removed(error: &StoreError) -> Problem {
+    Problem::new(Code::Storage, "the agent is unlocked, but that could not be saved: a restart would lock it again")
+        .caused_by(error)
+}
+
+pub(super) fn lock_took_too_long() -> Problem {
+    Problem::new(Code::Timeout, "the lock took too long: the disk does not answer, or others try to unlock")
+        .hint("see: sso-agent status")
+}
+
+pub(super) fn lock_is_damaged(path: &std::path::Path, reason: &str) -> String {
+    let path = shown(&path.to_string_lossy()).to_string();
+    format!("{path} says that the agent is locked, and cannot be understood: {}", shown(reason))
+}
+
+pub(super) fn remove_the_lock(path: &std::path::Path) -> String {
+    format!("if it is you who wants it unlocked: stop the agent, remove {}, start it", shown(&path.to_string_lossy()))
 }
 
 pub(super) fn shutting_down() -> Problem {

@@ -2,6 +2,7 @@
 
 use super::{halves, is_one_line};
 use crate::api::{Code, LoginRequest, Problem, Request, SessionQuery};
+use crate::secret::Secret;
 
 /// `METHOD target`, a line feed, the body. What is a request is written as it is read, and so is one about a session or
 /// profile whose name is the target; what is none is told so in one line.
@@ -14,6 +15,9 @@ pub fn request(bytes: &[u8]) {
     }
     if let Ok(profile) = target.parse() {
         asked_as_meant(&Request::Logout { session: SessionQuery::OfProfile(profile) });
+    }
+    if !target.is_empty() {
+        asked_as_meant(&Request::Unlock { passphrase: Some(Secret::new(target.to_owned())) });
     }
     match Request::parse(method, target, body) {
         Ok(request) => asked_as_meant(&request),

@@ -20,6 +20,7 @@ use super::gate;
 use super::seat::{Phase, Seat};
 use crate::api::{Code, Problem, Request, Response};
 use crate::audit::Refusal;
+use crate::policy::Admitted;
 use crate::untrusted::shown;
 
 /// Serves one connection until either side ends it.
@@ -57,13 +58,15 @@ pub(super) async fn converse(stream: UnixStream, seat: Arc<Seat>) {
 }
 
 async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<Answer, std::convert::Infallible> {
-    let begun = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
+    let begun = Instant::now();
     let mut wanted = None;
+    let mut again = None;
     let (route, outcome) = match laid_out(seat, &request) {
         Some(response) => ("credentials", Ok(response)),
         None => match read(seat, &mut request).await {
             Ok(asked) => {
                 wanted = gate::wanted(seat.gate.as_deref(), &asked);
+                again = seat.room.policies.any().then(|| asked.clone());
                 (convert::route(&asked), ask(seat, asked).await)
             }
             Err(problem) => ("none", Err(problem)),
@@ -72,23 +75,73 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
     if matches!(outcome, Ok(Response::Reloaded(_))) {
         seat.room.doors_follow().await;
     }
+    let came = outcome.is_ok();
+    let outcome = match outcome {
+        Ok(response) => by_the_rules(seat, response, again, &request, begun).await,
+        Err(problem) => Err(problem),
+    };
+    let by_rules = came && outcome.is_err();
     seat.enter(Phase::Answering);
     let outcome = outcome.and_then(|response| seat.lets_out(response));
     if let (Some(_), Err(problem)) = (&seat.gate, &outcome)
         && problem.code == Code::NotAllowed
+        && !by_rules
     {
         let what = if wanted.is_some() { route } else { "request" };
         let asked = wanted.unwrap_or_else(|| format!("{} {}", request.method(), request.uri().path()));
         let refusal = Refusal { what, target: None, asked: Some(&asked), setting: "serve" };
         seat.room.audit.note_refusal(refusal, &seat.asker);
     }
-    let outcome = outcome.and_then(|response| accounted_for(seat, response));
+    let outcome = outcome.and_then(|response| accounted_for(seat, response)).map(|response| match response {
+        Response::Status(status) if route == convert::METRICS => Response::Metrics(seat.room.meters.text(&status)),
+        response => response,
+    });
     let answer = convert::answer(outcome, seat.is_at_its_end());
-    if let Some(begun) = begun {
-        let elapsed = begun.elapsed();
-        tracing::debug!(method = %shown(request.method().as_str()), route, status = answer.status().as_u16(), ?elapsed, "answered");
-    }
+    let (elapsed, status) = (begun.elapsed(), answer.status().as_u16());
+    seat.room.meters.answered(route, status, elapsed);
+    tracing::debug!(method = %shown(request.method().as_str()), route, status, ?elapsed, "answered");
     Ok(answer)
+}
+
+/// What the user's rules say about handing this out. Where that took a while, it is asked for once more: meanwhile
+/// somebody may have signed out or locked the agent.
+async fn by_the_rules(
+    seat: &Seat,
+    response: Response,
+    asked: Option<Request>,
+    request: &hyper::Request<Incoming>,
+    arrived: Instant,
+) -> Result<Response, Problem> {
+    let policies = &seat.room.policies;
+    let Some((rule, target)) = response.target().and_then(|target| Some((policies.rule(target)?, target.clone())))
+    else {
+        return Ok(response);
+    };
+    if seat.gate.as_ref().is_some_and(|gate| !gate.lets_out(&response)) {
+        // Refused further on: nobody there learns of a rule for what is not handed out there.
+        return Ok(response);
+    }
+    // Laid out, it was not read yet.
+    let asked = asked.map_or_else(|| parse(request, &[]), Ok)?;
+    let what = response.hand_out().map_or("credentials", |told| told.what.as_str());
+    let patience = match &asked {
+        Request::Credentials { timeout: Some(timeout), .. } => *timeout,
+        _ => PATIENCE,
+    };
+    seat.enter(Phase::Asking);
+    let place = rule.confirm.then(|| seat.room.ask().ok_or_else(|| busy("too many callers wait for the agent")));
+    let place = place.transpose()?;
+    match policies.admit(&rule, &target, what, &seat.asker, arrived + patience).await? {
+        Admitted::AtOnce => Ok(response),
+        Admitted::AfterAWhile => {
+            drop((response, place));
+            let response = ask(seat, asked).await?;
+            if response.target() == Some(&target) {
+                return Ok(response);
+            }
+            Err(Problem::new(Code::InvalidConfig, "the configuration has changed while the user was asked"))
+        }
+    }
 }
 
 /// The one place that every answer passes on its way out: what hands out a secret is in the audit log before it goes.
@@ -105,6 +158,10 @@ fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Proble
             status.warnings.extend(warnings);
         }
     }
+    if response.hand_out().is_some() && seat.room.handle.is_locked() {
+        return Err(Problem::new(Code::Locked, "the agent is locked").hint("run: sso-agent unlock"));
+    }
+    seat.room.meters.handed_out(&response);
     if let Some(hand_out) = response.hand_out() {
         audit.note(hand_out, &seat.asker).map_err(|error| {
             let problem = Problem::new(Code::Storage, error.to_string()).caused_by(error.reason());
@@ -224,3 +281,6 @@ impl AsyncWrite for Watched<'_> {
         Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
     }
 }
+
+/// What the engine gives whoever says nothing about it.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(25);

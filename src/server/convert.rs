@@ -32,9 +32,12 @@ pub(super) fn burden(request: &Request) -> Burden {
         | Request::CancelLogin { .. }
         | Request::Logout { .. }
         | Request::Storage
+        | Request::Metrics
         | Request::UnlockStorage { .. }
         | Request::MigrateStorage { .. }
         | Request::Reload
+        | Request::Lock { .. }
+        | Request::Unlock { .. }
         | Request::Health => Burden::Light,
         Request::Credentials { .. }
         | Request::Token { .. }
@@ -62,6 +65,8 @@ pub(super) const fn route(request: &Request) -> &'static str {
         Request::Roles { .. } => "roles",
         Request::Storage | Request::UnlockStorage { .. } | Request::MigrateStorage { .. } => "storage",
         Request::Reload => "reload",
+        Request::Lock { .. } | Request::Unlock { .. } => "lock",
+        Request::Metrics => METRICS,
         Request::Health => "health",
     }
 }
@@ -70,10 +75,11 @@ pub(super) const fn route(request: &Request) -> &'static str {
 pub(super) fn answer(outcome: Result<Response, Problem>, last: bool) -> Answer {
     let encoded = outcome.and_then(|response| {
         let status = response.status();
+        let kind = if matches!(response, Response::Metrics(_)) { OPEN_METRICS } else { JSON };
         match response {
             Response::EncodedCredentials(encoded) => Ok((status, JSON, Bytes::from_owner(Shared(encoded)))),
             response => match response.encode() {
-                Ok(body) => Ok((status, JSON, wiped(body))),
+                Ok(body) => Ok((status, kind, wiped(body))),
                 Err(error) => Err(Problem::new(Code::Internal, "the answer cannot be encoded").caused_by(error)),
             },
         }
@@ -116,5 +122,9 @@ const AGENT_VERSION: HeaderName = HeaderName::from_static("sso-agent-version");
 const VERSION: HeaderValue = HeaderValue::from_static(env!("CARGO_PKG_VERSION"));
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
+/// The route whose answer is made of the status.
+pub(super) const METRICS: &str = "metrics";
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");

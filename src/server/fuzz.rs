@@ -9,12 +9,14 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::connection::converse;
 use super::seat::{Room, Seat};
-use super::{Handle, Limits};
+use super::{Handle, Limits, Meters};
 use crate::api::{Code, Health, Problem, Request, Response};
 use crate::audit::{Asker, Audit, Programs};
 use crate::clock::{Clock, SystemClock};
 use crate::env::Env;
+use crate::policy::Policies;
 use crate::settings::AuditMode;
+use crate::upstream::call_meter;
 
 /// What a caller sends before hanging up: the conversation ends by itself, and everything the caller hears is answers
 /// with our headers, or the HTTP library's own refusal of what is no HTTP.
@@ -50,8 +52,11 @@ pub fn connection(bytes: &[u8]) {
 async fn converse_with(bytes: &[u8]) -> Vec<u8> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let (handle, mut questions) = Handle::channel(64, Arc::clone(&clock));
-    let audit = Audit::new(PathBuf::new(), AuditMode::Off, Programs::of_machine(&Env::default()), clock);
-    let room = Arc::new(Room::new(handle, Arc::new(audit), Limits::default()));
+    let programs = Programs::of_machine(&Env::default());
+    let audit = Arc::new(Audit::new(PathBuf::new(), AuditMode::Off, programs, Arc::clone(&clock)));
+    let policies = Arc::new(Policies::none(Arc::clone(&audit), Arc::clone(&clock)));
+    let meters = Arc::new(Meters::new(clock, Arc::new(call_meter())));
+    let room = Arc::new(Room::new(handle, audit, policies, meters, Limits::default()));
     let Ok((mut caller, served)) = UnixStream::pair() else { return Vec::new() };
     let asker = Asker::of(&served, None, 0);
     let serving = converse(served, Arc::new(Seat::new(room, None, asker)));

@@ -15,6 +15,8 @@ mod convert;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
 mod gate;
+mod guests;
+mod metrics;
 mod restricted;
 mod seat;
 
@@ -31,7 +33,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
+use crate::policy::Policies;
 use gate::Gate;
+pub use guests::Guests;
+pub use metrics::Meters;
 use restricted::Knock;
 pub use restricted::Restricted;
 use seat::{Phase, Room, Seat};
@@ -102,12 +107,15 @@ pub async fn serve(
     listeners: Listeners,
     handle: Handle,
     audit: Arc<Audit>,
+    policies: Arc<Policies>,
+    meters: Arc<Meters>,
     limits: Limits,
+    guests: Guests,
     shutdown: impl Future<Output = ()>,
 ) {
     let Listeners { main, mut restricted } = listeners;
     let mut shutdown = pin!(shutdown);
-    let mut house = House::new(handle, audit, limits);
+    let mut house = House::new(handle, audit, policies, meters, limits);
     house.room.tell_of(&restricted);
     let mut alarm = pin!(sleep_until(Instant::now()));
     let mut trouble = Trouble::default();
@@ -132,6 +140,7 @@ pub async fn serve(
                 }
             },
         }
+        guests.count(house.connections.len());
         match house.next_sweep {
             Some(next) if alarm.deadline() != next => alarm.as_mut().reset(next),
             Some(_) => {}
@@ -154,7 +163,7 @@ struct House {
 }
 
 impl House {
-    fn new(handle: Handle, audit: Arc<Audit>, limits: Limits) -> Self {
+    fn new(handle: Handle, audit: Arc<Audit>, policies: Arc<Policies>, meters: Arc<Meters>, limits: Limits) -> Self {
         let overflow = overflow_uid();
         let us = Some(crate::paths::our_uid()).filter(|uid| Some(*uid) != overflow);
         if us.is_none() {
@@ -162,7 +171,7 @@ impl House {
                 "running as the user that stands for unknown users: nobody can be told apart, all are refused"
             );
         }
-        let room = Arc::new(Room::new(handle, audit, limits));
+        let room = Arc::new(Room::new(handle, audit, policies, meters, limits));
         Self { room, connections: JoinSet::new(), seats: HashMap::new(), next_sweep: None, us, overflow }
     }
 

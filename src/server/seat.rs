@@ -10,15 +10,18 @@ use tokio::time::Instant;
 
 use super::gate::Gate;
 use super::restricted::Follows;
-use super::{Limits, Restricted};
+use super::{Limits, Meters, Restricted};
 use crate::api::{DoorStatus, Problem, Response, WarningEntry};
 use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
+use crate::policy::Policies;
 
 /// What all connections share. Everything runs on one thread; the atomics only spare a lock.
 pub(super) struct Room {
     pub(super) handle: Handle,
     pub(super) audit: Arc<Audit>,
+    pub(super) policies: Arc<Policies>,
+    pub(super) meters: Arc<Meters>,
     pub(super) limits: Limits,
     pub(super) start: Instant,
     coarse_start: Duration,
@@ -32,10 +35,18 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(handle: Handle, audit: Arc<Audit>, limits: Limits) -> Self {
+    pub(super) fn new(
+        handle: Handle,
+        audit: Arc<Audit>,
+        policies: Arc<Policies>,
+        meters: Arc<Meters>,
+        limits: Limits,
+    ) -> Self {
         Self {
             handle,
             audit,
+            policies,
+            meters,
             limits,
             start: Instant::now(),
             coarse_start: coarse(),

@@ -11,10 +11,12 @@ use crate::audit::Programs;
 use crate::clock::SystemClock;
 use crate::engine::Questions;
 use crate::ids::{Grant, TargetId};
+use crate::policy::Policies;
 use crate::scratch::Scratch;
 use crate::secret::Secret;
 use crate::settings::AuditMode;
 use crate::time::Timestamp;
+use crate::upstream::call_meter;
 
 /// A server, the engine's end of its handle, and what stops it.
 struct Served {
@@ -30,14 +32,19 @@ fn serve_with(limits: Limits) -> Served {
 }
 
 fn serve_audited(limits: Limits, mode: AuditMode) -> Served {
-    let dir = Scratch::new();
+    serve_on(Scratch::new(), Restricted::none(), limits, mode)
+}
+
+fn serve_on(dir: Scratch, restricted: Restricted, limits: Limits, mode: AuditMode) -> Served {
     let socket = dir.path().join("agent.sock");
-    let listeners = Listeners { main: UnixListener::bind(&socket).unwrap(), restricted: Restricted::none() };
+    let listeners = Listeners { main: UnixListener::bind(&socket).unwrap(), restricted };
     let (handle, questions) = Handle::channel(1024, Arc::new(SystemClock));
     let (stop, stopped) = oneshot::channel();
     let programs = Programs::of_machine(&crate::env::Env::default());
     let audit = Arc::new(Audit::new(dir.path().to_owned(), mode, programs, Arc::new(SystemClock)));
-    let server = tokio::spawn(serve(listeners, handle, audit, limits, async {
+    let policies = Arc::new(Policies::none(Arc::clone(&audit), Arc::new(SystemClock)));
+    let meters = Arc::new(Meters::new(Arc::new(SystemClock), Arc::new(call_meter())));
+    let server = tokio::spawn(serve(listeners, handle, audit, policies, meters, limits, Guests::default(), async {
         let _ = stopped.await;
     }));
     Served { dir, socket, questions, stop: Some(stop), server }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::response::Parts;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper_util::client::legacy::Client;
@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::connect::{Connector, Written, causes, in_words};
-use super::proxy::Proxies;
+use super::proxy::{Proxies, Proxy, ProxyFailure};
 use super::roots::{Roots, Stamp};
 use super::{Failure, NotSent, Unclear};
 use crate::clock::Clock;
@@ -83,6 +83,11 @@ pub(super) struct Pair {
 impl Clients {
     pub(super) fn new(proxies: Proxies) -> Self {
         Self { by_roots: Mutex::new(HashMap::new()), proxies: Arc::new(proxies) }
+    }
+
+    /// The proxy on the way to a service.
+    pub(super) fn way_to(&self, destination: &Uri) -> Result<Option<Arc<Proxy>>, ProxyFailure> {
+        self.proxies.way_to(destination)
     }
 
     /// The clients that trust what a route trusts. Roots are read when first needed and when their bundle changed.

@@ -28,8 +28,8 @@ use crate::time::Now;
 
 /// Calls over HTTPS, and over HTTP to this machine.
 pub struct Https {
-    clock: Arc<dyn Clock>,
-    clients: Clients,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) clients: Clients,
 }
 
 impl Https {

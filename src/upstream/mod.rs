@@ -14,9 +14,11 @@ pub(crate) mod fuzz;
 mod http;
 mod https;
 mod issuer;
+mod measured;
 mod no_proxy;
 mod oidc;
 mod portal;
+mod probe;
 mod proxy;
 mod resolve;
 mod roots;
@@ -27,6 +29,8 @@ mod tests;
 mod tunnel;
 
 pub use https::Https;
+pub use measured::{CallMeter, DONE, Measured, REFRESH, call_meter};
+pub use probe::Probe;
 pub use proxy::{InvalidProxy, ProxyFailure, Trouble};
 
 use std::fmt;
@@ -162,7 +166,7 @@ impl Call {
             Self::StartDeviceAuthorization { .. } => "StartDeviceAuthorization",
             Self::CreateTokenFromDeviceCode { .. } => "CreateToken (device code)",
             Self::CreateTokenFromAuthorizationCode { .. } => "CreateToken (authorization code)",
-            Self::CreateTokenFromRefreshToken { .. } => "CreateToken (refresh token)",
+            Self::CreateTokenFromRefreshToken { .. } => REFRESH,
             Self::GetRoleCredentials { .. } => "GetRoleCredentials",
             Self::GetSigninToken { .. } => "getSigninToken",
             Self::ListAccounts { .. } => "ListAccounts",

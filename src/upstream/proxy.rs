@@ -77,6 +77,11 @@ impl Proxies {
 }
 
 impl Proxy {
+    /// As people may see it.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
     /// What went wrong at this proxy.
     pub(super) fn failed(&self, trouble: Trouble) -> ProxyFailure {
         ProxyFailure { proxy: self.shown.clone(), trouble }

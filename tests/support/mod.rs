@@ -6,6 +6,9 @@
 )]
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+pub mod background;
+#[cfg(test)]
 pub mod crowd;
 pub mod fake;
 #[cfg(test)]

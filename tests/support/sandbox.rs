@@ -130,6 +130,8 @@ impl Sandbox {
             ("TZ".to_owned(), "UTC".to_owned()),
             ("USER".to_owned(), "user".to_owned()),
             ("SSO_AGENT_LOG".to_owned(), "trace".to_owned()),
+            // Tests start what they want; those of on-demand start take this away.
+            ("SSO_AGENT_AUTOSTART".to_owned(), "0".to_owned()),
         ];
         for (name, value) in &self.variables {
             environment.retain(|(known, _)| known != name);
@@ -203,6 +205,15 @@ impl Sandbox {
         Agent { sandbox: self, child }
     }
 
+    /// The agent that holds the state directory, whoever has started it.
+    pub fn in_background(&self) -> Option<rustix::process::Pid> {
+        let file = std::fs::File::open(self.state().join("lock")).ok()?;
+        // Free means that the file tells of one that has ended.
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockShared).err()?;
+        let holder = sso_agent::holder::read_holder(&self.state()).ok()??;
+        rustix::process::Pid::from_raw(holder.pid.try_into().ok()?)
+    }
+
     /// What all agents of this sandbox have logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
@@ -216,7 +227,11 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("--- the agent's log ---\n{}", self.log());
+            let background = std::fs::read_to_string(self.state().join("agent.log")).unwrap_or_default();
+            eprintln!("--- the agent's log ---\n{}{background}", self.log());
+        }
+        if let Some(pid) = self.in_background() {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
         let _ = std::fs::remove_dir_all(&self.root);
     }
@@ -371,7 +386,11 @@ pub fn request(socket: &Path, method: &str, path: &str, body: &str) -> (u16, Val
     let text = exchange(socket, method, path, body).expect("the agent answers");
     let (header, body) = text.split_once("\r\n\r\n").expect("an answer has a header");
     let status = header.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("an answer has a status");
-    let body = if body.is_empty() { Value::Null } else { serde_json::from_str(body).expect("bodies are JSON") };
+    let body = match body {
+        "" => Value::Null,
+        text if header.contains("openmetrics") => Value::from(text),
+        body => serde_json::from_str(body).expect("other bodies are JSON"),
+    };
     (status, body)
 }
 

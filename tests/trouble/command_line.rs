@@ -70,11 +70,11 @@ fn without_an_agent_every_command_says_so_with_exit_code_4() {
         assert_eq!(finished.code, Some(4), "{command:?}: {finished:?}");
         let silent = command.contains(&"--check");
         assert_eq!(finished.stderr.contains("the agent is not running"), !silent, "{command:?}: {finished:?}");
-        assert_eq!(finished.stderr.contains("sso-agent run"), !silent, "{command:?}: {finished:?}");
+        assert_eq!(finished.stderr.contains("sso-agent start"), !silent, "{command:?}: {finished:?}");
     }
     let stderr = sandbox.shim(&["--profile", "dev"]).failed_with(4);
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    assert!(stderr.contains("sso-agent run"), "{stderr}");
+    assert!(stderr.contains("sso-agent start"), "{stderr}");
     let events = sandbox.cli(&["login", "--json"]);
     let event: serde_json::Value = serde_json::from_str(events.stdout.trim()).unwrap();
     assert_eq!((events.code, &event["event"]), (Some(4), &"failed".into()));

@@ -216,7 +216,7 @@ fn a_configuration_that_cannot_be_read_changes_nothing() {
     let mut bench = Bench::signed_in();
     let waiter = bench.ask(Request::Reload);
     let broken = Problem::new(Code::InvalidConfig, "config.toml:3: unknown key");
-    bench.handle(Event::ConfigurationRead(Err(broken.clone())));
+    bench.handle(Event::ConfigurationRead(Err(Box::new(broken.clone().into()))));
     assert_eq!(bench.problem(waiter), broken);
     let waiter = bench.ask_token(Duration::ZERO);
     assert_eq!(bench.access_token(waiter), secret("access-1"));
@@ -308,4 +308,15 @@ fn a_margin_that_changes_while_fresh_tokens_are_being_saved_counts_for_them_too(
     bench.release_writes();
     bench.advance_to_refresh();
     assert!(bench.remaining() > 25 * MINUTE, "{:?}", bench.remaining());
+}
+
+#[test]
+fn a_session_that_is_held_and_not_configured_any_more_is_shown_until_it_is_let_go() {
+    let mut bench = Bench::signed_in();
+    bench.reconfigure(Configuration::default());
+    let session = bench.session();
+    assert_eq!((session.session.as_str(), session.configured), ("corp", false));
+    let waiter = bench.ask(Request::Logout { session: SessionQuery::Named(corp()) });
+    assert!(bench.answer(waiter).is_ok());
+    assert_eq!(bench.status().sessions, []);
 }

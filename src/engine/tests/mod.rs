@@ -5,11 +5,14 @@ mod browser;
 mod chains;
 mod config;
 mod console;
+mod headline;
+mod latch;
 mod notices;
 mod on_demand;
 mod outage;
 mod publish;
 mod refresh;
+mod rest;
 mod roles;
 mod shutdown;
 mod sign_in;
@@ -64,6 +67,7 @@ struct Bench {
     waiting: BTreeSet<WaiterId>,
     answers: BTreeMap<WaiterId, Result<Response, Problem>>,
     reads: usize,
+    looks: usize,
     /// The places that browsers come back to, and what they were told in the end.
     listening: Vec<(SignInId, Plan)>,
     concluded: Vec<(SignInId, Verdict)>,
@@ -71,6 +75,10 @@ struct Bench {
     notices: Vec<Notice>,
     /// What was to be done about the key.
     managed: Vec<(WaiterId, Option<crate::store::Manage>)>,
+    /// What was to be done about the lock.
+    latches: Vec<crate::store::LatchOrder>,
+    /// What the file of the lock says.
+    latched: crate::store::Latch,
     /// The AWS CLI's cache.
     cache: publish::CacheBox,
     /// Everything in order, in short words.
@@ -152,7 +160,10 @@ impl Bench {
             waiting: BTreeSet::new(),
             answers: BTreeMap::new(),
             reads: 0,
+            looks: 0,
             managed: Vec::new(),
+            latches: Vec::new(),
+            latched: crate::store::Latch::Open,
             listening: Vec::new(),
             concluded: Vec::new(),
             notices: Vec::new(),
@@ -175,7 +186,11 @@ impl Bench {
         (next.wall, next.mono) = (self.wall, self.mono);
         next.disk = std::mem::take(&mut self.disk);
         next.cache = std::mem::take(&mut self.cache);
-        next.state = State::new(agent(), configuration(), records, Vec::new(), next.now());
+        // What was under way about the lock went with the agent; what was done is in its file.
+        let now = next.now();
+        next.latched.clone_from(&self.latched);
+        next.state =
+            State::new(agent(), configuration(), records, Vec::new(), now).with_latch(self.latched.clone(), now);
         next.made = std::mem::take(&mut self.made);
         next.presented = std::mem::take(&mut self.presented);
         next.lives = std::mem::take(&mut self.lives);
@@ -222,6 +237,8 @@ impl Bench {
                     self.log.push("answer".to_owned());
                     let answer = answer.map(decoded);
                     self.check_life(&answer);
+                    let handed_out = answer.as_ref().is_ok_and(|answer| answer.hand_out().is_some());
+                    assert!(!handed_out || !self.state.is_locked(), "handed out by a locked agent");
                     self.answers.insert(waiter, answer);
                 }
                 Effect::Shelve(shelved) => {
@@ -235,11 +252,13 @@ impl Bench {
                     (self.wall, self.mono) = (wall, mono);
                 }
                 Effect::ReadConfiguration => self.reads += 1,
+                Effect::LookAtConfiguration => self.looks += 1,
                 Effect::Notify(notice) => self.notices.push(notice),
                 Effect::Listen(id, plan) => self.listening.push((id, *plan)),
                 Effect::Conclude(id, verdict) => self.concluded.push((id, verdict)),
                 Effect::Cache(ticket, order) => self.writes.push(OpenWrite::Cache(ticket, order)),
                 Effect::WatchCache(watched) => self.cache.watched = watched,
+                Effect::Latch(order) => self.latches.push(order),
                 Effect::Manage(waiter, order) => self.managed.push((waiter, order)),
             }
         }

@@ -262,3 +262,18 @@ fn a_silence_of_a_clock_that_was_set_back_means_nothing() {
     want(&mut bench);
     assert_eq!(starts(&bench), 2);
 }
+
+#[test]
+fn who_watches_sees_the_end_of_the_silence() {
+    let (mut bench, _) = waiting();
+    cancel(&mut bench);
+    let status = bench.status();
+    let until = status.sessions[0].sign_in_quiet_until.expect("there is silence");
+    let watcher = bench.ask(Request::Status { wait: 4 * HOUR, after: Some(status.revision) });
+    while bench.is_waiting(watcher) && bench.now().wall < until.after(MINUTE) {
+        bench.advance_to_next();
+    }
+    assert!(!bench.is_waiting(watcher), "nobody said that it is over");
+    assert!(bench.now().wall < until.after(seconds(5)));
+    assert_eq!(bench.session().sign_in_quiet_until, None);
+}

@@ -82,7 +82,9 @@ impl Walk {
                 self.bench.handle(Event::ConfigurationRead(Ok(configuration)));
             }
             Step::ReadFails => {
-                self.bench.handle(Event::ConfigurationRead(Err(Problem::new(Code::InvalidConfig, "broken"))));
+                self.bench.handle(Event::ConfigurationRead(Err(Box::new(
+                    Problem::new(Code::InvalidConfig, "broken").into(),
+                ))));
             }
             Step::SetClock(seconds) => {
                 self.clock_set = true;
@@ -147,6 +149,8 @@ impl Walk {
             13 if detail.is_multiple_of(3) => (Request::Logout { session }, seconds(25)),
             13 => (Request::Accounts { session }, seconds(60)),
             14 => (Request::Status { wait: timeout, after: Some(u64::from(detail) % 8) }, timeout),
+            15 if detail.is_multiple_of(7) => (Request::Lock { passphrase: None }, seconds(60)),
+            15 if detail % 7 < 4 => (Request::Unlock { passphrase: None }, seconds(60)),
             _ => (Request::Reload, seconds(25)),
         };
         let deadline = self.bench.mono + patience;
@@ -229,6 +233,9 @@ impl Walk {
     }
 
     fn check(&mut self) {
+        while !self.bench.hold_writes && !self.bench.latches.is_empty() {
+            self.bench.latch();
+        }
         self.check_flights();
         self.check_presented();
         for (waiter, deadline) in &self.deadlines {
@@ -286,6 +293,7 @@ impl Walk {
     fn end(mut self) {
         self.bench.fail_writes = false;
         self.bench.release_writes();
+        self.check();
         self.bench.advance(31 * seconds(1));
         let session = &self.bench.state.sessions[&corp()];
         let held = session.holding.as_ref().map(|holding| &holding.record.tokens);

@@ -12,20 +12,10 @@ use crate::ids::DoorName;
 /// A server with the main socket and these restricted ones, and who says what the settings are.
 fn serve_doors(limits: Limits, names: &[&str]) -> (Served, watch::Sender<Arc<Doors>>) {
     let dir = Scratch::new();
-    let socket = dir.path().join("agent.sock");
     let doors = names.iter().map(|name| (name.parse().unwrap(), Arc::new(section(&dir, name, vec![target()]))));
     let (say, doors) = watch::channel(Arc::new(Doors { serve: doors.collect(), ..Doors::default() }));
-    let clock: Arc<dyn crate::clock::Clock> = Arc::new(SystemClock);
-    let restricted = Restricted::open(doors, Vec::new(), Arc::clone(&clock));
-    let listeners = Listeners { main: UnixListener::bind(&socket).unwrap(), restricted };
-    let (handle, questions) = Handle::channel(1024, Arc::clone(&clock));
-    let (stop, stopped) = oneshot::channel();
-    let programs = Programs::of_machine(&crate::env::Env::default());
-    let audit = Arc::new(Audit::new(dir.path().to_owned(), AuditMode::BestEffort, programs, clock));
-    let server = tokio::spawn(serve(listeners, handle, audit, limits, async {
-        let _ = stopped.await;
-    }));
-    (Served { dir, socket, questions, stop: Some(stop), server }, say)
+    let restricted = Restricted::open(doors, Vec::new(), Arc::new(SystemClock));
+    (serve_on(dir, restricted, limits, AuditMode::BestEffort), say)
 }
 
 fn section(dir: &Scratch, name: &str, targets: Vec<TargetId>) -> Serve {

@@ -17,6 +17,10 @@ use super::world::{Waiting, World};
 impl World {
     /// Somebody is answered.
     pub fn judge_answer(&mut self, asked: &Waiting, answer: &Result<Response, Problem>) {
+        let locked = self.agent.as_ref().is_some_and(|agent| agent.state.is_locked());
+        if locked && answer.as_ref().is_ok_and(|response| response.hand_out().is_some()) {
+            self.violation("a locked agent hands something out");
+        }
         match answer {
             Ok(Response::Credentials(document, _)) => {
                 self.report.served += 1;
@@ -93,6 +97,12 @@ impl World {
     }
 
     fn judge_refusal(&mut self, asked: &Waiting, problem: &Problem) {
+        if self.agent.as_ref().is_some_and(|agent| agent.state.is_locked()) {
+            if problem.code != Code::Locked && problem.code != Code::ShuttingDown {
+                self.violation(format!("a locked agent says: {problem}"));
+            }
+            return;
+        }
         let (session, role) = match &asked.request {
             Request::Credentials { target: TargetQuery::Role { session: Some(name), role, .. }, .. } => {
                 let grant = sso_agent::ids::Grant::Role { account: super::files::account(), role: role.clone() };

@@ -105,7 +105,9 @@ impl World {
         self.trouble(self.now);
         // An edit without a reload is found at the next start.
         if self.files.are_in_order() || self.chance.permille(900) {
-            self.tell(Event::ReloadWanted, Cause::Other);
+            // The system tells of most edits, and somebody reloads after some.
+            let event = if self.chance.permille(700) { Event::ConfigurationTouched } else { Event::ReloadWanted };
+            self.tell(event, Cause::Other);
         }
     }
 

@@ -7,7 +7,7 @@ use sso_agent::api::{Request, Response};
 use sso_agent::engine::{Agent, Effect, Event, Flight, PortalKey, Purpose, State, WaiterId};
 use sso_agent::identity_center::{ClientRegistration, ErrorName};
 use sso_agent::secret::Secret;
-use sso_agent::store::Record;
+use sso_agent::store::{Latch, LatchOrder, LatchReport, Lock, Record};
 use sso_agent::upstream::{Call, Failure, NotSent, Reply, Route, ServiceTime, Unclear};
 
 use super::books::Skew;
@@ -41,7 +41,8 @@ impl World {
                 self.books[session_number(&tokens.session)].skew = Skew::of_record(tokens, wall);
             }
         }
-        let state = State::new(agent, self.files.read(), records, Vec::new(), self.clocks.read(self.now));
+        let now = self.clocks.read(self.now);
+        let state = State::new(agent, self.files.read(), records, Vec::new(), now).with_latch(self.latch.clone(), now);
         self.agent = Some(Running {
             state,
             run: self.runs,
@@ -157,11 +158,39 @@ impl World {
             Effect::Notify(notice) => self.user_sees(&notice),
             // Nobody in the simulation asks for anything about the key.
             Effect::Manage(..) => {}
+            Effect::Latch(order) => self.latch(order),
             Effect::ReadConfiguration => {
                 let pause = self.chance.between(1000, 200_000);
                 self.plan(pause, Happening::Read);
             }
+            Effect::LookAtConfiguration => {
+                let pause = self.chance.between(1000, 200_000);
+                self.plan(pause, Happening::Look);
+            }
         }
+    }
+
+    /// Something about the lock is written, or a passphrase is looked at: the file is what it says when that is done.
+    fn latch(&mut self, order: LatchOrder) {
+        let report = match order {
+            LatchOrder::Lock(since, _) => LatchReport::Locked(Lock { since, verifier: None, failures: 0 }, Ok(())),
+            LatchOrder::Unlock(..) => LatchReport::Unlocked(Ok(())),
+        };
+        self.latched = Some(report);
+        let pause = self.chance.between(1000, 400_000);
+        self.plan(pause, Happening::Latched(self.runs));
+    }
+
+    /// It is done.
+    pub fn latched(&mut self, run: u64) {
+        let running = self.agent.as_ref().is_some_and(|agent| agent.run == run);
+        let Some(report) = self.latched.take_if(|_| running) else { return };
+        self.latch = match &report {
+            LatchReport::Locked(lock, _) => Latch::Locked(lock.clone()),
+            _ => Latch::Open,
+        };
+        self.note(format!("the lock: {:?}", self.latch));
+        self.tell(Event::Latched(report), Cause::Other);
     }
 
     /// Gives the disk something to do.
@@ -199,12 +228,19 @@ impl World {
         self.tell(Event::Stored(ticket, outcome), Cause::Other);
     }
 
+    /// The agent has looked at its files.
+    pub fn look(&mut self) {
+        // It may be that it was told of something that is nothing.
+        let changed = self.agent.as_ref().is_some_and(|agent| agent.files != self.files) || self.chance.permille(100);
+        self.tell(Event::ConfigurationLookedAt { changed }, Cause::Other);
+    }
+
     /// The agent has read its files.
     pub fn read(&mut self) {
         let files = self.files.clone();
         if self.chance.permille(30) {
             let problem = sso_agent::api::Problem::new(sso_agent::api::Code::InvalidConfig, "simulated");
-            self.tell(Event::ConfigurationRead(Err(problem)), Cause::Other);
+            self.tell(Event::ConfigurationRead(Err(Box::new(problem.into()))), Cause::Other);
             return;
         }
         self.judge_configured(&files);
@@ -334,8 +370,9 @@ fn patience_of(request: &Request) -> At {
         Request::Login { .. } => 45 * SECOND,
         Request::Refresh { .. } => 75 * SECOND,
         Request::Accounts { .. } | Request::Roles { .. } => 60 * SECOND,
+        Request::Lock { .. } | Request::Unlock { .. } => 60 * SECOND,
         Request::Storage | Request::UnlockStorage { .. } | Request::MigrateStorage { .. } => 60 * SECOND,
-        Request::CancelLogin { .. } | Request::Health => 0,
+        Request::CancelLogin { .. } | Request::Metrics | Request::Health => 0,
     }
 }
 

@@ -1,5 +1,6 @@
 //! One simulation from its first to its last moment.
 
+use sso_agent::api::Request;
 use sso_agent::engine::Event;
 
 use super::moment::{DAY, HOUR, SECOND};
@@ -57,8 +58,11 @@ impl World {
             Happening::Acts(number) => self.acts(number),
             Happening::Arrives(number) => self.arrives(number),
             Happening::Written => self.written(),
+            Happening::Latched(run) => self.latched(run),
+            Happening::Unlocks => self.ask(Request::Unlock { passphrase: None }),
             Happening::OthersEnd(name) => self.others_end(&name),
             Happening::Read => self.read(),
+            Happening::Look => self.look(),
             Happening::UserActs => self.user_acts(),
             Happening::Decides(device, approved) => self.service.decide(device, approved),
             Happening::Weather => {

@@ -34,6 +34,12 @@ impl World {
             self.ask(Request::Login { session: query(session), login });
             return;
         }
+        if self.chance.permille(2) {
+            self.ask(Request::Lock { passphrase: None });
+            let pause = self.chance.spread(MINUTE, 12 * HOUR);
+            self.plan(pause, Happening::Unlocks);
+            return;
+        }
         let seldom = working && self.chance.permille(100);
         let request = if seldom { self.something_seldom(session) } else { self.something_usual(session) };
         if self.chance.permille(4) {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sso_agent::api::{Problem, Request, Response};
 use sso_agent::engine::{Flight, State, WaiterId};
 use sso_agent::ids::SessionName;
+use sso_agent::store::{Latch, LatchReport};
 use sso_agent::time::Now;
 use sso_agent::upstream::{Answer, Failure, Route};
 
@@ -57,6 +58,10 @@ pub struct World {
     pub trouble_until: At,
     /// The summary.
     pub report: Report,
+    /// What the file says about the lock.
+    pub latch: Latch,
+    /// What will be so about it in a moment.
+    pub latched: Option<LatchReport>,
     /// The last events.
     pub log: Log,
     /// The session whose refresh has just brought something that must be saved.
@@ -83,8 +88,14 @@ pub enum Happening {
     Arrives(u64),
     /// The disk has done one thing.
     Written,
+    /// What this run of the agent ordered about its lock is done.
+    Latched(u64),
+    /// Whoever has locked the agent unlocks it.
+    Unlocks,
     /// The configuration was read.
     Read,
+    /// It was looked at whether there is something to read.
+    Look,
     /// The user does the next thing.
     UserActs,
     /// The user decides about this device code.
@@ -225,6 +236,8 @@ impl World {
             books: vec![Books::default(); sessions],
             trouble_until: 0,
             report: Report::default(),
+            latch: Latch::Open,
+            latched: None,
             log: Log::default(),
             expected: None,
             answered_to: 0,

@@ -1,6 +1,6 @@
-//! The files of the log: `audit.log`, and the older ones `audit.log.1` to `audit.log.4`.
+//! The files of a log in the state directory: `NAME`, and the older ones `NAME.1`, `NAME.2`, ...
 //!
-//! Owns: appending, and rotation by size. Refuses to know what a line says. Invariants: a line is in the file whole or
+//! Owns: appending, and rotation by size. Refuses to know what a line says, and which log it is. Invariants: a line is in the file whole or
 //! not at all; a file that was deleted, replaced or rotated by somebody else is not written to any more; a failure
 //! leaves nothing behind that the next line would suffer from. There is one writer: the holder of the state lock.
 
@@ -11,28 +11,38 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-/// The log of a state directory, for its one writer.
-pub(super) struct LogFile {
+/// Which log, and how many files of it are kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    /// The file that is written to.
+    pub(crate) name: &'static str,
+    /// It and the older ones.
+    pub(crate) files: usize,
+}
+
+/// A log of a state directory, for its one writer.
+pub(crate) struct LogFile {
     path: PathBuf,
+    kind: Kind,
     open: Option<Open>,
 }
 
 struct Open {
     directory: OwnedFd,
     file: OwnedFd,
-    /// Device and inode: what `audit.log` must still be.
+    /// Device and inode: what has the name must still be it.
     identity: (u64, u64),
     /// The last byte in it is no end of a line.
     torn: bool,
 }
 
 impl LogFile {
-    pub(super) const fn new(state_dir: PathBuf) -> Self {
-        Self { path: state_dir, open: None }
+    pub(crate) const fn new(state_dir: PathBuf, kind: Kind) -> Self {
+        Self { path: state_dir, kind, open: None }
     }
 
     /// Appends a line.
-    pub(super) fn append(&mut self, line: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, line: &[u8]) -> io::Result<()> {
         let appended = self.try_append(line);
         if appended.is_err() {
             // Whatever it was, the next line begins afresh.
@@ -42,12 +52,12 @@ impl LogFile {
     }
 
     fn try_append(&mut self, line: &[u8]) -> io::Result<()> {
-        let mut size = match self.open.as_ref().and_then(Open::still_there) {
+        let mut size = match self.open.as_ref().and_then(|open| open.still_there(self.kind.name)) {
             Some(size) => size,
             None => self.reopen()?,
         };
         if size > 0 && size + line.len() as u64 > MOST_BYTES {
-            let rotated = self.open.as_ref().map_or(Ok(()), |open| rotate(&open.directory));
+            let rotated = self.open.as_ref().map_or(Ok(()), |open| self.kind.rotate(&open.directory));
             match rotated {
                 Ok(()) => size = self.reopen()?,
                 // Better a file that is too long than a line that is missing, for a while.
@@ -72,7 +82,7 @@ impl LogFile {
     fn reopen(&mut self) -> io::Result<u64> {
         let directory = open_directory(&self.path)?;
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&directory, LOG, flags | OFlags::NONBLOCK, OWNER_ONLY)?;
+        let file = rustix::fs::openat(&directory, self.kind.name, flags | OFlags::NONBLOCK, OWNER_ONLY)?;
         let stat = rustix::fs::fstat(&file)?;
         if !is_plain_and_ours(&stat) {
             return Err(not_ours());
@@ -91,36 +101,37 @@ impl LogFile {
 }
 
 impl Open {
-    /// How long the file is, if it still is the one that is called `audit.log`.
-    fn still_there(&self) -> Option<u64> {
-        let named = rustix::fs::statat(&self.directory, LOG, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    /// How long the file is, if it still is the one that has the name.
+    fn still_there(&self, name: &str) -> Option<u64> {
+        let named = rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         (identity(&named) == self.identity).then(|| length(&named))
     }
 }
 
-/// Makes room for a new file: every file gets the name of the next older one, the oldest goes.
-fn rotate(directory: &OwnedFd) -> Result<(), Errno> {
-    for older in (1..FILES).rev() {
-        let newer = name(older - 1);
-        match rustix::fs::renameat(directory, newer, directory, name(older)) {
-            // A gap: somebody has deleted one.
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error),
-        }
+impl Kind {
+    /// The name of the file so many rotations ago.
+    pub(crate) fn file(self, age: usize) -> String {
+        if age == 0 { self.name.to_owned() } else { format!("{}.{age}", self.name) }
     }
-    Ok(())
-}
 
-/// The name of the file so many rotations ago.
-pub(super) fn name(age: usize) -> String {
-    if age == 0 { LOG.to_owned() } else { format!("{LOG}.{age}") }
+    /// Makes room for a new file: every file gets the name of the next older one, the oldest goes.
+    fn rotate(self, directory: &OwnedFd) -> Result<(), Errno> {
+        for older in (1..self.files).rev() {
+            match rustix::fs::renameat(directory, self.file(older - 1), directory, self.file(older)) {
+                // A gap: somebody has deleted one.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Opens a file of the log for reading; `None` where there is none.
-pub(super) fn open_to_read(directory: &OwnedFd, age: usize) -> io::Result<Option<(OwnedFd, (u64, u64))>> {
+pub(crate) fn open_to_read(directory: &OwnedFd, name: &str) -> io::Result<Option<(OwnedFd, (u64, u64))>> {
     // Without O_NONBLOCK a FIFO in its place would hang the reader.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = match rustix::fs::openat(directory, name(age), flags, Mode::empty()) {
+    let file = match rustix::fs::openat(directory, name, flags, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(None),
         Err(error) => return Err(error.into()),
@@ -134,7 +145,7 @@ pub(super) fn open_to_read(directory: &OwnedFd, age: usize) -> io::Result<Option
 }
 
 /// Opens the state directory, which only we may write to.
-pub(super) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&directory)?;
@@ -150,7 +161,7 @@ fn not_ours() -> io::Error {
 }
 
 #[cfg_attr(target_os = "linux", expect(clippy::unnecessary_cast, reason = "narrower and signed elsewhere"))]
-pub(super) fn identity(stat: &Stat) -> (u64, u64) {
+pub(crate) fn identity(stat: &Stat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
 
@@ -158,10 +169,6 @@ fn length(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or_default()
 }
 
-/// The file that is written to.
-pub(super) const LOG: &str = "audit.log";
-/// It and the older ones.
-pub(super) const FILES: usize = 5;
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 const MOST_BYTES: u64 = 1024 * 1024;
 /// Where it cannot be rotated.
@@ -175,19 +182,21 @@ mod tests {
     use crate::env::Env;
     use crate::scratch::Scratch;
 
+    const KIND: Kind = Kind { name: "some.log", files: 5 };
+
     fn text(scratch: &Scratch, age: usize) -> String {
-        std::fs::read_to_string(scratch.path().join(name(age))).unwrap_or_default()
+        std::fs::read_to_string(scratch.path().join(KIND.file(age))).unwrap_or_default()
     }
 
     fn log(scratch: &Scratch) -> LogFile {
-        LogFile::new(scratch.path().to_owned())
+        LogFile::new(scratch.path().to_owned(), KIND)
     }
 
     #[test]
     fn lines_are_appended_to_a_file_of_its_owner_only() {
         let scratch = Scratch::new();
         log(&scratch).append(b"1\n").unwrap();
-        let path = scratch.path().join(LOG);
+        let path = scratch.path().join(KIND.name);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
         log(&scratch).append(b"2\n").unwrap();
@@ -200,10 +209,10 @@ mod tests {
         let scratch = Scratch::new();
         let mut log = log(&scratch);
         log.append(b"1\n").unwrap();
-        std::fs::remove_file(scratch.path().join(LOG)).unwrap();
+        std::fs::remove_file(scratch.path().join(KIND.name)).unwrap();
         log.append(b"2\n").unwrap();
         assert_eq!(text(&scratch, 0), "2\n");
-        std::fs::rename(scratch.path().join(LOG), scratch.path().join("elsewhere")).unwrap();
+        std::fs::rename(scratch.path().join(KIND.name), scratch.path().join("elsewhere")).unwrap();
         log.append(b"3\n").unwrap();
         assert_eq!(text(&scratch, 0), "3\n");
     }
@@ -216,15 +225,15 @@ mod tests {
         for digit in b'1'..=b'7' {
             log.append(&line(digit)).unwrap();
         }
-        let firsts: String = (0..FILES).map(|age| text(&scratch, age).remove(0)).collect();
+        let firsts: String = (0..KIND.files).map(|age| text(&scratch, age).remove(0)).collect();
         assert_eq!(firsts, "76543");
-        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), FILES);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), KIND.files);
     }
 
     #[test]
     fn what_a_crash_has_torn_costs_that_line_only() {
         let scratch = Scratch::new();
-        std::fs::write(scratch.path().join(LOG), "1\n{\"torn").unwrap();
+        std::fs::write(scratch.path().join(KIND.name), "1\n{\"torn").unwrap();
         let mut log = log(&scratch);
         log.append(b"2\n").unwrap();
         log.append(b"3\n").unwrap();
@@ -234,7 +243,7 @@ mod tests {
     #[test]
     fn a_link_a_pipe_or_a_directory_in_its_place_is_an_error_and_not_followed() {
         let scratch = Scratch::new();
-        let path = scratch.path().join(LOG);
+        let path = scratch.path().join(KIND.name);
         let target = scratch.path().join("target");
         symlink(&target, &path).unwrap();
         assert!(log(&scratch).append(b"1\n").is_err());
@@ -254,8 +263,8 @@ mod tests {
     #[test]
     fn where_it_cannot_be_rotated_it_grows_for_a_while() {
         let scratch = Scratch::new();
-        for age in 1..FILES {
-            std::fs::create_dir_all(scratch.path().join(name(age)).join("not empty")).unwrap();
+        for age in 1..KIND.files {
+            std::fs::create_dir_all(scratch.path().join(KIND.file(age)).join("not empty")).unwrap();
         }
         let mut log = log(&scratch);
         let line = [vec![b'x'; 900_000], b"\n".to_vec()].concat();
@@ -270,7 +279,7 @@ mod tests {
         const IN_CHILD: &str = "SSO_AGENT_TEST_FULL";
         let line = [vec![b'x'; 299], b"\n".to_vec()].concat();
         if let Some(path) = Env::of_process().get(IN_CHILD) {
-            let mut log = LogFile::new(path.into());
+            let mut log = LogFile::new(path.into(), KIND);
             let written = (0..100).take_while(|_| log.append(&line).is_ok()).count();
             assert!((1..100).contains(&written), "{written}");
             assert!(log.append(&line).is_err(), "and it is still full");
@@ -281,7 +290,7 @@ mod tests {
         let child = std::process::Command::new("sh")
             .args(["-c", r#"trap "" XFSZ; ulimit -f 2; exec "$0" "$@""#])
             .arg(std::env::current_exe().unwrap())
-            .args(["--exact", "audit::file::tests::a_disk_that_is_full_in_the_middle_of_a_line_leaves_no_half_of_it"])
+            .args(["--exact", "log_file::tests::a_disk_that_is_full_in_the_middle_of_a_line_leaves_no_half_of_it"])
             .env(IN_CHILD, scratch.path())
             .output()
             .unwrap();

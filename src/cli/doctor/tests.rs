@@ -1,0 +1,1 @@
+//! The checks and how they are told, in homes of their own.
