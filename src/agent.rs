@@ -133,13 +133,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         let (configuration, doors) = reader.read().map_err(|error| reading::unread(&error))?;
         // What can be read is what the engine takes.
         audit_of_reader.set_mode(configuration.settings.audit);
-        say_doors.send_if_modified(|said| {
-            let differs = **said != doors;
-            if differs {
-                *said = Arc::new(doors);
-            }
-            differs
-        });
+        // Also where it is the same: what could not be opened before is tried again.
+        say_doors.send_replace(Arc::new(doors));
         Ok(configuration)
     };
     let (desktop_env, env_of_button) = (env.clone(), env.clone());

@@ -77,8 +77,12 @@ mod policy;
 #[cfg(test)]
 mod real_clients;
 #[cfg(test)]
+<<<<<<< HEAD
 #[cfg(not(target_os = "macos"))]
 mod service;
+=======
+mod serve;
+>>>>>>> serve
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -72,6 +72,9 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
             Err(problem) => ("none", Err(problem)),
         },
     };
+    if matches!(outcome, Ok(Response::Reloaded(_))) {
+        seat.room.doors_follow().await;
+    }
     let came = outcome.is_ok();
     let outcome = match outcome {
         Ok(response) => by_the_rules(seat, response, again, &request, begun).await,
@@ -144,6 +147,9 @@ async fn by_the_rules(
 /// The one place that every answer passes on its way out: what hands out a secret is in the audit log before it goes.
 fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Problem> {
     let audit = &seat.room.audit;
+    if let Response::Reloaded(reloaded) = &mut response {
+        reloaded.warnings.extend(seat.room.doors().1);
+    }
     if let Response::Status(status) = &mut response {
         status.audit = Some(audit.status());
         if !status.locked {

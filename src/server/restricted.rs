@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::doors::{Doors, Serve};
 use crate::ids::DoorName;
 use crate::listener::{self, Place};
-use crate::paths::{SocketPath, make_private_directory};
+use crate::paths::{PathError, SocketPath, make_private_directory};
 use crate::time::Now;
 use crate::untrusted::shown;
 
@@ -50,6 +50,17 @@ pub(super) enum Knock {
     Trouble(io::Error),
     /// A socket was opened or closed, or hands out something else now.
     Changed,
+}
+
+/// The settings that were followed last, and whether there are others by now.
+#[derive(Default)]
+pub(super) struct Follows(Option<watch::Receiver<Arc<Doors>>>);
+
+impl Follows {
+    pub(super) fn is_up_to_date(&self) -> bool {
+        // Whoever would say others is gone.
+        self.0.as_ref().is_none_or(|doors| !doors.has_changed().unwrap_or(false))
+    }
 }
 
 struct Section {
@@ -160,6 +171,11 @@ impl Restricted {
         self.sections.iter().filter_map(warning).collect()
     }
 
+    /// Which settings these sockets follow.
+    pub(super) fn follows(&self) -> Follows {
+        Follows(self.doors.clone())
+    }
+
     /// Does what the settings say now.
     fn follow(&mut self) {
         let Some(doors) = self.doors.as_mut().map(|doors| Arc::clone(&doors.borrow_and_update())) else { return };
@@ -226,7 +242,11 @@ impl Restricted {
     }
 
     fn bind(&self, name: &DoorName, serve: &Serve) -> Result<(UnixListener, Place), String> {
-        let socket = SocketPath::explicit(&serve.socket).map_err(|error| error.to_string())?;
+        let socket = SocketPath::explicit(&serve.socket).map_err(|error| match error {
+            // Its own words name the options of the main socket.
+            PathError::TooLong { path } => format!("{} is too long for a socket", shown(&path.to_string_lossy())),
+            error => error.to_string(),
+        })?;
         make_private_directory(socket.directory()).map_err(|error| error.to_string())?;
         let directory = canonical(socket.directory());
         let others = self.sections.iter().filter(|(other, section)| *other != name && section.is_open());

@@ -1,7 +1,7 @@
 //! What each connection is doing and since when, and what all of them share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::gate::Gate;
+use super::restricted::Follows;
 use super::{Limits, Meters, Restricted};
 use crate::api::{DoorStatus, Problem, Response, WarningEntry};
 use crate::audit::{Asker, Audit};
@@ -29,7 +30,8 @@ pub(super) struct Room {
     polling: AtomicUsize,
     call: Notify,
     /// The restricted sockets, for `status`.
-    doors: Mutex<(Vec<DoorStatus>, Vec<WarningEntry>)>,
+    doors: Mutex<Told>,
+    followed: Notify,
 }
 
 impl Room {
@@ -53,6 +55,7 @@ impl Room {
             polling: AtomicUsize::new(0),
             call: Notify::new(),
             doors: Mutex::default(),
+            followed: Notify::new(),
         }
     }
 
@@ -68,18 +71,37 @@ impl Room {
 
     /// How the restricted sockets are now.
     pub(super) fn tell_of(&self, restricted: &Restricted) {
-        let told = (restricted.statuses(), restricted.warnings());
-        *self.doors.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        let (serve, warnings) = (restricted.statuses(), restricted.warnings());
+        *self.told() = Told { serve, warnings, follows: restricted.follows() };
+        self.followed.notify_waiters();
     }
 
     /// What was last told of the restricted sockets.
     pub(super) fn doors(&self) -> (Vec<DoorStatus>, Vec<WarningEntry>) {
-        self.doors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let told = self.told();
+        (told.serve.clone(), told.warnings.clone())
+    }
+
+    /// Waits until the restricted sockets are as the settings say that were read last.
+    pub(super) async fn doors_follow(&self) {
+        loop {
+            let mut followed = std::pin::pin!(self.followed.notified());
+            followed.as_mut().enable();
+            if self.is_leaving() || self.told().follows.is_up_to_date() {
+                return;
+            }
+            followed.await;
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on every connection ends with the answer it is at.
     pub(super) fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
+        self.followed.notify_waiters();
     }
 
     pub(super) fn is_leaving(&self) -> bool {
@@ -95,6 +117,14 @@ impl Room {
     pub(super) fn poll(&self) -> Option<Place<'_>> {
         Place::take(&self.polling, self.limits.long_polls)
     }
+}
+
+/// The restricted sockets as they were told last.
+#[derive(Default)]
+struct Told {
+    serve: Vec<DoorStatus>,
+    warnings: Vec<WarningEntry>,
+    follows: Follows,
 }
 
 /// A place that is counted, given back when dropped.

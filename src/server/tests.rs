@@ -32,9 +32,12 @@ fn serve_with(limits: Limits) -> Served {
 }
 
 fn serve_audited(limits: Limits, mode: AuditMode) -> Served {
-    let dir = Scratch::new();
+    serve_on(Scratch::new(), Restricted::none(), limits, mode)
+}
+
+fn serve_on(dir: Scratch, restricted: Restricted, limits: Limits, mode: AuditMode) -> Served {
     let socket = dir.path().join("agent.sock");
-    let listeners = Listeners { main: UnixListener::bind(&socket).unwrap(), restricted: Restricted::none() };
+    let listeners = Listeners { main: UnixListener::bind(&socket).unwrap(), restricted };
     let (handle, questions) = Handle::channel(1024, Arc::new(SystemClock));
     let (stop, stopped) = oneshot::channel();
     let programs = Programs::of_machine(&crate::env::Env::default());
@@ -358,3 +361,5 @@ async fn where_a_log_is_required_and_cannot_be_written_nothing_is_handed_out() {
         assert_eq!(ask(&mut stream, HEALTH).await.status, 200);
     }
 }
+
+mod restricted;

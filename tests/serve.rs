@@ -1,0 +1,6 @@
+//! Restricted sockets (`[serve.NAME]`): a few targets for whoever must not have everything.
+
+mod reload;
+mod scene;
+mod targets;
+mod users;
