@@ -108,13 +108,8 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         seed: seed()?,
     };
     let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
-<<<<<<< HEAD
     let apart = vec![socket.directory().to_owned(), state_dir.clone()];
     let endpoints = Endpoints::new(doors.clone(), state_dir.clone(), Arc::clone(&clock) as Arc<dyn Clock>);
-=======
-    let endpoints = Endpoints::new(doors.clone(), state_dir.clone(), Arc::clone(&clock) as Arc<dyn Clock>);
-    let apart = vec![socket.directory().to_owned(), state_dir.clone()];
->>>>>>> exec
     let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
     let latch = LatchFile::new(Arc::clone(lock.directory()));
     let state = State::new(agent, configuration, loaded.records, loaded.reports, now);

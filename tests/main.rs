@@ -77,12 +77,10 @@ mod policy;
 #[cfg(test)]
 mod real_clients;
 #[cfg(test)]
-<<<<<<< HEAD
+mod serve;
+#[cfg(test)]
 #[cfg(not(target_os = "macos"))]
 mod service;
-=======
-mod serve;
->>>>>>> serve
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

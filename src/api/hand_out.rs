@@ -86,7 +86,6 @@ impl EncodedCredentials {
 }
 
 impl Response {
-<<<<<<< HEAD
     /// The target whose credentials, or whose way into the console, this answer hands out.
     #[must_use]
     pub fn target(&self) -> Option<&TargetId> {
@@ -97,8 +96,6 @@ impl Response {
         }
     }
 
-=======
->>>>>>> exec
     /// The credentials themselves, of an answer that holds some.
     ///
     /// # Errors
@@ -109,19 +106,6 @@ impl Response {
             Self::EncodedCredentials(encoded) => serde_json::from_slice(encoded.body.expose())
                 .map_err(|error| Problem::new(Code::Internal, "our own document cannot be read").caused_by(error)),
             _ => Err(Problem::new(Code::Internal, "an answer without credentials")),
-<<<<<<< HEAD
-=======
-        }
-    }
-
-    /// The target whose credentials, or whose way into the console, this answer hands out.
-    #[must_use]
-    pub fn target(&self) -> Option<&TargetId> {
-        match self {
-            Self::Credentials(_, target) | Self::Console(_, target, _) => Some(target),
-            Self::EncodedCredentials(encoded) => Some(&encoded.target),
-            _ => None,
->>>>>>> exec
         }
     }
 

@@ -205,13 +205,8 @@ impl Failure {
             Self::Client(ClientError::Problem(problem)) => problem.caused_by.clone(),
             Self::Client(ClientError::Io { source, .. }) => vec![source.to_string()],
             Self::Agent(error) => sources(error),
-<<<<<<< HEAD
             Self::Start { source, .. } | Self::Stop { source, .. } => vec![source.to_string()],
             Self::Ledger(error) => sources(error),
-=======
-            Self::Ledger(error) => sources(error),
-            Self::Start { source, .. } | Self::Stop { source, .. } => vec![source.to_string()],
->>>>>>> exec
             Self::Configure(trouble) => trouble.causes(),
             Self::AuditLog(error) => vec![error.source.to_string()],
             Self::Recorded(error) => sources(error),

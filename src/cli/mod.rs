@@ -178,7 +178,6 @@ impl Ending {
 /// Runs a command in this process: real streams, real agent, real browser.
 fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<Ending, Failure> {
     let Arguments { socket: named, command } = arguments;
-<<<<<<< HEAD
     let command = match command {
         Command::Run(options) => return ended(run::run(options, named, env)),
         Command::Completions(options) => return ended(print_text(complete::script(&options))),
@@ -186,22 +185,13 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         Command::Complete(question) => return ended(print_text(&completed(question, named.as_deref(), env))),
         command => command,
     };
-=======
-    if let Command::Run(options) = command {
-        return run::run(options, named, env).map(|()| Ending::Exit(Exit::Success));
-    }
->>>>>>> exec
     let socket = SocketPath::find(env, named.as_deref())?;
     // Without a home there is no lock to look into for another socket, and the socket alone has to do.
     let mut client = Client::new(socket, paths::state_dir(env).ok());
     // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
     // The first byte of an answer is early enough: until then the agent may see who we are. But a passphrase is typed.
-<<<<<<< HEAD
     match &command {
-=======
-    match command {
->>>>>>> exec
         Command::Asking(Asking::Credentials(_) | Asking::Token(_)) => {
             client = client.before_answer(|| drop(hardening::harden()));
         }
@@ -231,7 +221,6 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         stderr: &mut io::stderr(),
         version_told: false,
     };
-<<<<<<< HEAD
     ended(match &command {
         Command::Exec(options) => return exec::run(options, &client, &mut context).map(Ending::Like),
         Command::Start(options) => start::run(options, named.as_deref(), &mut context),
@@ -245,17 +234,6 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
 }
 
 fn ended(outcome: Result<(), Failure>) -> Result<Ending, Failure> {
-=======
-    let outcome = match command {
-        Command::Exec(options) => return exec::run(&options, &client, &mut context).map(Ending::Like),
-        // It was run above.
-        Command::Run(_) => Ok(()),
-        Command::Start(options) => start::run(&options, named.as_deref(), &mut context),
-        Command::Stop(options) => stop::run(&options, named.as_deref(), &mut context),
-        Command::Restart(options) => stop::restart(&options, named.as_deref(), &mut context),
-        Command::Asking(asking) => dispatch(&asking, &mut context),
-    };
->>>>>>> exec
     outcome.map(|()| Ending::Exit(Exit::Success))
 }
 

@@ -61,15 +61,12 @@ impl Handle {
         self.shelf.find(path_and_query)
     }
 
-<<<<<<< HEAD
     /// Whether the agent is locked: what was answered before must not leave any more.
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.shelf.is_locked()
     }
 
-=======
->>>>>>> exec
     /// What the doors have to say of themselves in `status`.
     #[must_use]
     pub fn remarks(&self) -> Vec<WarningEntry> {
@@ -79,15 +76,6 @@ impl Handle {
     /// Replaces that.
     pub fn remark(&self, remarks: Vec<WarningEntry>) {
         *self.remarks.lock().unwrap_or_else(PoisonError::into_inner) = remarks;
-<<<<<<< HEAD
-=======
-    }
-
-    /// Whether the agent is locked: what was answered before must not leave any more.
-    #[must_use]
-    pub fn is_locked(&self) -> bool {
-        self.shelf.is_locked()
->>>>>>> exec
     }
 
     /// Asks, and waits for the answer. Every question is answered: the engine bounds its waiting.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::CommandFactory;
 use serde_json::{Value, json};
 
-use crate::cli::watching::Feed;
 use super::*;
 use crate::api::Request;
+use crate::cli::watching::Feed;
 use crate::client::{Absence, ClientError, Reply};
 use crate::scratch::Scratch;
 use crate::secret::SecretBytes;
