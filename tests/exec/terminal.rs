@@ -40,6 +40,7 @@ fn ctrl_z_stops_the_command_and_fg_continues_it() {
     terminal.wait_for("ready");
     terminal.types(b"\x1a");
     terminal.wait_for("Stopped");
+    terminal.wait_for("prompt> ");
     terminal.types(b"fg\n");
     terminal.wait_for("exec --profile dev");
     terminal.types(b"this\n");
@@ -47,6 +48,7 @@ fn ctrl_z_stops_the_command_and_fg_continues_it() {
     // A command that stops itself, and no key did.
     terminal.types(format!("{AGENT} exec --profile dev -- sh -c 'kill -STOP $$; echo go''es on'\n").as_bytes());
     terminal.wait_for("Stopped");
+    terminal.wait_for("prompt> ");
     terminal.types(b"fg\n");
     terminal.wait_for("goes on");
     terminal.types(b"exit 0\n");
@@ -66,7 +68,7 @@ impl Terminal {
     }
 
     fn interactive(sandbox: &Sandbox) -> Self {
-        Self::start(sandbox, &["--norc", "--noprofile", "-i"])
+        Self::start(sandbox, &["--norc", "--noprofile", "--noediting", "-i"])
     }
 
     fn start(sandbox: &Sandbox, arguments: &[&str]) -> Self {
@@ -78,7 +80,7 @@ impl Terminal {
             rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, rustix::fs::Mode::empty()).unwrap()
         };
         let mut command: Command = sandbox.command("setsid");
-        command.args(["--ctty", "bash"]).args(arguments).env("PS1", "$ ").env("TERM", "dumb");
+        command.args(["--ctty", "bash"]).args(arguments).env("PS1", "prompt> ").env("TERM", "dumb");
         let shell = command.stdin(Stdio::from(open())).stdout(Stdio::from(open())).stderr(Stdio::from(open())).spawn();
         Self { screen: File::from(screen), seen: String::new(), shell: shell.unwrap() }
     }
