@@ -189,7 +189,7 @@ fn the_log_of_an_agent_in_the_background_is_its_owners_and_holds_no_secret() {
     let path = sandbox.state().join("agent.log");
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let log = sandbox.background_log();
-    assert!(log.contains("DEBUG") && log.matches("ready").count() == 3, "{log}");
+    assert!(log.contains("DEBUG") && log.matches("ready version=").count() == 3, "{log}");
     let secrets = service.issued_secrets();
     assert!(secrets.len() > 4);
     assert_eq!(found_in(log.as_bytes(), &secrets), [""; 0]);
