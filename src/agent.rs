@@ -19,6 +19,7 @@ use crate::audit::{Audit, Programs};
 use crate::background;
 use crate::cli::button;
 use crate::clock::{Clock, SystemClock};
+use crate::container::Endpoints;
 use crate::desktop::SystemDesktop;
 use crate::engine::{self, Ended, State, World};
 use crate::env::Env;
@@ -44,8 +45,8 @@ pub struct RunOptions {
     pub socket: Option<PathBuf>,
     /// Instead of the usual `config.toml`.
     pub config: Option<PathBuf>,
-    /// The log as JSON.
-    pub log_json: bool,
+    /// How the log looks.
+    pub log_format: Format,
     /// The log goes to the state directory, and whoever started this is told on standard output when it is ready.
     pub background: bool,
 }
@@ -55,11 +56,11 @@ pub struct RunOptions {
 /// # Errors
 /// It could not start, or could not save something at its end.
 pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
-    let format = if options.log_json { Format::Json } else { Format::Text };
+    let (level, format) = (env.get("SSO_AGENT_LOG"), options.log_format);
     let log = options.background.then(background::Log::default);
     match &log {
-        Some(log) => logging::start(env.get("SSO_AGENT_LOG"), format, log.clone()),
-        None => logging::start(env.get("SSO_AGENT_LOG"), format, std::io::stderr),
+        Some(log) => logging::start(level, format, log.clone()),
+        None => logging::start_on_stderr(level, format, env.get("JOURNAL_STREAM")),
     }
     .map_err(AgentError::Logging)?;
     if let Some(log) = &log {
@@ -108,6 +109,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
     };
     let (mode, programs) = (configuration.settings.audit, Programs::of_machine(env));
     let apart = vec![socket.directory().to_owned(), state_dir.clone()];
+    let endpoints = Endpoints::new(doors.clone(), state_dir.clone(), Arc::clone(&clock) as Arc<dyn Clock>);
     let audit = Arc::new(Audit::new(state_dir, mode, programs, Arc::clone(&clock) as Arc<dyn Clock>));
     let latch = LatchFile::new(Arc::clone(lock.directory()));
     let state = State::new(agent, configuration, loaded.records, loaded.reports, now);
@@ -160,7 +162,7 @@ pub fn run(options: RunOptions, env: &Env) -> Result<(), AgentError> {
         let policies = Arc::new(policies);
         let restricted = Restricted::open(doors, apart, Arc::clone(&world.clock));
         let listeners = Listeners { main: UnixListener::from_std(listener)?, restricted };
-        life::live(state, world, listeners, audit, policies, meters, &manager, options.background).await
+        life::live(state, world, listeners, audit, policies, endpoints, meters, &manager, options.background).await
     });
     // A keyring or name server that hangs must not keep the process.
     runtime.shutdown_background();

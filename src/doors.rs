@@ -27,6 +27,8 @@ pub struct Doors {
     pub container: Vec<SocketAddr>,
     /// Where the instance metadata protocol is spoken.
     pub imds: Option<Imds>,
+    /// Where `[container]` is written, for messages.
+    pub container_place: Option<Place>,
 }
 
 /// `[target."NAME"]`.
@@ -64,6 +66,10 @@ pub struct Imds {
     pub address: SocketAddr,
     /// What it hands out.
     pub target: TargetId,
+    /// The same in the words of the settings.
+    pub query: TargetQuery,
+    /// Where it is written, for messages.
+    pub place: Place,
 }
 
 impl Doors {
@@ -77,6 +83,7 @@ impl Doors {
             serve: names.serve(home),
             container: settings.container.listen.iter().chain(&settings.container.exposed).copied().collect(),
             imds: names.imds(),
+            container_place: Some(names.place(settings.container.line)).filter(|place| place.line > 0),
         };
         let warnings = names.warnings;
         catalog.warnings.extend(warnings);
@@ -146,7 +153,7 @@ impl Names<'_> {
     fn imds(&mut self) -> Option<Imds> {
         let imds = self.settings.imds.as_ref()?;
         let target = self.target(&imds.target, imds.line)?;
-        Some(Imds { address: imds.address, target })
+        Some(Imds { address: imds.address, target, query: imds.target.clone(), place: self.place(imds.line) })
     }
 
     fn target(&mut self, query: &TargetQuery, line: usize) -> Option<TargetId> {

@@ -9,7 +9,7 @@
 //! | 1 facts | `identity_center` `aws_config` `doors` `settings` `schedule` `nearest` `shell_words` | pure values and rules, no I/O |
 //! | 2 world | `alarm` `aws_config_file` `callback` `clock` `descriptors` `desktop` `log_file` `meter` `upstream` `store` `sso_cache` `watch` `source` `recorded` `whole_file` `service` | the network, the disk, the time: a trait beside the real thing |
 //! | 3 heart | `engine` | owns every secret; a pure state machine and the loop that runs it |
-//! | 4 doors | `server` `audit` `background` `listener` `signals` `hardening` `logging` `policy` | talk to `engine::Handle` and nothing else |
+//! | 4 doors | `server` `audit` `background` `listener` `signals` `hardening` `logging` `policy` `container` | talk to `engine::Handle` and nothing else |
 //! | 5 house | `agent` `cli` | wiring, the order of shutdown, what people read |
 //!
 //! `fuzzing` is beside all floors: what the fuzzer drives, not part of a build.
@@ -92,6 +92,8 @@ pub mod engine;
 pub mod audit;
 #[cfg(feature = "agent")]
 pub mod background;
+#[cfg(feature = "agent")]
+pub mod container;
 #[cfg(feature = "agent")]
 pub mod hardening;
 #[cfg(feature = "agent")]

@@ -269,13 +269,14 @@ const FILE: &str = "env";
 const HEADER: &str = "# Written by `sso-agent service install`: the environment of an agent that no shell starts.\n";
 
 /// Beside those that begin with `AWS_ENDPOINT_URL` or `SSO_AGENT_`, and the proxies.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "AWS_CA_BUNDLE",
     "AWS_CONFIG_FILE",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
     "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_USE_FIPS_ENDPOINT",
+    "REQUESTS_CA_BUNDLE",
     "SSL_CERT_DIR",
     "SSL_CERT_FILE",
     "XDG_CONFIG_HOME",

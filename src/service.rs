@@ -134,6 +134,12 @@ pub fn keep_from(child: &mut Command) -> &mut Command {
     child
 }
 
+/// Whether the process of this id is what systemd started for a unit, and not only a descendant of that.
+#[must_use]
+pub fn is_unit(env: &Env, us: u32) -> bool {
+    env.get("SYSTEMD_EXEC_PID").and_then(|pid| pid.parse().ok()) == Some(us)
+}
+
 /// What happens if the manager does not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Weight {
@@ -286,6 +292,12 @@ mod tests {
         assert_eq!(listening.heard().as_deref(), Some("WATCHDOG=1"));
         assert!(Pulse::from_env(&listening.env(&[])).beats.is_none());
         assert!(Pulse::from_env(&[("WATCHDOG_USEC", "20000")].into_iter().collect()).beats.is_none());
+    }
+
+    #[test]
+    fn what_a_unit_has_started_is_no_unit() {
+        let env = Env::from_iter([("SYSTEMD_EXEC_PID", "7")]);
+        assert!(is_unit(&env, 7) && !is_unit(&env, 8) && !is_unit(&Env::default(), 7));
     }
 
     #[test]

@@ -3,3 +3,4 @@
 mod demand;
 mod detached;
 mod ending;
+mod supervised;

@@ -204,6 +204,16 @@ fn no_secret_is_found_where_it_does_not_belong() {
         assert_eq!(finished.code, Some(0), "{finished:?}");
         seen.streams("console", &finished);
     }
+    // What is good for credentials at an endpoint is a secret as well.
+    let of_container = sandbox.cli(&["container", "token", "add", "--profile", "dev"]);
+    let mut of_endpoints = vec![of_container.stdout.trim_end().to_owned()];
+    seen.streams("container token add", &of_container);
+    let running = crate::exec::endpoint::Running::start(&sandbox, &["--profile", "dev"]);
+    of_endpoints.push(running.token.clone());
+    seen.process(running.pid());
+    let listed = sandbox.cli(&["container", "token", "list", "--json"]);
+    seen.note("container token list", listed.stdout.as_bytes());
+    assert!(running.finish().success());
     service.fault(Operation::GetSigninToken, Fault::MissingFields200, When::AfterEffect, Times::Next(1));
     seen.streams("console", &sandbox.cli(&["console", "--profile", "dev", "--print"]));
     service.fault(Operation::ListAccounts, Fault::MissingFields200, When::BeforeEffect, Times::Next(1));
@@ -217,6 +227,8 @@ fn no_secret_is_found_where_it_does_not_belong() {
         &["refresh"],
         &["status"],
         &["status", "--json"],
+        &["doctor"],
+        &["doctor", "--json"],
         &["reload"],
         &["audit"],
         &["audit", "--json"],
@@ -262,7 +274,7 @@ fn no_secret_is_found_where_it_does_not_belong() {
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(entry.path(), bytes).unwrap();
     }
-    let agent = sandbox.start_agent_with(&["--log-json"]);
+    let agent = sandbox.start_agent_with(&["--log-format", "json"]);
     seen.note("status", agent.get("/v1/status").to_string());
     agent.sign_in(&service);
     sandbox.shim(&["--profile", "dev"]).json();
@@ -297,7 +309,9 @@ fn no_secret_is_found_where_it_does_not_belong() {
     places.retain(|place| !place.starts_with("environ of "));
     assert_eq!(places, [""; 0]);
 
-    let secrets = service.issued_secrets();
+    let mut secrets = service.issued_secrets();
+    assert!(of_endpoints.iter().all(|token| token.len() == 43), "{}", of_endpoints.len());
+    secrets.extend(of_endpoints);
     assert!(secrets.len() > 12, "clients, codes, tokens, role keys: {}", secrets.len());
     assert!(seen.0.len() > 60 && sandbox.log().contains("DEBUG"), "{} places", seen.0.len());
     assert_eq!(seen.leaks(&secrets), Vec::<String>::new());
@@ -361,8 +375,12 @@ fn a_password_in_an_address_is_not_shown() {
         agent.get("/v1/status").to_string(),
         agent.request("GET", "/v1/credentials?profile=odd", "").1.to_string(),
     ];
-    for command in [&["status"][..], &["login", "--no-browser", "--timeout", "1"], &["credentials", "--profile", "odd"]]
-    {
+    for command in [
+        &["status"][..],
+        &["doctor", "--offline"],
+        &["login", "--no-browser", "--timeout", "1"],
+        &["credentials", "--profile", "odd"],
+    ] {
         let finished = sandbox.cli(command);
         seen.extend([finished.stdout, finished.stderr]);
     }

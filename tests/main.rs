@@ -16,15 +16,25 @@ mod canary;
 #[cfg(test)]
 mod chaining;
 #[cfg(test)]
+mod completions;
+#[cfg(test)]
 mod configure;
 #[cfg(test)]
 mod console;
+// The loopback addresses of macOS are one.
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod containers;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod device_sign_in;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod documents;
+#[cfg(test)]
+mod exec;
 #[cfg(test)]
 mod fake_identity_center;
 #[cfg(test)]
@@ -40,7 +50,11 @@ mod keyring;
 #[cfg(test)]
 mod lock;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod main_job;
+#[cfg(test)]
+mod manual;
 // The desktop of macOS has no bus of its own that a test could have.
 #[cfg(test)]
 mod metrics;
@@ -56,12 +70,17 @@ mod on_demand;
 mod origin;
 // Elsewhere than on Linux nobody tells which program asks.
 #[cfg(test)]
+mod packaging;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 mod policy;
 #[cfg(test)]
 mod real_clients;
 #[cfg(test)]
 mod serve;
+#[cfg(test)]
+#[cfg(not(target_os = "macos"))]
+mod service;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -72,6 +91,9 @@ mod stampede;
 mod storage;
 mod support;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod systemd;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod trouble;
@@ -79,5 +101,7 @@ mod trouble;
 mod unsaved;
 #[cfg(test)]
 mod upgrades;
+#[cfg(test)]
+mod watching;
 #[cfg(test)]
 mod wire_faults;

@@ -97,7 +97,7 @@ fn a_program_is_served_for_what_it_is_and_not_for_its_name() {
     let script = format!("#!/bin/bash\n{} 60 {SHIM} --profile dev\n", terraform.display());
     let script = sandbox.write("script", &script);
     Finished::of(sandbox.command("/bin/bash").arg(&script)).json();
-    let script = sandbox.write("bare", &format!("#!/bin/bash\n{SHIM} --profile dev\n:\n"));
+    let script = sandbox.write("bare", &format!("#!/bin/bash\n{SHIM} --profile dev\nexit $?\n"));
     set(&sandbox, &allow(&[&terraform, &script, Path::new("/bin/bash")]));
     sandbox.cli(&["reload"]).expect_success();
     let bare = Finished::of(sandbox.command("/bin/bash").arg(&script));

@@ -1,9 +1,11 @@
-//! From the start of the process to the first answer, and the reload, with a large AWS configuration and a key file.
+//! From the start of the process to the first answers, and the reload, with a large AWS configuration and a key file.
 //!
 //! Elapsed time, so the fastest of some rounds counts: whatever else the machine does can only add to it.
 
 use std::fmt::Write;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::process::now;
 use super::report::{Budget, Report};
@@ -13,35 +15,59 @@ use super::support::sandbox::{CORP, Sandbox};
 /// The reference is the same agent with one session and one profile.
 pub(crate) fn measure(report: &mut Report) {
     let service = FakeIdentityCenter::start(FakeConfig { auto_approve: true, ..FakeConfig::default() });
-    let (small_start, small_reload) = times(&service, 0);
-    let (start, reload) = times(&service, PROFILES);
-    let name = format!("start to first status, {PROFILES} profiles");
-    report.line(&name, "ms", start, Some(small_start), Budget::AtMost(50.0));
-    report.line(&format!("reload, {PROFILES} profiles"), "ms", reload, Some(small_reload), Budget::AtMost(20.0));
+    let small = times(&service, 0, 1);
+    let large = times(&service, PROFILES, SESSIONS);
+    let what = format!("{PROFILES} profiles, {SESSIONS} sessions");
+    let name = format!("start to first status, {what}");
+    report.line(&name, "ms", large.status, Some(small.status), Budget::AtMost(50.0));
+    let name = format!("to first credentials, {what}");
+    report.line(&name, "ms", large.credentials, Some(small.credentials), Budget::None);
+    report.line(&format!("reload, {what}"), "ms", large.reload, Some(small.reload), Budget::AtMost(20.0));
 }
 
-/// Milliseconds to start and to reload, signed in.
-fn times(service: &FakeIdentityCenter, profiles: usize) -> (f64, f64) {
+/// Milliseconds.
+struct Times {
+    /// From the start to the first answer.
+    status: f64,
+    /// From the start to the first credentials, which the service is asked for.
+    credentials: f64,
+    /// The reload.
+    reload: f64,
+}
+
+/// Signed in to all sessions.
+fn times(service: &FakeIdentityCenter, profiles: usize, sessions: usize) -> Times {
     let mut sandbox = Sandbox::with_session(service.url());
     sandbox.set("SSO_AGENT_LOG", "info");
-    let text = config(profiles);
+    let text = config(profiles, sessions);
     sandbox.write_config(&text);
     sandbox.write("home/.config/sso-agent/config.toml", "[storage]\nkey = \"file\"\n");
     let agent = sandbox.start_agent();
-    let (status, _) = agent.request("POST", "/v1/sessions/corp/login", r#"{"flow":"device","started_by":"cli"}"#);
-    assert_eq!(status, 202);
-    assert_eq!(agent.get("/v1/sessions/corp/login?wait=30")["state"], "signed_in");
+    for session in 0..sessions {
+        let path = format!("/v1/sessions/{}/login", name(session));
+        let (status, body) = agent.request("POST", &path, r#"{"flow":"device","started_by":"cli"}"#);
+        assert_eq!(status, 202, "{body}");
+    }
+    for session in 0..sessions {
+        assert_eq!(agent.get(&format!("/v1/sessions/{}/login?wait=30", name(session)))["state"], "signed_in");
+    }
     assert!(agent.stop().success());
 
-    let start = fastest(|| {
-        let begun = now();
-        let agent = sandbox.start_agent();
-        let status = agent.get("/v1/status");
-        let elapsed = now().since(begun);
-        assert_eq!(status["sessions"][0]["state"], "signed_in");
-        assert!(agent.stop().success());
-        elapsed
+    let start = |path: &str, expected: fn(&Value) -> bool| {
+        fastest(|| {
+            let begun = now();
+            let agent = sandbox.start_agent();
+            let answer = agent.get(path);
+            let elapsed = now().since(begun);
+            assert!(expected(&answer), "{answer}");
+            assert!(agent.stop().success());
+            elapsed
+        })
+    };
+    let status = start("/v1/status", |status| {
+        status["sessions"].as_array().is_some_and(|all| all.iter().all(|session| session["state"] == "signed_in"))
     });
+    let credentials = start("/v1/credentials?profile=dev", |document| document["Version"] == 1);
     let agent = sandbox.start_agent();
     let mut round = 0;
     let reload = fastest(|| {
@@ -53,7 +79,7 @@ fn times(service: &FakeIdentityCenter, profiles: usize) -> (f64, f64) {
         assert_eq!(status, 200, "{body}");
         elapsed
     });
-    (start, reload)
+    Times { status, credentials, reload }
 }
 
 fn fastest(act: impl FnMut() -> Duration) -> f64 {
@@ -61,14 +87,26 @@ fn fastest(act: impl FnMut() -> Duration) -> f64 {
     rounds.min().map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
 }
 
-fn config(profiles: usize) -> String {
+fn config(profiles: usize, sessions: usize) -> String {
     let mut text = CORP.to_owned();
+    for session in 1..sessions {
+        let name = name(session);
+        let _ = write!(text, "\n[sso-session {name}]\nsso_start_url = https://{name}.awsapps.com/start\n");
+        let _ = write!(text, "sso_region = eu-west-1\nsso_registration_scopes = sso:account:access\n");
+    }
     for profile in 0..profiles {
-        let _ = write!(text, "\n[profile account-{profile}]\nsso_session = corp\nsso_account_id = {profile:012}\n");
+        let session = name(profile % sessions);
+        let _ =
+            write!(text, "\n[profile account-{profile}]\nsso_session = {session}\nsso_account_id = {profile:012}\n");
         let _ = write!(text, "sso_role_name = Developer\nregion = eu-west-1\noutput = json\n");
     }
     text
 }
 
+fn name(session: usize) -> String {
+    if session == 0 { "corp".to_owned() } else { format!("corp-{session}") }
+}
+
 const PROFILES: usize = 5000;
+const SESSIONS: usize = 20;
 const ROUNDS: usize = 9;

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::audit::Audit;
 use crate::background;
+use crate::container::Endpoints;
 use crate::engine::{self, Ended, Handle, Order, State, World};
 use crate::policy::Policies;
 use crate::server::{self, Guests, Limits, Listeners, Meters};
@@ -16,12 +17,14 @@ use crate::signals::{Signal, Signals};
 use crate::upstream::{Https, Measured};
 
 /// Engine and server side by side, until a signal or the engine's own end.
+#[expect(clippy::too_many_arguments, reason = "each is a part of the agent, and this is where they meet")]
 pub(super) async fn live(
     state: State,
     world: World<Measured<Https>>,
     listeners: Listeners,
     audit: Arc<Audit>,
     policies: Arc<Policies>,
+    endpoints: Endpoints,
     meters: Arc<Meters>,
     manager: &Manager,
     background: bool,
@@ -30,6 +33,13 @@ pub(super) async fn live(
     let (handle, questions) = Handle::channel(QUESTIONS, Arc::clone(&world.clock));
     let (orders, ordered) = mpsc::channel(ORDERS);
     let (close, closed) = oneshot::channel::<()>();
+    let anybody_elsewhere = endpoints.any();
+    let (close_endpoints, endpoints_closed) = oneshot::channel::<()>();
+    let endpoints = tokio::spawn(endpoints.keep(handle.clone(), Arc::clone(&audit), async {
+        let _ = endpoints_closed.await;
+    }));
+    // They are open, or it is known why not, before the agent says that it is ready.
+    tokio::task::yield_now().await;
     let idle = Arc::clone(&world.idle);
     let guests = Guests::default();
     let server = tokio::spawn(server::serve(
@@ -43,6 +53,7 @@ pub(super) async fn live(
         async {
             // Told to, or whoever would tell is gone: both mean to close.
             let _ = closed.await;
+            drop(close_endpoints);
         },
     ));
     let engine = engine::run(state, world, questions, ordered);
@@ -60,7 +71,7 @@ pub(super) async fn live(
                 break ended;
             }
             () = idle.notified() => {
-                if !guests.are_gone() {
+                if !guests.are_gone() || anybody_elsewhere() {
                     continue;
                 }
                 // The server looks whether it is to close before it accepts, on this same thread: who connects from now
@@ -85,6 +96,7 @@ pub(super) async fn live(
         }
     };
     drop(server.await);
+    drop(endpoints.await);
     Ok(ended)
 }
 

@@ -3,6 +3,7 @@
 //! Owns: the one place that says which answers hand something out. Invariant: [`Response::hand_out`] names every kind of
 //! answer, so that a further one that carries a secret cannot be forgotten.
 
+use super::problem::{Code, Problem};
 use super::response::{CredentialDocument, Response};
 use crate::ids::{AccountId, RoleArn, RoleName, TargetId};
 use crate::secret::SecretBytes;
@@ -92,6 +93,19 @@ impl Response {
             Self::Credentials(_, target) | Self::Console(_, target, _) => Some(target),
             Self::EncodedCredentials(encoded) => Some(&encoded.target),
             _ => None,
+        }
+    }
+
+    /// The credentials themselves, of an answer that holds some.
+    ///
+    /// # Errors
+    /// It holds none.
+    pub fn into_document(self) -> Result<CredentialDocument, Problem> {
+        match self {
+            Self::Credentials(document, _) => Ok(document),
+            Self::EncodedCredentials(encoded) => serde_json::from_slice(encoded.body.expose())
+                .map_err(|error| Problem::new(Code::Internal, "our own document cannot be read").caused_by(error)),
+            _ => Err(Problem::new(Code::Internal, "an answer without credentials")),
         }
     }
 

@@ -18,6 +18,7 @@ mod profiles;
 mod sections;
 mod select;
 mod sessions;
+pub mod shadow;
 mod shim;
 mod sts;
 pub mod survey;

@@ -46,9 +46,8 @@ pub fn survey(sources: &Sources) -> Survey {
 
 fn served(name: &str, section: &Section<'_>, files: &Files) -> Option<Served> {
     let process = section.get("credential_process")?;
-    if shim::parse(process.text).is_none() {
-        return None;
-    }
+    // Whether its arguments make sense is the catalog's affair.
+    let _ = shim::parse(process.text)?;
     let program = split(process.text)?.into_iter().next()?;
     let before_us = BEFORE_US.iter().filter_map(|key| Some((*key, files.place(section.get(key)?.at)))).collect();
     Some(Served { profile: name.to_owned(), place: files.place(process.at), program, before_us })

@@ -32,15 +32,15 @@ impl Whole {
     /// The catalog that counts after this reading.
     pub fn read(&mut self, sources: Sources, env: &Env, settings: &Settings) -> Catalog {
         let mut catalog = Catalog::read(&sources, env, settings);
-        let broken = |last: &Option<Last>, source: &Option<SourceFile>, headers| {
-            let (last, source) = (last.as_ref()?, source.as_ref()?);
+        let lines = |source: &Option<SourceFile>, headers| match source {
             // What cannot be read is warned of: without a warning there is no need to look for it.
-            let lines =
-                if is_warned_of(&catalog, &source.path) { unreadable_lines(source, headers) } else { Vec::new() };
-            (lines.len() > last.unreadable).then(|| Place { file: source.path.clone(), line: lines[0] })
+            Some(source) if is_warned_of(&catalog, &source.path) => unreadable_lines(source, headers),
+            _ => Vec::new(),
         };
-        let config = broken(&self.config, &sources.config, Headers::OfConfig);
-        let credentials = broken(&self.credentials, &sources.credentials, Headers::OfCredentials);
+        let in_config = lines(&sources.config, Headers::OfConfig);
+        let in_credentials = lines(&sources.credentials, Headers::OfCredentials);
+        let config = newly_broken(self.config.as_ref(), sources.config.as_ref(), &in_config);
+        let credentials = newly_broken(self.credentials.as_ref(), sources.credentials.as_ref(), &in_credentials);
         if config.is_some() || credentials.is_some() {
             let older = |last: &Option<Last>, now: &Option<SourceFile>, broken: bool| match last {
                 Some(last) if broken => last.source.clone(),
@@ -55,21 +55,13 @@ impl Whole {
                 catalog.keep_what_was(&older, place);
             }
         }
-        let Sources { config: new_config, credentials: new_credentials } = sources;
         if config.is_none() {
-            self.config = Some(Last::of(new_config, Headers::OfConfig));
+            self.config = Some(Last { source: sources.config, unreadable: in_config.len() });
         }
         if credentials.is_none() {
-            self.credentials = Some(Last::of(new_credentials, Headers::OfCredentials));
+            self.credentials = Some(Last { source: sources.credentials, unreadable: in_credentials.len() });
         }
         catalog
-    }
-}
-
-impl Last {
-    fn of(source: Option<SourceFile>, headers: Headers) -> Self {
-        let unreadable = source.as_ref().map_or(0, |source| unreadable_lines(source, headers).len());
-        Self { source, unreadable }
     }
 }
 
@@ -114,6 +106,13 @@ impl Catalog {
 enum Headers {
     OfConfig,
     OfCredentials,
+}
+
+/// The first line that cannot be read, if there are more of them than at the last whole reading.
+fn newly_broken(last: Option<&Last>, now: Option<&SourceFile>, unreadable: &[usize]) -> Option<Place> {
+    let (last, now) = (last?, now?);
+    let line = unreadable.first().filter(|_| unreadable.len() > last.unreadable)?;
+    Some(Place { file: now.path.clone(), line: *line })
 }
 
 fn is_warned_of(catalog: &Catalog, file: &Path) -> bool {

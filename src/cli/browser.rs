@@ -64,6 +64,12 @@ impl Browser for SystemBrowser<'_> {
         let path = self.env.get_os("PATH").unwrap_or_default();
         let (program, arguments) =
             command_line(command, self.surroundings, link, &|name| find(name, path, &is_executable))?;
+        let by_manager =
+            service::is_unit(self.env, std::process::id()).then(|| find("systemd-run", path, &is_executable)).flatten();
+        let (program, arguments) = match by_manager {
+            Some(run) => (run, as_unit(&program, &arguments)),
+            None => (program, arguments),
+        };
         // A process group of its own: Ctrl-C in our terminal is not meant for the browser. Nobody waits for it; it
         // belongs to init as soon as this command ends.
         let started = service::keep_from(&mut Command::new(&program))
@@ -124,6 +130,16 @@ fn command_line(
     let found = ways.iter().find_map(|(name, words)| Some((find(name)?, *words)));
     let (program, words) = found.ok_or(OpenError::NoOpener(ways[0].0))?;
     Ok((program, words.iter().copied().chain([link]).map(str::to_owned).collect()))
+}
+
+/// The arguments that have systemd start the program, as a unit of its own: a browser that the agent's unit started would
+/// live under that unit's restrictions, in which it cannot work, and end with it.
+fn as_unit(program: &Path, arguments: &[String]) -> Vec<String> {
+    // The manager would put variables in their places.
+    let plain = |word: &str| word.replace('$', "$$");
+    let options = ["--user", "--quiet", "--collect", "--wait", "--"];
+    let command = [plain(&program.to_string_lossy())].into_iter().chain(arguments.iter().map(|word| plain(word)));
+    options.map(str::to_owned).into_iter().chain(command).collect()
 }
 
 /// Whether a text may be printed as a link or opened: https, or http to this machine; the characters of a URL; no user
@@ -281,6 +297,14 @@ mod tests {
             let (_, arguments) = command_line(command, Surroundings::Display, link, &find).unwrap();
             assert_eq!(arguments[0], link);
         }
+    }
+
+    #[test]
+    fn the_agents_unit_has_the_manager_start_the_browser_with_the_same_words() {
+        let words = as_unit(Path::new("/usr/bin/xdg-open"), &["https://example.com/?a=$HOME".to_owned()]);
+        let (options, command) = words.split_at(words.iter().position(|word| word == "--").unwrap());
+        assert!(options.contains(&"--user".to_owned()));
+        assert_eq!(command, ["--", "/usr/bin/xdg-open", "https://example.com/?a=$$HOME"]);
     }
 
     #[test]

@@ -228,7 +228,17 @@ fn an_agent_of_another_version_is_named_once() {
     world.version.set("9.9.9\x1b[2J");
     let outcome = world.run("roles");
     assert_eq!(outcome.stderr.matches("warning: the agent is version 9.9.9\u{fffd}[2J").count(), 1);
+    assert!(outcome.stderr.contains("restart it with: sso-agent restart\n"), "{}", outcome.stderr);
     assert_eq!(outcome.exit(), Exit::Success);
+}
+
+#[test]
+fn an_agent_that_refuses_what_a_later_command_asks_is_named_with_its_version() {
+    let world = World::new([problem(Code::InvalidRequest)]);
+    world.version.set("0.0.1");
+    let outcome = world.run("accounts");
+    assert_eq!(outcome.exit(), Exit::Usage);
+    assert!(outcome.stderr.starts_with("warning: the agent is version 0.0.1, this command is "), "{}", outcome.stderr);
 }
 
 #[test]

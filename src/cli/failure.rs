@@ -11,6 +11,7 @@ use crate::agent::AgentError;
 use crate::api::{Code, Problem};
 use crate::audit::ReadError;
 use crate::client::{Absence, ClientError};
+use crate::container::LedgerError;
 use crate::exit::Exit;
 use crate::paths::{PathError, shell_word};
 use crate::recorded::RecordedError;
@@ -18,6 +19,7 @@ use crate::untrusted::shown;
 
 use super::configure::Trouble;
 use super::paint::Paint;
+use super::service;
 use super::words;
 
 /// Why a command did not do what it was asked for.
@@ -54,6 +56,8 @@ pub(super) enum Failure {
     },
     /// The socket's path cannot be used.
     Path(PathError),
+    /// The service is not installed or removed.
+    Service(service::Trouble),
     /// The recorded environment cannot be used.
     Recorded(RecordedError),
     /// The audit log cannot be read.
@@ -108,6 +112,10 @@ pub(super) enum Failure {
     Passphrase(io::Error),
     /// A browser on this machine cannot be let in.
     Doorway(io::Error),
+    /// The list of tokens cannot be read or changed.
+    Ledger(LedgerError),
+    /// There can be no endpoint for a command.
+    Endpoint(io::Error),
     /// What was to be printed cannot be written.
     Output(io::Error),
     /// The AWS config is not written.
@@ -123,11 +131,16 @@ impl Failure {
             // What a passphrase is read from, and what is in it, is the caller's.
             Self::Usage { .. } | Self::Passphrase(_) => Exit::Usage,
             Self::Client(error) => error.exit(),
-            Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) | Self::Doorway(_) => Exit::Internal,
+            Self::Answer(_) | Self::Unsafe(_) | Self::Signals(_) | Self::Doorway(_) | Self::Endpoint(_) => {
+                Exit::Internal
+            }
+            Self::Ledger(LedgerError::Known(_) | LedgerError::TooMany) => Exit::Usage,
+            Self::Ledger(_) => Exit::Storage,
             Self::UnknownSession { .. } => Exit::Configuration,
             Self::SignIn { code, .. } => code.exit(),
             Self::Path(error) => error.exit(),
             Self::Recorded(_) => Exit::Configuration,
+            Self::Service(trouble) => trouble.exit(),
             Self::AuditLog(_) => Exit::Storage,
             Self::Agent(error) => error.exit(),
             Self::NotStarted { exit, .. }
@@ -193,11 +206,17 @@ impl Failure {
             Self::Client(ClientError::Io { source, .. }) => vec![source.to_string()],
             Self::Agent(error) => sources(error),
             Self::Start { source, .. } | Self::Stop { source, .. } => vec![source.to_string()],
+            Self::Ledger(error) => sources(error),
             Self::Configure(trouble) => trouble.causes(),
             Self::AuditLog(error) => vec![error.source.to_string()],
             Self::Recorded(error) => sources(error),
+            Self::Service(trouble) => sources(trouble),
             Self::Answer(error) => vec![error.to_string()],
-            Self::Output(error) | Self::Signals(error) | Self::Passphrase(error) | Self::Doorway(error) => {
+            Self::Output(error)
+            | Self::Signals(error)
+            | Self::Passphrase(error)
+            | Self::Doorway(error)
+            | Self::Endpoint(error) => {
                 vec![error.to_string()]
             }
             _ => Vec::new(),
@@ -214,15 +233,19 @@ impl Failure {
             Self::Client(ClientError::NoAgent { .. }) => vec!["start it with: sso-agent start".to_owned()],
             Self::Client(ClientError::TimedOut { .. }) => vec!["see: sso-agent status".to_owned()],
             Self::Agent(error) => error.hint().into_iter().collect(),
+            Self::Ledger(error) => error.hint().into_iter().collect(),
             Self::Configure(trouble) => trouble.hint().into_iter().collect(),
             Self::Recorded(error) => error.hint().into_iter().collect(),
+            Self::Service(trouble) => trouble.hint().into_iter().collect(),
             Self::UnknownSession { known, .. } if !known.is_empty() => {
                 vec![format!("sessions the agent knows: {}", known.join(", "))]
             }
             Self::SignIn { session, code, .. } if code.exit() == Exit::SignInRequired => {
                 vec![format!("sign in with: sso-agent login {}", shell_word(session.as_ref()))]
             }
-            Self::Answer(_) => vec!["restart the agent if it is of another version than this command".to_owned()],
+            Self::Answer(_) => {
+                vec!["if the agent is of another version than this command: sso-agent restart".to_owned()]
+            }
             _ => Vec::new(),
         }
     }
@@ -265,9 +288,14 @@ impl fmt::Display for Failure {
             Self::Configure(trouble) => trouble.fmt(formatter),
             Self::AuditLog(error) => error.fmt(formatter),
             Self::Recorded(error) => error.fmt(formatter),
+            Self::Service(trouble) => trouble.fmt(formatter),
             Self::Signals(_) => formatter.write_str("signals cannot be handled"),
             Self::Passphrase(_) => formatter.write_str("the passphrase cannot be read"),
             Self::Doorway(_) => formatter.write_str("a browser on this machine cannot be let in"),
+            Self::Endpoint(_) => {
+                formatter.write_str("the endpoint that gives the command its credentials cannot be made")
+            }
+            Self::Ledger(error) => error.fmt(formatter),
             Self::Output(_) => formatter.write_str("the output cannot be written"),
             Self::Silent(_) => Ok(()),
         }

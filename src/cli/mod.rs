@@ -12,12 +12,15 @@ pub(crate) mod button;
 mod choice;
 #[cfg(test)]
 mod command_tests;
+mod complete;
 mod configure;
 mod console;
+mod container;
 mod context;
 mod credentials;
 mod doctor;
 mod doorway;
+mod exec;
 mod failure;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
@@ -25,6 +28,7 @@ mod json;
 mod lock;
 mod login;
 mod logout;
+mod man;
 mod paint;
 mod passphrase;
 mod qr;
@@ -32,6 +36,7 @@ mod refresh;
 mod reload;
 mod roles;
 mod run;
+mod service;
 #[cfg(test)]
 mod shell_tests;
 mod start;
@@ -50,12 +55,13 @@ mod width;
 mod words;
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use jiff::tz::TimeZone;
 
 use crate::client::Client;
@@ -71,6 +77,8 @@ use failure::Failure;
 use passphrase::StandardInput;
 use starting::Starting;
 use surroundings::{Machine, Surroundings};
+
+pub use exec::End;
 
 /// Signs in to AWS IAM Identity Center once, and serves credentials that stay fresh
 #[derive(Debug, Parser)]
@@ -89,8 +97,14 @@ enum Command {
     Start(start::Options),
     Stop(stop::Options),
     Restart(start::Restart),
+    Exec(exec::Options),
     #[command(flatten)]
     Asking(Asking),
+    Service(service::Options),
+    Completions(complete::Options),
+    Man(man::Options),
+    #[command(hide = true)]
+    Complete(complete::Question),
 }
 
 /// The commands that see the world through a [`Context`]; all but `audit` ask an agent that runs.
@@ -102,6 +116,7 @@ enum Asking {
     Credentials(credentials::Options),
     Token(token::Options),
     Console(console::Options),
+    Container(container::Options),
     Accounts(accounts::Options),
     Roles(roles::Options),
     Refresh(refresh::Options),
@@ -116,43 +131,74 @@ enum Asking {
 }
 
 /// Parses the arguments, runs the command and says how it ended.
-pub fn main(arguments: impl IntoIterator<Item = OsString>, env: &Env, clock: &dyn Clock) -> Exit {
+pub fn main(arguments: impl IntoIterator<Item = OsString>, env: &Env, clock: &dyn Clock) -> Ending {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Nobody is left to be told if this cannot be printed.
             let _ = error.print();
-            return if error.use_stderr() { Exit::Usage } else { Exit::Success };
+            return Ending::Exit(if error.use_stderr() { Exit::Usage } else { Exit::Success });
         }
     };
     let terminal = Terminal::of_process(env);
     match run_here(arguments, env, clock, terminal) {
-        Ok(()) => Exit::Success,
+        Ok(ending) => ending,
         Err(failure) => {
             failure.report(&mut io::stderr(), terminal.colour_err);
-            failure.exit()
+            Ending::Exit(failure.exit())
+        }
+    }
+}
+
+/// How this process is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// With a code of our own.
+    Exit(Exit),
+    /// As the command ended that was run here.
+    Like(End),
+}
+
+impl Ending {
+    /// The code to end with. If a signal has ended the command, the same ends this process now.
+    #[must_use]
+    pub fn take(self) -> ExitCode {
+        match self {
+            Self::Exit(exit) => exit.into(),
+            Self::Like(End::Code(code)) => code.into(),
+            Self::Like(End::Signal(signal)) => {
+                // One that it does not know, or that somebody has blocked here, is told as shells tell it.
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+                u8::try_from(128 + signal).unwrap_or(u8::MAX).into()
+            }
         }
     }
 }
 
 /// Runs a command in this process: real streams, real agent, real browser.
-fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<(), Failure> {
+fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Terminal) -> Result<Ending, Failure> {
     let Arguments { socket: named, command } = arguments;
-    if let Command::Run(options) = command {
-        return run::run(options, named, env);
-    }
+    let command = match command {
+        Command::Run(options) => return ended(run::run(options, named, env)),
+        Command::Completions(options) => return ended(print_text(complete::script(&options))),
+        Command::Man(options) => return ended(man::run(&options, Arguments::command())),
+        Command::Complete(question) => return ended(print_text(&completed(question, named.as_deref(), env))),
+        command => command,
+    };
     let socket = SocketPath::find(env, named.as_deref())?;
     // Without a home there is no lock to look into for another socket, and the socket alone has to do.
     let mut client = Client::new(socket, paths::state_dir(env).ok());
     // The others see no secret; and a browser started by `login` should not inherit our limits and umask. A measure
     // that cannot be taken here is no reason to bother whoever wants credentials: the agent logs the same.
     // The first byte of an answer is early enough: until then the agent may see who we are. But a passphrase is typed.
-    match command {
+    match &command {
         Command::Asking(Asking::Credentials(_) | Asking::Token(_)) => {
             client = client.before_answer(|| drop(hardening::harden()));
         }
-        // Not what the browser would inherit.
-        Command::Asking(Asking::Console(_)) => client = client.before_answer(hardening::keep_others_out),
+        // Not what the browser or the command would inherit.
+        Command::Asking(Asking::Console(_)) | Command::Exec(_) => {
+            client = client.before_answer(hardening::keep_others_out);
+        }
         Command::Asking(Asking::Storage(_) | Asking::Lock(_) | Asking::Unlock(_)) => drop(hardening::harden()),
         _ => {}
     }
@@ -175,14 +221,20 @@ fn run_here(arguments: Arguments, env: &Env, clock: &dyn Clock, terminal: Termin
         stderr: &mut io::stderr(),
         version_told: false,
     };
-    match command {
-        // It was run above.
-        Command::Run(_) => Ok(()),
-        Command::Start(options) => start::run(&options, named.as_deref(), &mut context),
-        Command::Stop(options) => stop::run(&options, named.as_deref(), &mut context),
-        Command::Restart(options) => stop::restart(&options, named.as_deref(), &mut context),
-        Command::Asking(asking) => dispatch(&asking, &mut context),
-    }
+    ended(match &command {
+        Command::Exec(options) => return exec::run(options, &client, &mut context).map(Ending::Like),
+        Command::Start(options) => start::run(options, named.as_deref(), &mut context),
+        Command::Stop(options) => stop::run(options, named.as_deref(), &mut context),
+        Command::Restart(options) => stop::restart(options, named.as_deref(), &mut context),
+        Command::Service(options) => service::run(options, named.as_deref(), &mut context),
+        Command::Asking(asking) => dispatch(asking, &mut context),
+        // They were run above.
+        Command::Run(_) | Command::Completions(_) | Command::Man(_) | Command::Complete(_) => Ok(()),
+    })
+}
+
+fn ended(outcome: Result<(), Failure>) -> Result<Ending, Failure> {
+    outcome.map(|()| Ending::Exit(Exit::Success))
 }
 
 fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
@@ -193,6 +245,7 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Credentials(options) => credentials::run(options, context),
         Asking::Token(options) => token::run(options, context),
         Asking::Console(options) => console::run(options, context),
+        Asking::Container(options) => container::run(options, context),
         Asking::Accounts(options) => accounts::run(options, context),
         Asking::Roles(options) => roles::run(options, context),
         Asking::Refresh(options) => refresh::run(options, context),
@@ -205,6 +258,18 @@ fn dispatch(asking: &Asking, context: &mut Context<'_>) -> Result<(), Failure> {
         Asking::Configure(options) => configure::run(options, context),
         Asking::Doctor(options) => doctor::run(options, context),
     }
+}
+
+/// What may follow on a command line. Whoever types it has not asked for an agent, so none is started.
+fn completed(question: complete::Question, socket: Option<&Path>, env: &Env) -> String {
+    let socket = question.socket().map(Path::new).or(socket);
+    let client = SocketPath::find(env, socket).map(|socket| Client::new(socket, paths::state_dir(env).ok()));
+    let agent = client.ok().map(|client| Arc::new(client) as Arc<complete::Agent>);
+    complete::answer(question, Arguments::command(), env, agent)
+}
+
+fn print_text(text: &str) -> Result<(), Failure> {
+    io::stdout().write_all(text.as_bytes()).map_err(Failure::Output)
 }
 
 /// The first Ctrl-C is noted, so that what was started can be cancelled; the second ends the process as ever.
@@ -247,8 +312,6 @@ Exit codes: 0 done, 1 a bug, 2 usage, 3 sign-in required or not completed, 4 no 
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -267,12 +330,14 @@ mod tests {
                 "start",
                 "stop",
                 "restart",
+                "exec",
                 "login",
                 "logout",
                 "status",
                 "credentials",
                 "token",
                 "console",
+                "container",
                 "accounts",
                 "roles",
                 "refresh",
@@ -284,6 +349,10 @@ mod tests {
                 "storage",
                 "configure",
                 "doctor",
+                "service",
+                "completions",
+                "man",
+                "complete",
             ]
         );
         let help = |words: &[&str]| Arguments::try_parse_from(words).unwrap_err();
@@ -305,6 +374,14 @@ mod tests {
             "credentials --account 1111 --role R",
             "credentials --account 111122223333 --role R;id",
             "credentials --format cmd",
+            "exec --account 111122223333 x",
+            "exec --mode magic x",
+            "exec --porfile dev x",
+            "container",
+            "container token",
+            "container token revoke",
+            "container token revoke --all x",
+            "container token add --name a/b",
             "logout corp --all",
             "status --check --json",
             "status --min-validity 1h",
@@ -331,6 +408,10 @@ mod tests {
             "configure profiles --filter prod",
             "configure profiles --remove --sso",
             "configure session corp --json --dry-run",
+            "service",
+            "service install now",
+            "completions cmd",
+            "man",
             "",
         ] {
             let words = std::iter::once("sso-agent").chain(wrong.split_whitespace());
@@ -338,6 +419,9 @@ mod tests {
         }
         for right in [
             "credentials --account 111122223333 --role R --format env-no-export --min-validity 30m",
+            "exec --profile dev -- terraform plan -out=x --profile y",
+            "exec --profile dev terraform plan -out x",
+            "exec --account 111122223333 --role R --mode env --nested --min-validity 30m",
             "status corp --check --min-validity 1h --socket /run/x",
             "--socket /run/x login corp --flow device --no-browser --json --timeout 5m --force --new-session",
             "token --kind id --min-validity 90",
@@ -348,12 +432,19 @@ mod tests {
             "storage status --json --socket /run/x",
             "roles corp --account 111122223333 --json",
             "run --config /x --log-json",
+            "run --log-format json",
             "start --config /x --log-json --json",
             "restart --config /x",
             "stop --json --socket /run/x",
             "lock --passphrase --json",
             "unlock --json",
             "audit --since 8h --session corp --json",
+            "service install --dry-run --force --json --socket /run/x",
+            "service uninstall --dry-run --force --json",
+            "service status --json",
+            "completions fish",
+            "man /tmp/x",
+            "complete --index 1 -- sso-agent --soc",
             "configure session corp --start-url https://x.example/start --region eu-west-1 --scopes a,b --no-check --dry-run",
             "configure profiles --session corp --filter account=prod* --filter role!=Admin --sso --region eu-west-1 --json",
         ] {

@@ -30,6 +30,7 @@ use crate::untrusted::shown;
 
 use super::context::{BRIEFLY, Context, read};
 use super::failure::Failure;
+use super::run::LogOptions;
 use super::status::every_status;
 use super::supervisor::Supervisor;
 
@@ -38,14 +39,13 @@ use super::supervisor::Supervisor;
 pub(super) struct Options {
     /// Say nothing unless it fails, mind what forbids to start an agent on demand, and pass on only a part of the
     /// environment: what programs run that find no agent
-    #[arg(long, conflicts_with_all = ["json", "config", "log_json"])]
+    #[arg(long, conflicts_with_all = ["json", "config", "log_format", "log_json"])]
     quiet: bool,
     /// The agent's settings, instead of ~/.config/sso-agent/config.toml
     #[arg(long, value_name = "PATH")]
     config: Option<PathBuf>,
-    /// Write the log as JSON, one object a line
-    #[arg(long)]
-    log_json: bool,
+    #[command(flatten)]
+    log: LogOptions,
     /// Print what runs as JSON
     #[arg(long)]
     json: bool,
@@ -57,9 +57,8 @@ pub(super) struct Restart {
     /// The agent's settings, instead of ~/.config/sso-agent/config.toml
     #[arg(long, value_name = "PATH")]
     config: Option<PathBuf>,
-    /// Write the log as JSON, one object a line
-    #[arg(long)]
-    log_json: bool,
+    #[command(flatten)]
+    log: LogOptions,
     /// Print what runs as JSON
     #[arg(long)]
     json: bool,
@@ -68,7 +67,7 @@ pub(super) struct Restart {
 impl Restart {
     /// The second half.
     pub(super) fn start(&self) -> Options {
-        Options { quiet: false, config: self.config.clone(), log_json: self.log_json, json: self.json }
+        Options { quiet: false, config: self.config.clone(), log: self.log.clone(), json: self.json }
     }
 }
 
@@ -168,7 +167,7 @@ impl<'a> Start<'a> {
                 Ok(Some(running)) => break Ok((running, How::Already)),
                 Err(failure) => break Err(failure),
             }
-            if let Some(supervisor) = Supervisor::of_socket_unit(self.env, self.named) {
+            if let Some(supervisor) = Supervisor::of_installed_unit(self.env, self.named) {
                 break supervisor.start().and_then(|()| {
                     let running = answering(&client)?.ok_or_else(|| Failure::NotStarted {
                         message: format!("{supervisor} has started the agent, and it does not answer"),
@@ -203,8 +202,8 @@ impl<'a> Start<'a> {
         if let Some(config) = &self.options.config {
             command.arg("--config").arg(std::path::absolute(config).map_err(failed("find the settings"))?);
         }
-        if self.options.log_json {
-            command.arg("--log-json");
+        if self.options.log.is_json() {
+            command.args(["--log-format", "json"]);
         }
         command.env_clear().envs(self.environment()).current_dir("/");
         service::keep_from(&mut command);

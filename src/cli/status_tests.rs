@@ -213,6 +213,14 @@ fn a_warning_without_a_line_names_the_file_only() {
 }
 
 #[test]
+fn a_locked_agent_names_no_session_and_none_is_missed() {
+    let locked = || status(&[], json!({"locked": true}));
+    let text = run("status corp", locked()).stdout;
+    assert!(text.contains("locked") && !text.contains("no session"), "{text}");
+    assert_eq!(run("status corp --check", locked()).exit(), Exit::Locked);
+}
+
+#[test]
 fn a_session_that_is_held_and_not_configured_is_shown_and_not_counted() {
     let gone = session("old", "signed_out", json!({"configured": false}));
     let body = || status(&[signed_in("corp"), gone.clone()], json!({}));

@@ -53,9 +53,9 @@ pub(super) fn run(options: &Options, socket: Option<&Path>, context: &mut Contex
         Some(pid) => context.say(&format!("the agent has stopped (it was pid {pid})")),
         None => context.say("the agent is not running"),
     }
-    let supervisor = found.and_then(|_| Supervisor::of_socket_unit(context.env, socket.is_some()));
-    if supervisor.is_some_and(|supervisor| supervisor.listens()) {
-        context.say("the next request starts it again; against that: systemctl --user stop sso-agent.socket");
+    let supervisor = found.and_then(|_| Supervisor::of_installed_unit(context.env, socket.is_some()));
+    if let Some(remedy) = supervisor.and_then(|supervisor| supervisor.remedy()) {
+        context.say(&format!("the next request starts it again; against that: {remedy}"));
     }
     Ok(())
 }
@@ -159,7 +159,8 @@ impl Place {
     fn stop(&self, pid: u32, context: &mut Context<'_>) -> Result<(), Failure> {
         context.progress("stopping the agent, which finishes what it has begun");
         let stopped = match Supervisor::of_process(pid, context.env) {
-            Some(supervisor) => supervisor.stop(),
+            // launchd does not wait for the end: what follows finds the process gone, or does.
+            Some(supervisor) => supervisor.stop().and_then(|()| self.end(pid)),
             None => self.end(pid),
         };
         context.progress_done();

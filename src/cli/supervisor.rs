@@ -15,70 +15,123 @@ use crate::paths::our_uid;
 
 use super::failure::Failure;
 
-/// The user's systemd.
+/// The user's own service manager.
 #[derive(Debug)]
 pub(super) struct Supervisor {
-    systemctl: PathBuf,
+    kind: Kind,
+    program: PathBuf,
     runtime_dir: PathBuf,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Systemd,
+    Launchd,
+}
+
 impl Supervisor {
-    /// The manager that has a socket unit for the agent of this environment; `named` where places were named by option.
-    pub(super) fn of_socket_unit(env: &Env, named: bool) -> Option<Self> {
+    /// The manager that has a unit for the agent of this environment; `named` where places were named by option.
+    pub(super) fn of_installed_unit(env: &Env, named: bool) -> Option<Self> {
         // A unit knows nothing of places that were named here.
         if named || PLACES.iter().any(|name| env.get_os(name).is_some()) {
             return None;
         }
-        Self::find(env).filter(|systemd| systemd.has(SOCKET))
+        Self::find(env).filter(Self::has_unit)
     }
 
     /// The manager that runs this process as the agent's service.
     pub(super) fn of_process(pid: u32, env: &Env) -> Option<Self> {
-        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        if runs_as_service(&groups) { Self::find(env) } else { None }
+        // Without asking a manager where that is plain: most agents are nobody's service.
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup"));
+        if groups.is_ok_and(|groups| !runs_as_service(&groups)) {
+            return None;
+        }
+        Self::find(env).filter(|manager| manager.main_process() == Some(pid))
     }
 
     /// Starts socket and service, and returns when the service is ready.
     pub(super) fn start(&self) -> Result<(), Failure> {
-        self.tell(&["start", SOCKET, SERVICE])
+        match self.kind {
+            Kind::Systemd => self.tell(&["start", SOCKET, SERVICE]),
+            Kind::Launchd => self.tell(&["kickstart", &target()]),
+        }
     }
 
-    /// Stops the service, and returns when it has ended.
+    /// Stops the service. systemd returns when it has ended.
     pub(super) fn stop(&self) -> Result<(), Failure> {
-        self.tell(&["stop", SERVICE])
+        match self.kind {
+            Kind::Systemd => self.tell(&["stop", SERVICE]),
+            Kind::Launchd => self.tell(&["kill", "SIGTERM", &target()]),
+        }
     }
 
-    /// Stops and starts the service, and returns when it is ready.
+    /// Stops and starts the service. systemd returns when it is ready.
     pub(super) fn restart(&self) -> Result<(), Failure> {
-        self.tell(&["restart", SERVICE])
+        match self.kind {
+            Kind::Systemd => self.tell(&["restart", SERVICE]),
+            Kind::Launchd => self.tell(&["kickstart", "-k", &target()]),
+        }
     }
 
-    /// Whether the next caller makes it start the service again.
-    pub(super) fn listens(&self) -> bool {
-        self.command().args(["--quiet", "is-active", SOCKET]).status().is_ok_and(|status| status.success())
+    /// What keeps the next caller from starting the service again, if one would.
+    pub(super) fn remedy(&self) -> Option<String> {
+        match self.kind {
+            Kind::Systemd => {
+                let status = self.command().args(["--quiet", "is-active", SOCKET]).status();
+                status.is_ok_and(|status| status.success()).then(|| format!("systemctl --user stop {SOCKET}"))
+            }
+            Kind::Launchd => Some(format!("launchctl bootout {}", target())),
+        }
     }
 
     fn find(env: &Env) -> Option<Self> {
-        let systemctl = SYSTEMCTL.iter().map(Path::new).find(|path| path.exists())?.to_owned();
+        let kind = if cfg!(target_os = "macos") { Kind::Launchd } else { Kind::Systemd };
+        let programs =
+            if kind == Kind::Launchd { ["/bin/launchctl"; 2] } else { ["/usr/bin/systemctl", "/bin/systemctl"] };
+        let program = programs.iter().map(Path::new).find(|path| path.exists())?.to_owned();
         let runtime_dir =
             env.get_os("XDG_RUNTIME_DIR").map_or_else(|| format!("/run/user/{}", our_uid()).into(), PathBuf::from);
-        // Where the user's systemd listens.
-        let private = std::fs::symlink_metadata(runtime_dir.join("systemd/private")).ok()?;
-        (private.uid() == our_uid()).then_some(Self { systemctl, runtime_dir })
+        if kind == Kind::Systemd {
+            // Where the user's systemd listens.
+            let private = std::fs::symlink_metadata(runtime_dir.join("systemd/private")).ok()?;
+            if private.uid() != our_uid() {
+                return None;
+            }
+        }
+        Some(Self { kind, program, runtime_dir })
     }
 
-    fn has(&self, unit: &str) -> bool {
-        let output = self.command().args(["show", "--property=LoadState", "--value", unit]).output();
-        output.is_ok_and(|output| output.stdout.trim_ascii() == b"loaded")
+    fn has_unit(&self) -> bool {
+        match self.kind {
+            Kind::Systemd => self.says(&["show", "--value", "--property=LoadState", SOCKET]).trim() == "loaded",
+            Kind::Launchd => !self.says(&["print", &target()]).is_empty(),
+        }
+    }
+
+    fn main_process(&self) -> Option<u32> {
+        match self.kind {
+            Kind::Systemd => self.says(&["show", "--value", "--property=MainPID", SERVICE]).trim().parse().ok(),
+            Kind::Launchd => {
+                let printed = self.says(&["print", &target()]);
+                printed.lines().find_map(|line| line.trim().strip_prefix("pid = ")?.parse().ok())
+            }
+        }
+    }
+
+    /// What it answers; nothing where it cannot.
+    fn says(&self, arguments: &[&str]) -> String {
+        let output = self.command().args(arguments).output();
+        output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     fn tell(&self, arguments: &[&str]) -> Result<(), Failure> {
-        let failed = |why: &str| Failure::NotStarted {
-            message: format!(
-                "systemctl --user {}: {why}; see: journalctl --user --unit {SERVICE}",
-                arguments.join(" ")
-            ),
-            exit: Exit::NoAgent,
+        let failed = |why: &str| {
+            let (program, log) = match self.kind {
+                Kind::Systemd => ("systemctl --user", format!("journalctl --user --unit {SERVICE}")),
+                Kind::Launchd => ("launchctl", format!("launchctl print {}", target())),
+            };
+            let message = format!("{program} {}: {why}; see: {log}", arguments.join(" "));
+            Failure::NotStarted { message, exit: Exit::NoAgent }
         };
         let output = self.command().args(arguments).output().map_err(|error| failed(&error.to_string()))?;
         let said = String::from_utf8_lossy(&output.stderr);
@@ -86,8 +139,11 @@ impl Supervisor {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.systemctl);
-        command.arg("--user").env_clear().env("XDG_RUNTIME_DIR", &self.runtime_dir).env("LC_ALL", "C");
+        let mut command = Command::new(&self.program);
+        if self.kind == Kind::Systemd {
+            command.arg("--user");
+        }
+        command.env_clear().env("XDG_RUNTIME_DIR", &self.runtime_dir).env("LC_ALL", "C");
         command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -95,18 +151,25 @@ impl Supervisor {
 
 impl fmt::Display for Supervisor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("systemd")
+        formatter.write_str(match self.kind {
+            Kind::Systemd => "systemd",
+            Kind::Launchd => "launchd",
+        })
     }
 }
 
-/// Whether these control groups are those of our unit of a user's systemd.
+/// What launchd calls the agent.
+fn target() -> String {
+    format!("gui/{}/sso-agent", our_uid())
+}
+
+/// Whether these control groups are those of a service with our unit's name.
 fn runs_as_service(groups: &str) -> bool {
-    groups.lines().any(|line| line.contains("/user@") && line.rsplit('/').next() == Some(SERVICE))
+    groups.lines().any(|line| line.rsplit('/').next() == Some(SERVICE))
 }
 
 const SOCKET: &str = "sso-agent.socket";
 const SERVICE: &str = "sso-agent.service";
-const SYSTEMCTL: [&str; 2] = ["/usr/bin/systemctl", "/bin/systemctl"];
 /// What names a place that a unit does not know of.
 const PLACES: [&str; 3] = ["SSO_AGENT_SOCK", "SSO_AGENT_STATE_DIR", "SSO_AGENT_CONFIG"];
 
@@ -122,7 +185,6 @@ mod tests {
         for other in [
             "0::/user.slice/user-1000.slice/session-2.scope\n",
             "0::/user.slice/user-1000.slice/user@1000.service/app.slice/other.service\n",
-            "0::/system.slice/sso-agent.service\n",
             "0::/user.slice/user-1000.slice/user@1000.service/app.slice/sso-agent.service/x\n",
             "",
         ] {
@@ -134,9 +196,9 @@ mod tests {
     fn without_a_manager_or_with_places_of_its_own_no_unit_is_asked_for() {
         let dir = Scratch::new();
         let runtime = dir.path().to_str().unwrap();
-        assert!(Supervisor::of_socket_unit(&Env::from_iter([("XDG_RUNTIME_DIR", runtime)]), false).is_none());
+        assert!(Supervisor::of_installed_unit(&Env::from_iter([("XDG_RUNTIME_DIR", runtime)]), false).is_none());
         for place in PLACES {
-            assert!(Supervisor::of_socket_unit(&Env::from_iter([(place, "/x")]), false).is_none());
+            assert!(Supervisor::of_installed_unit(&Env::from_iter([(place, "/x")]), false).is_none());
         }
     }
 }

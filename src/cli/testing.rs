@@ -135,6 +135,11 @@ impl World {
         run(&mut self.context(&mut std::io::sink(), &mut std::io::sink()))
     }
 
+    /// The same, with what it prints as a result.
+    pub(super) fn with_output<T>(&self, stdout: &mut Vec<u8>, run: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        run(&mut self.context(stdout, &mut std::io::sink()))
+    }
+
     fn context<'a>(&'a self, stdout: &'a mut dyn std::io::Write, stderr: &'a mut dyn std::io::Write) -> Context<'a> {
         Context {
             env: &self.env,

@@ -60,6 +60,9 @@ fn fold_line(line: &str, columns: usize, indent: usize, folded: &mut String) {
                 used += 1;
             } else if used > indent {
                 used = next_line(indent, folded);
+            } else if used < indent {
+                folded.push(' ');
+                used += 1;
             }
         }
         // A word that has no room in any line, such as a path.
@@ -122,6 +125,11 @@ mod tests {
         assert_eq!(fold("see /a/very/long/path/to/it now", 16, 2), "see\n  /a/very/long/p\n  ath/to/it now");
         assert_eq!(fold("日本 日本 日本 日本", 13, 0), "日本 日本\n日本 日本");
         assert_eq!(fold("nothing to be done here", 5, 2), "nothing to be done here");
+        assert_eq!(
+            fold("x   /a/very/long/path", 12, 4),
+            "x   /a/very/\n    long/path",
+            "what stood in columns stays there"
+        );
         for line in fold(&"word ".repeat(50), 20, 4).lines() {
             assert!(width(line) <= 20, "{line:?}");
         }

@@ -138,6 +138,48 @@ fn without_a_socket_there_is_no_agent_and_no_waiting() {
 }
 
 #[test]
+fn whoever_is_absent_is_asked_for_once_and_then_waited_for() {
+    let dir = Scratch::new();
+    let mut started = Vec::new();
+    let mut asked = 0;
+    let reply = client(dir.path()).send_or(&Request::Health, PATIENCE, &mut |left| {
+        asked += 1;
+        assert!(left <= PATIENCE && left > Duration::ZERO);
+        started.push(peer(dir.path(), vec![Act::HangUp, Act::Answer(HEALTHY)]));
+        Ok(true)
+    });
+    assert_eq!((reply.unwrap().status, asked), (200, 1));
+    started.into_iter().for_each(|peer| drop(peer.join().unwrap()));
+}
+
+#[test]
+fn a_socket_that_was_left_behind_is_an_absence_and_what_that_costs_is_told() {
+    let dir = Scratch::new();
+    drop(UnixListener::bind(dir.path().join("agent.sock")).unwrap());
+    let message = || "no".to_owned();
+    let error = client(dir.path())
+        .send_or(&Request::Health, PATIENCE, &mut |_| Err(ClientError::NotStarted { message: message() }))
+        .unwrap_err();
+    assert_eq!((error.to_string(), error.exit()), (message(), Exit::NoAgent));
+    // Who must not be trusted is nobody's absence.
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o750)).unwrap();
+    let error = client(dir.path()).send_or(&Request::Health, PATIENCE, &mut |_| panic!("it is not asked for"));
+    assert!(matches!(error.unwrap_err(), ClientError::Untrusted(_)));
+}
+
+#[test]
+fn the_version_of_an_agent_with_a_problem_is_known() {
+    let dir = Scratch::new();
+    let old = "HTTP/1.1 404 Not Found\r\nSso-Agent-Version: 0.0.1\r\ncontent-length: 26\r\n\r\n{\"code\":\"invalid_request\"}";
+    let peer = peer(dir.path(), vec![Act::Answer(old)]);
+    let client = client(dir.path());
+    assert_eq!(client.agent_version(), None);
+    client.send(&Request::Health, PATIENCE).unwrap_err();
+    assert_eq!(client.agent_version().as_deref(), Some("0.0.1"));
+    peer.join().unwrap();
+}
+
+#[test]
 fn a_socket_that_nobody_listens_on_is_tried_until_patience_ends() {
     let dir = Scratch::new();
     drop(UnixListener::bind(dir.path().join("agent.sock")).unwrap());

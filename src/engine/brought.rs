@@ -144,7 +144,14 @@ impl Session {
                 words::failed(&self.name, &key.doing(), &failure, Some(schedule::REFUSAL_REMEMBERED))
             }
         };
-        tracing::warn!(code = %problem.code, "{problem}");
+        tracing::warn!(
+            decision = "refused",
+            session = %crate::untrusted::shown(self.name.as_str()),
+            target = %crate::untrusted::shown(&key.what()),
+            code = %problem.code,
+            remembered_s = schedule::REFUSAL_REMEMBERED.as_secs(),
+            "{problem}"
+        );
         if let Some(slot) = self.portal.slots.get_mut(key) {
             slot.refuse(problem, turn.now);
         }
@@ -166,7 +173,7 @@ impl Session {
                 slot.pause_until = Some(turn.now.mono.after(pause));
             }
         }
-        tracing::warn!(code = %problem.code, pause_ms = pause.as_millis(), "{problem}");
+        self.decided_to_pause(key, failure, everybody, pause, &problem);
         self.note(&problem, turn.now);
     }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::Question;
 use super::shelf::Shelved;
-use super::{Event, Question};
 use crate::source::{Doubt, Look, Way};
 use crate::watch::Watch;
 
@@ -40,7 +40,10 @@ struct Held {
 
 /// What comes of the files.
 pub(super) enum Happened {
-    Event(Event),
+    /// The system told of something.
+    Touched,
+    /// The files were looked at: whether they have changed.
+    LookedAt { changed: bool },
     /// The files are known now, or nobody knows.
     Released(Question),
 }
@@ -81,14 +84,14 @@ impl Files {
             }
         };
         tokio::select! {
-            Some(Ok(look)) = self.looks.join_next() => Happened::Event(self.looked_at(look)),
+            Some(Ok(look)) = self.looks.join_next() => Happened::LookedAt { changed: self.looked_at(look) },
             () = self.watch.changed() => {
                 self.told = true;
-                Happened::Event(Event::ConfigurationTouched)
+                Happened::Touched
             }
             () = released, if until.is_some() => match self.held.take() {
                 Some(held) => Happened::Released(held.question),
-                None => Happened::Event(Event::Tick),
+                None => Happened::Touched,
             },
         }
     }
@@ -113,7 +116,7 @@ impl Files {
         if self.watch.is_blind() { Shelved { good_for: shelved.good_for.min(BLIND_FOR), ..shelved } } else { shelved }
     }
 
-    fn looked_at(&mut self, look: Look) -> Event {
+    fn looked_at(&mut self, look: Look) -> bool {
         let now = Instant::now();
         let try_again = self.watch.is_blind() && now >= self.watch_again;
         if look.way != self.way || try_again {
@@ -122,7 +125,7 @@ impl Files {
             self.way = look.way;
             self.watch_again = now + WATCH_AGAIN;
         }
-        Event::ConfigurationLookedAt { changed: look.changed }
+        look.changed
     }
 }
 

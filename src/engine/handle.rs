@@ -1,12 +1,12 @@
 //! How doors talk to the engine: one question, one answer.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::shelf::Shelf;
-use crate::api::{Code, Problem, Request, Response};
+use crate::api::{Code, Problem, Request, Response, WarningEntry};
 use crate::clock::Clock;
 use crate::ids::TargetId;
 
@@ -26,6 +26,7 @@ pub struct Question {
 pub struct Handle {
     questions: mpsc::Sender<Question>,
     shelf: Arc<Shelf>,
+    remarks: Arc<Mutex<Vec<WarningEntry>>>,
 }
 
 /// The engine's end of every [`Handle`].
@@ -48,7 +49,10 @@ impl Handle {
     pub fn channel(capacity: usize, clock: Arc<dyn Clock>) -> (Self, Questions) {
         let (sender, receiver) = mpsc::channel(capacity);
         let shelf = Arc::new(Shelf::new(clock));
-        (Self { questions: sender, shelf: Arc::clone(&shelf) }, Questions { questions: receiver, shelf })
+        (
+            Self { questions: sender, shelf: Arc::clone(&shelf), remarks: Arc::default() },
+            Questions { questions: receiver, shelf },
+        )
     }
 
     /// The answer to a `GET` of this path and query, if the engine has laid it out.
@@ -61,6 +65,17 @@ impl Handle {
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.shelf.is_locked()
+    }
+
+    /// What the doors have to say of themselves in `status`.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<WarningEntry> {
+        self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces that.
+    pub fn remark(&self, remarks: Vec<WarningEntry>) {
+        *self.remarks.lock().unwrap_or_else(PoisonError::into_inner) = remarks;
     }
 
     /// Asks, and waits for the answer. Every question is answered: the engine bounds its waiting.

@@ -13,6 +13,10 @@ impl State {
     /// "2 sessions signed in, next refresh 14:05; corp ends at 17:02".
     #[must_use]
     pub fn headline(&self, now: Now) -> String {
+        // A locked agent names nobody (A§11).
+        if self.is_locked() {
+            return "locked; open it with: sso-agent unlock".to_owned();
+        }
         let configured = || self.sessions.values().filter(|session| session.definition.is_some());
         let signed_in = configured().filter(|session| session.state(now) == SessionState::SignedIn).count();
         let mut line = match signed_in {

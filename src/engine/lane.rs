@@ -45,6 +45,11 @@ impl Lane {
         self.flying < if self.backoff.failures() > 0 { 1 } else { MOST_FLIGHTS }
     }
 
+    /// How often in a row something failed that concerned everything.
+    pub(super) const fn failures(&self) -> u32 {
+        self.backoff.failures()
+    }
+
     pub(super) const fn is_in_use(&self) -> bool {
         self.flying > 0 || self.pause.is_some()
     }

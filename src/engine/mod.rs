@@ -13,6 +13,7 @@ mod browser_flow;
 mod cached;
 mod callbacks;
 mod console;
+mod decisions;
 mod device_flow;
 mod event;
 mod expiry;

@@ -48,6 +48,11 @@ impl Outage {
         self.cause.as_ref()
     }
 
+    /// How often in a row nothing left the machine.
+    pub(super) const fn failures(&self) -> u32 {
+        self.backoff.failures()
+    }
+
     /// A call is about to be made. During an outage it is the only one of its pause, which begins here.
     pub(super) fn trying(&mut self, now: Now, dice: &mut Dice) {
         if self.backoff.failures() > 0 {
@@ -110,6 +115,15 @@ impl Session {
             Purpose::Probe | Purpose::Logout | Purpose::Revoke(_) => &mut self.portal.lane.outage,
         };
         outage.observe(reply, turn.now, turn.dice);
+        if let Err(failure @ Failure::NotSent(_)) = &reply.result {
+            let (failures, pause) = (outage.failures(), outage.pause_left(false, turn.now));
+            let way = match purpose {
+                Purpose::Refresh | Purpose::SignIn(_) => "oidc",
+                Purpose::Portal(key) if key.assumption().is_some() => "sts",
+                _ => "portal",
+            };
+            self.decided_to_sit_out(way, failure, failures, pause);
+        }
     }
 
     /// How long the next call of the sign-in waits for a network. Somebody always waits for a sign-in.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::event::{PortalKey, Turn, Waiter};
 use super::expiry::Skew;
 use super::lane::Lane;
+use super::request::role;
 use super::session::{Outlook, Session, leads_to, same_place};
 use super::slot::{PortalWaiter, Slot, Slots, Warm};
 use super::words;
@@ -64,7 +65,7 @@ impl Portal {
     }
 
     /// How the way is that calls for this go; `None` where nothing went yet.
-    fn known_lane_of(&self, key: &PortalKey) -> Option<&Lane> {
+    pub(super) fn known_lane_of(&self, key: &PortalKey) -> Option<&Lane> {
         match key.assumption() {
             Some(assumption) => self.sts.get(&assumption.sts.address),
             None => Some(&self.lane),
@@ -138,6 +139,17 @@ impl Session {
         let planned = slot.is_warm(keep_warm, now) && (slot.flying || slot.ahead_wait(keep_warm, now, skew).is_some());
         let cached = slot.cached.as_ref()?;
         let good_for = cached.good_for(min_validity, now, skew)?;
+        tracing::debug!(
+            decision = "answer",
+            session = %crate::untrusted::shown(self.name.as_str()),
+            target = %crate::untrusted::shown(&role(grant)),
+            min_validity_s = min_validity.map(|wanted| wanted.as_secs()),
+            remaining_s = cached.expiry.remaining(now, skew).as_secs(),
+            age_s = cached.expiry.age(now).as_secs(),
+            lifetime_s = cached.expiry.lifetime().as_secs(),
+            good_for_s = good_for.as_secs(),
+            "answered from what is there"
+        );
         let document = cached.document(grant);
         slot.last_asked = now.mono;
         Some(Warm { document, good_for, planned })
@@ -177,9 +189,13 @@ impl Session {
         for waiting in std::mem::take(&mut slot.waiters) {
             let patience = waiting.waiter.deadline.since(turn.now.mono);
             match self.slot_answer(key, waiting.min_validity, patience, turn) {
-                Some(answer) => self.slot_answered(waiting.waiter.id, answer, turn),
+                Some(answer) => {
+                    self.decided_to_answer(key, waiting.min_validity, answer.as_ref().err(), turn.now);
+                    self.slot_answered(waiting.waiter.id, answer, turn);
+                }
                 None if patience.is_zero() => {
                     let answer = self.slot_out_of_patience(key, turn);
+                    self.decided_to_answer(key, waiting.min_validity, answer.as_ref().err(), turn.now);
                     self.slot_answered(waiting.waiter.id, answer, turn);
                 }
                 None => {
@@ -295,6 +311,9 @@ impl Session {
         let timeout = (patience / 2).clamp(SHORTEST_TIMEOUT, LONGEST_TIMEOUT);
         let (era, token) = (self.portal.era, self.portal.token);
         if self.request(key, era, timeout, turn) {
+            if let Some(slot) = self.portal.slots.get(key) {
+                self.decided_to_fetch(key, slot, timeout, turn);
+            }
             self.portal.lane_of(key).took_off(turn.now, turn.dice);
             if let Some(slot) = self.portal.slots.get_mut(key) {
                 slot.flying = true;

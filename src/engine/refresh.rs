@@ -24,8 +24,11 @@ impl Session {
     /// Starts the refresh if it is due, or wanted and allowed.
     pub(super) fn settle_refresh(&mut self, turn: &mut Turn<'_>) {
         let wanted = self.someone_needs_a_token(turn.now);
-        if !turn.stopping && self.refreshing.wait_for_attempt(self, wanted, turn.now) == Some(Duration::ZERO) {
+        let wait = self.refreshing.wait_for_attempt(self, wanted, turn.now);
+        if !turn.stopping && wait == Some(Duration::ZERO) {
             self.begin_refresh(wanted, turn);
+        } else {
+            self.decided_when_to_refresh(wanted, wait, turn.now);
         }
     }
 
@@ -97,16 +100,8 @@ impl Session {
     pub(super) fn start_refresh(&mut self, wanted: bool, turn: &mut Turn<'_>) {
         let remaining = self.remaining(turn.now);
         let sent_at = self.skew.to_service(turn.now.wall);
+        self.decided_to_refresh(wanted, turn.now);
         let Some(holding) = &mut self.holding else { return };
-        tracing::info!(
-            session = %crate::untrusted::shown(self.name.as_str()),
-            remaining_s = remaining.as_secs(),
-            refresh_at_s = holding.refresh_at.as_secs(),
-            wanted,
-            fate = ?self.refreshing.fate,
-            failures = self.refreshing.backoff.failures(),
-            "refreshing the access token"
-        );
         let sending = Sending { mark_before: holding.record.refresh_sent_at, remaining };
         holding.record.refresh_sent_at = Some(sent_at);
         let record = Record::Tokens(holding.record.clone());
@@ -238,6 +233,8 @@ impl Session {
         tracing::info!(
             session = %crate::untrusted::shown(self.name.as_str()),
             expires_at = %holding.access.service,
+            lifetime_s = holding.record.tokens.lifetime().as_secs(),
+            refresh_at_s = holding.refresh_at.as_secs(),
             saved = outcome.is_ok(),
             "the access token is fresh"
         );
@@ -323,17 +320,13 @@ impl Session {
             self.refreshing.pause_for(pause, turn.now);
         }
         let wait = self.refreshing.wait_after_unknown(self, turn.now);
+        self.decided_by_the_late_rule(sending.remaining, wait);
         let problem = words::failed(&self.name, "the refresh of the access token", failure, wait);
         self.refresh_failed(problem, turn.now);
     }
 
     fn refresh_failed(&mut self, problem: Problem, now: Now) {
-        tracing::warn!(
-            session = %crate::untrusted::shown(self.name.as_str()),
-            code = %problem.code,
-            fate = ?self.refreshing.fate,
-            "the access token was not refreshed: {problem}"
-        );
+        self.refresh_has_failed(&problem, now);
         self.note(&problem, now);
         self.refreshing.step = Step::Idle;
         self.refreshing.finished = self.refreshing.started;

@@ -31,6 +31,8 @@ pub(super) struct Refreshing {
     pub(super) started: u64,
     pub(super) finished: u64,
     pub(super) last: Option<Problem>,
+    /// When the next refresh comes, as the log was told.
+    pub(super) told: Option<Mono>,
 }
 
 #[derive(Debug, Default)]
@@ -137,7 +139,7 @@ impl Refreshing {
         Some(by_rule.max(gap_left).max(self.pause_left(now)).max(session.oidc.pause_left(wanted, now)))
     }
 
-    fn pause_left(&self, now: Now) -> Duration {
+    pub(super) fn pause_left(&self, now: Now) -> Duration {
         self.pause.map_or(Duration::ZERO, |until| until.since(now.mono))
     }
 

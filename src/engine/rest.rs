@@ -25,9 +25,9 @@ impl Rest {
         Self { allowed: false, asked: now.mono, not_before: now.mono }
     }
 
-    /// A look at the agent's health is no use of it.
+    /// Whoever only watches the agent does not use it.
     pub(super) const fn note(&mut self, request: &Request, now: Now) {
-        if !matches!(request, Request::Health) {
+        if !matches!(request, Request::Health | Request::Metrics) {
             self.asked = now.mono;
         }
     }

@@ -148,7 +148,7 @@ pub async fn run<U: Upstream>(
         if stopping && state.is_settled() && hands.waiters.is_empty() && hands.store.is_idle() {
             return if state.is_saved() { ended } else { Ended::Unsaved };
         }
-        if state.wants_rest(now) {
+        if !state.plan_holds() && state.wants_rest(now) {
             idle.notify_one();
         }
         // An answer from the warm cache changes no schedule: the alarm stays as it is.
@@ -175,7 +175,8 @@ pub async fn run<U: Upstream>(
             Some(Ok(report)) = hands.latches.join_next() => Event::Latched(report),
             () = hands.watch.changed() => Event::CacheTouched,
             happened = hands.files.next(state.is_reading()) => match happened {
-                Happened::Event(event) => event,
+                Happened::Touched => Event::ConfigurationTouched,
+                Happened::LookedAt { changed } => Event::ConfigurationLookedAt { changed },
                 Happened::Released(question) => hands.asked(question),
             },
             () = alarm.rings() => {

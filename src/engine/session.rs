@@ -297,7 +297,12 @@ impl Session {
         for waiting in waiting {
             let patience = waiting.waiter.deadline.since(turn.now.mono);
             match self.token_answer(&waiting.wants, patience, turn) {
-                Some(answer) => turn.answer(waiting.waiter.id, answer),
+                Some(answer) => {
+                    if let Wants::Token(wanted) = waiting.wants {
+                        self.decided_about_the_token(wanted, answer.as_ref().err(), turn.now);
+                    }
+                    turn.answer(waiting.waiter.id, answer);
+                }
                 None if patience.is_zero() => {
                     let answer = self.out_of_patience(&waiting.wants, turn);
                     turn.answer(waiting.waiter.id, answer);

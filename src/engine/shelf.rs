@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::api::Response;
 use crate::clock::Clock;
 use crate::time::Now;
+use crate::untrusted::shown;
 
 /// The answers that hold, and the clock they are judged by.
 pub(super) struct Shelf {
@@ -49,7 +50,12 @@ impl Shelf {
         let answers = self.answers();
         let found = answers.get(question)?;
         let now = self.clock.now();
-        (now.wall < found.until.wall && now.mono < found.until.mono).then(|| found.answer.clone())
+        let holds = now.wall < found.until.wall && now.mono < found.until.mono;
+        if holds {
+            let left = found.until.mono.since(now.mono);
+            tracing::debug!(decision = "answer", question = %shown(question), left_s = left.as_secs(), "laid out already");
+        }
+        holds.then(|| found.answer.clone())
     }
 
     pub(super) fn put(&self, shelved: Shelved, now: Now) {

@@ -68,12 +68,19 @@ impl Session {
     /// `POST …/login`.
     pub(super) fn login(&mut self, request: &LoginRequest, waiter: Waiter, turn: &mut Turn<'_>) {
         match self.prepare_login(request, turn) {
-            Err(problem) => turn.answer(waiter.id, Err(*problem)),
+            Err(problem) => {
+                self.decided_against_a_sign_in(request, &problem.to_string(), turn.now);
+                turn.answer(waiter.id, Err(*problem));
+            }
             Ok(Prepared::AlreadySignedIn) => {
+                self.decided_against_a_sign_in(request, "already signed in", turn.now);
                 let status = self.signed_in_status();
                 turn.answer(waiter.id, Ok(Response::Login { accepted: false, status: Box::new(status) }));
             }
-            Ok(Prepared::Join) => self.add_starter(Starter { waiter, replaced: false, joined: true }, turn),
+            Ok(Prepared::Join) => {
+                self.decided_against_a_sign_in(request, "one is under way", turn.now);
+                self.add_starter(Starter { waiter, replaced: false, joined: true }, turn);
+            }
             Ok(Prepared::Start(flow, chosen_by)) => {
                 let replaced = self.sign_in.is_pending();
                 if replaced {
@@ -91,7 +98,11 @@ impl Session {
 
     /// What a request of another kind cannot be answered without; nobody waits for where it goes on.
     pub(super) fn start_by_request(&mut self, request: &LoginRequest, turn: &mut Turn<'_>) -> Result<(), Box<Problem>> {
-        match self.prepare_login(request, turn)? {
+        let prepared = self.prepare_login(request, turn);
+        if let Err(problem) = &prepared {
+            self.decided_against_a_sign_in(request, &problem.to_string(), turn.now);
+        }
+        match prepared? {
             Prepared::Start(flow, chosen_by) => self.start_sign_in(request, (flow, chosen_by), turn),
             Prepared::AlreadySignedIn | Prepared::Join => Ok(()),
         }
@@ -188,7 +199,9 @@ impl Session {
         }));
         tracing::info!(
             session = %crate::untrusted::shown(self.name.as_str()),
+            decision = "sign-in",
             flow = flow_word(flow),
+            ?flow_chosen_by,
             started_by = ?request.started_by,
             new_session = request.new_session,
             "signing in"

@@ -155,7 +155,7 @@ fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Proble
         if !status.locked {
             let (doors, warnings) = seat.room.doors();
             status.serve = doors;
-            status.warnings.extend(warnings);
+            status.warnings.extend(warnings.into_iter().chain(seat.room.handle.remarks()));
         }
     }
     if response.hand_out().is_some() && seat.room.handle.is_locked() {

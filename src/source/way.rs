@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 /// Where changes to some files show.
@@ -67,6 +67,8 @@ impl Way {
                     self.watch(&here, name, false);
                     here = entry;
                 }
+                // `/dev/null` says nothing today and tomorrow, and everybody writes to it.
+                Ok(found) if found.file_type().is_char_device() => return,
                 // The file, or what is in its place; or nothing: what comes into being comes here.
                 Ok(_) | Err(_) => return self.watch(&here, name, true),
             }
@@ -162,6 +164,11 @@ mod tests {
         let dangling = way(&path);
         assert_eq!(watched(&scratch, &dangling), [""]);
         assert!(dangling.names.contains(OsStr::new("nowhere")));
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_watched() {
+        assert_eq!(way(Path::new("/dev/null")).directories.len(), 0);
     }
 
     #[test]

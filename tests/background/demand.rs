@@ -108,7 +108,7 @@ fn neither_path_nor_directory_nor_name_leads_to_another_program() {
 fn a_shim_without_an_agent_beside_it_says_that_none_is_running() {
     let sandbox = Sandbox::on_demand("http://127.0.0.1:1");
     let shim = sandbox.root().join("sso-credential-process");
-    std::fs::copy(SHIM, &shim).unwrap();
+    Finished::of(sandbox.command("cp").arg(SHIM).arg(&shim)).expect_success();
     let stderr = Finished::of(sandbox.command(&shim).args(["--profile", "dev"])).failed_with(4);
     assert!(stderr.contains("there is no socket") && stderr.contains("sso-agent start"), "{stderr}");
 }

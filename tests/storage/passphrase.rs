@@ -1,18 +1,15 @@
 //! A key that is kept nowhere: typed after every start.
 
 use crate::support::fake::{FakeConfig, FakeIdentityCenter, Operation};
-use crate::support::sandbox::AGENT;
 
 use super::{begin_with_input, cli_with_input, home, names, storage};
 
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags};
-
-use crate::support::sandbox::{Finished, Sandbox};
+use crate::support::sandbox::Finished;
+use crate::support::terminal::Terminal;
 
 const UNLOCK: [&str; 2] = ["storage", "unlock"];
 
@@ -148,50 +145,6 @@ fn a_passphrase_is_exchanged_for_another_one() {
     cli_with_input(&sandbox, &UNLOCK, "correct horse").failed_with(9);
     cli_with_input(&sandbox, &UNLOCK, "battery staple").expect_success();
     assert_eq!(sandbox.shim(&["--profile", "dev"]).json()["Version"], 1);
-}
-
-/// A terminal of its own, with our command line at it.
-struct Terminal {
-    master: std::fs::File,
-    slave: OwnedFd,
-    child: std::process::Child,
-}
-
-impl Terminal {
-    fn run(sandbox: &Sandbox, arguments: &[&str]) -> Self {
-        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let path = ptsname(&master, Vec::new()).unwrap();
-        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
-        let slave = rustix::fs::open(path.as_c_str(), flags, rustix::fs::Mode::empty()).unwrap();
-        let end = || slave.try_clone().unwrap();
-        let mut command = sandbox.command("setsid");
-        command.args(["--ctty", "--wait", AGENT]).args(arguments).stdin(end()).stdout(end()).stderr(end());
-        let child = command.spawn().unwrap();
-        Self { master: master.into(), slave, child }
-    }
-
-    /// Reads until this has been written.
-    fn wait_for(&mut self, text: &str) -> String {
-        let mut seen = Vec::new();
-        let mut byte = [0];
-        while !String::from_utf8_lossy(&seen).contains(text) {
-            let mut ready = [PollFd::new(&self.master, PollFlags::IN)];
-            let patience = rustix::time::Timespec { tv_sec: 60, tv_nsec: 0 };
-            let came = rustix::event::poll(&mut ready, Some(&patience)).unwrap();
-            assert_eq!(came, 1, "never {text}: {}", String::from_utf8_lossy(&seen));
-            self.master.read_exact(&mut byte).unwrap();
-            seen.push(byte[0]);
-        }
-        String::from_utf8_lossy(&seen).into_owned()
-    }
-
-    fn echoes(&self) -> bool {
-        let modes = rustix::termios::tcgetattr(&self.slave).unwrap().local_modes;
-        modes.contains(rustix::termios::LocalModes::ECHO)
-    }
 }
 
 #[test]

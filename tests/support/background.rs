@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Pid;
 
 use super::fake::FakeIdentityCenter;
-use super::sandbox::{AGENT, CORP, SHIM, Sandbox, request};
+use super::sandbox::{AGENT, CORP, Finished, SHIM, Sandbox, request};
 
 impl Sandbox {
     /// A home in which shim and command line start an agent on demand. The service's place is in the AWS config, since
@@ -28,7 +28,9 @@ impl Sandbox {
         std::fs::create_dir_all(&directory).expect("a directory can be made");
         let install = |built: &str| {
             let path = directory.join(Path::new(built).file_name().expect("it is a file"));
-            std::fs::copy(built, &path).expect("it can be copied");
+            // Not by us: a child of another test would inherit the file that is being written, and while it is open
+            // for writing nobody can run it.
+            Finished::of(self.command("cp").arg(built).arg(&path)).expect_success();
             std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("it is ours");
             path
         };

@@ -21,3 +21,8 @@ pub mod notifications;
 pub mod proxy;
 pub mod sandbox;
 pub mod simulation;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+pub mod systemd;
+#[cfg(test)]
+pub mod terminal;

@@ -6,7 +6,7 @@ use super::mounts::Mounts;
 use super::{last_error, saved, serves, warnings};
 use crate::support::crowd::seconds;
 use crate::support::fake::{FakeConfig, FakeIdentityCenter, Operation};
-use crate::support::sandbox::{AGENT, Sandbox};
+use crate::support::sandbox::{AGENT, Finished, Sandbox};
 
 const SMALL_DISK: &str = "mount -t tmpfs -o size=128k,mode=0700 tmpfs \"$STATE\"";
 
@@ -35,6 +35,24 @@ fn a_disk_that_is_full_from_the_start_costs_nothing_but_the_restart() {
     serves(&sandbox, &agent);
     assert!(saved(&agent.get("/v1/status")));
     assert_eq!(service.count(Operation::StartDeviceAuthorization), 1);
+}
+
+#[test]
+fn an_agent_in_the_background_outlives_a_disk_that_has_no_room_for_its_log() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let sandbox = Sandbox::with_session(service.url());
+    let Some(mounts) = Mounts::with(&sandbox, SMALL_DISK) else { return };
+    let ballast = mounts.fill();
+    let cli = |arguments: &[&str]| Finished::of(mounts.agent().args(arguments));
+    assert_eq!(cli(&["start"]).code, Some(0));
+    service.approve_next(true);
+    assert_eq!(cli(&["login", "--flow", "device"]).code, Some(0));
+    assert_eq!(cli(&["credentials", "--profile", "dev"]).json()["Version"], 1);
+    ballast.drop_it();
+    assert_eq!(cli(&["reload"]).code, Some(0));
+    let log = std::fs::read_to_string(mounts.path(&sandbox.state().join("agent.log"))).unwrap();
+    assert!(log.contains("lines of the log could not be written\n"), "{log}");
+    assert_eq!(cli(&["stop"]).code, Some(0));
 }
 
 #[test]

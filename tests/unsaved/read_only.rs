@@ -74,6 +74,27 @@ fn an_empty_directory_that_cannot_be_written_keeps_nothing_until_it_can() {
 }
 
 #[test]
+fn stop_finds_an_agent_that_could_not_write_who_it_is() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let sandbox = Sandbox::with_session(service.url());
+    // What it has written names a process that is no more.
+    sandbox.start_agent().kill();
+    let Some(mounts) = Mounts::with(&sandbox, READ_ONLY) else { return };
+    let agent = sandbox.start_agent_by(&mut mounts.agent(), &[]);
+    let stopped = Finished::of(mounts.agent().arg("stop"));
+    assert!(stopped.code == Some(0) && stopped.stderr.contains(&agent.pid().to_string()), "{stopped:?}");
+    assert_eq!(agent.wait().code(), Some(0));
+
+    // Started there, with nowhere to log to.
+    let started = Finished::of(mounts.agent().arg("start"));
+    assert_eq!(started.code, Some(0), "{started:?}");
+    assert_eq!(sandbox.status()["sessions"][0]["session"], "corp");
+    let stopped = Finished::of(mounts.agent().arg("stop"));
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    assert!(!sandbox.socket().exists());
+}
+
+#[test]
 fn a_place_for_the_socket_that_cannot_be_written_is_named() {
     let sandbox = Sandbox::new();
     let run = sandbox.socket().parent().unwrap().to_owned();

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 /// The difference; nothing if there is none.
-pub(super) fn unified(name: &str, old: &[u8], new: &[u8]) -> Vec<u8> {
+pub(in super::super) fn unified(name: &str, old: &[u8], new: &[u8]) -> Vec<u8> {
     let (old, new): (Vec<&[u8]>, Vec<&[u8]>) = (lines(old), lines(new));
     let changes = changes(&old, &new);
     let mut text = Vec::new();

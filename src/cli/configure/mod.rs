@@ -19,6 +19,7 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 
+pub(super) use diff::unified;
 pub(super) use trouble::Trouble;
 
 use crate::api::Request;
@@ -74,7 +75,7 @@ fn edit<T>(
             return Ok((Edited::NotNeeded, about));
         }
         if dry_run {
-            context.print_diff(&diff::unified(&path.to_string_lossy(), file.bytes(), &new))?;
+            context.print_diff(&unified(&path.to_string_lossy(), file.bytes(), &new))?;
             return Ok((Edited::Shown, about));
         }
         if file.replace(&new).map_err(Trouble::File)? == Replaced::Done {

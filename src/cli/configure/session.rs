@@ -91,11 +91,9 @@ fn tell(
             context.say(&format!("{what} [sso-session {shown_name}] in {path}"));
         }
     }
-    let runs = tell_the_agent(context)?;
+    // Where none runs, the sign-in starts one.
+    tell_the_agent(context)?;
     let word = shell_word(name.as_str().as_ref());
-    if !runs {
-        context.say("next: sso-agent run, in a terminal of its own or from what starts your session");
-    }
     context.say(&format!("next: sso-agent login {word}"));
     context.say(&format!("then: sso-agent configure profiles --session {word}"));
     if options.json {

@@ -158,11 +158,11 @@ fn a_dry_run_shows_the_difference_and_touches_nothing() {
 }
 
 #[test]
-fn without_an_agent_the_file_is_written_and_the_next_step_is_to_start_one() {
+fn without_an_agent_the_file_is_written_and_the_next_step_is_the_same() {
     let home = Home::new([Answer::NoAgent]);
     let outcome = home.world.run(GIVEN);
     assert_eq!(outcome.exit(), Exit::Success, "{}", outcome.stderr);
-    assert!(outcome.stderr.contains("next: sso-agent run"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("next: sso-agent login"), "{}", outcome.stderr);
 }
 
 #[test]

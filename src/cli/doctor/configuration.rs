@@ -8,6 +8,7 @@ use crate::cli::context::Context;
 use crate::doors::Doors;
 use crate::env::Env;
 use crate::exit::Exit;
+use crate::launch;
 use crate::nearest::nearest;
 use crate::paths::{home, shell_word};
 use crate::recorded::{Recorded, recorded_env};
@@ -26,6 +27,13 @@ pub(super) struct Work {
     pub(super) survey: Survey,
 }
 
+/// Whether an agent may be started on demand.
+pub(super) fn autostart(env: &Env) -> bool {
+    let locations = Locations::from_env(env, None).ok();
+    let settings = locations.and_then(|locations| read(&of_settings(&locations)).ok());
+    !launch::is_forbidden(env) && settings.is_none_or(|(_, settings)| settings.autostart)
+}
+
 pub(super) fn look(facts: &Facts, sheet: &mut Sheet, context: &Context<'_>) -> Work {
     let env = environment(facts, sheet, context);
     let nothing = |env| Work { env, settings: Settings::default(), sessions: Vec::new(), survey: Survey::default() };
@@ -36,11 +44,10 @@ pub(super) fn look(facts: &Facts, sheet: &mut Sheet, context: &Context<'_>) -> W
             return nothing(env);
         }
     };
-    let none = || PathBuf::from("/dev/null");
     // One at a time, so that what is wrong with one file hides nothing of the others.
     let config = Locations { aws_credentials: none(), settings: none(), ..locations.clone() };
     let credentials = Locations { aws_config: none(), settings: none(), ..locations.clone() };
-    let settings = Locations { aws_config: none(), aws_credentials: none(), ..locations.clone() };
+    let settings = of_settings(&locations);
     let config =
         file("aws_config", &config, &locations.aws_config, CONFIGURE, sheet).map(|(sources, _)| sources.config);
     let credentials = file("aws_credentials", &credentials, &locations.aws_credentials, None, sheet)
@@ -120,6 +127,15 @@ fn file(
             None
         }
     }
+}
+
+/// A place that says nothing.
+fn none() -> PathBuf {
+    PathBuf::from("/dev/null")
+}
+
+fn of_settings(locations: &Locations) -> Locations {
+    Locations { aws_config: none(), aws_credentials: none(), ..locations.clone() }
 }
 
 fn in_words(error: &SourceError) -> String {

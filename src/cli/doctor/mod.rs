@@ -10,6 +10,7 @@ mod network;
 mod places;
 mod profiles;
 mod programs;
+mod service;
 mod sessions;
 mod sheet;
 mod storage;
@@ -43,6 +44,8 @@ pub(super) struct Options {
 struct Facts {
     socket: SocketPath,
     state_dir: PathBuf,
+    /// Whether a command that needs an agent starts one.
+    autostart: bool,
     /// What the agent tells, or why it does not.
     agent: Result<Agent, ClientError>,
 }
@@ -69,7 +72,8 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
         Ok(reply) => Ok(Agent { status: read(&reply)?, version: reply.agent_version }),
         Err(error) => Err(error),
     };
-    let facts = Facts { socket, state_dir, agent };
+    let autostart = configuration::autostart(context.env);
+    let facts = Facts { socket, state_dir, autostart, agent };
     let mut sheet = Sheet::new(options.json, context);
     sheet.group("Programs", context, |sheet, context| programs::look(&facts, sheet, context))?;
     sheet.group("Agent", context, |sheet, context| places::look(&facts, sheet, context))?;

@@ -96,21 +96,21 @@ fn reached(endpoint: &Endpoint, probe: &Probe, sheet: &mut Sheet) {
         Ok(status) => {
             let took = probe.took.as_millis();
             let tls = if endpoint.as_str().starts_with("https:") { ", certificate trusted" } else { "" };
-            return sheet.ok("service", format!("{host} answers{tls} (HTTP {status} in {took} ms)"));
+            return sheet.ok("endpoint", format!("{host} answers{tls} (HTTP {status} in {took} ms)"));
         }
         Err(failure) => failure,
     };
     let Failure::NotSent(cause) = failure else {
         // Connected and trusted, and then no answer.
         let remedy = "try again; see https://health.aws.amazon.com if it stays".to_owned();
-        return sheet.error("service", Exit::Unavailable, format!("{host}: {failure}"), remedy);
+        return sheet.error("endpoint", Exit::Unavailable, format!("{host}: {failure}"), remedy);
     };
     let (check, exit) = match cause {
         NotSent::Dns(_) => ("name", Exit::Unavailable),
         NotSent::Proxy(ProxyFailure { .. }) => ("proxy", Exit::Unavailable),
         NotSent::Roots(_) => ("certificates", Exit::Configuration),
         NotSent::Tls(_) | NotSent::Untrusted(_) => ("certificates", Exit::Unavailable),
-        NotSent::WrongOrigin(_) | NotSent::Malformed(_) => ("service", Exit::Configuration),
+        NotSent::WrongOrigin(_) | NotSent::Malformed(_) => ("endpoint", Exit::Configuration),
         NotSent::Connect(_) | NotSent::ConnectTimeout => ("connection", Exit::Unavailable),
     };
     let remedy = cause.hint().map(str::to_owned).or_else(|| match cause {

@@ -21,6 +21,8 @@ pub(super) fn look(facts: &Facts, sheet: &mut Sheet, context: &Context<'_>) {
     directory("state_directory", &facts.state_dir, sheet);
     lock(facts, sheet);
     agent(facts, sheet, context);
+    log(&facts.state_dir, sheet);
+    super::service::look(facts, sheet, context);
 }
 
 /// Whether it is a file that we may run.
@@ -107,8 +109,27 @@ fn agent(facts: &Facts, sheet: &mut Sheet, context: &Context<'_>) {
                 Absence::NoSocket => "no agent runs",
                 Absence::Refused => "no agent runs, and one that died has left its socket",
             };
-            sheet.error("agent", Exit::NoAgent, what, "sso-agent start".to_owned());
+            if facts.autostart {
+                let detail = format!("{what}; the first command that needs one starts it");
+                sheet.warning("agent", detail, "sso-agent start".to_owned());
+            } else {
+                let detail = format!("{what}, and none is started on demand");
+                sheet.error("agent", Exit::NoAgent, detail, "sso-agent start".to_owned());
+            }
         }
         Err(error) => sheet.error("agent", error.exit(), error.to_string(), None),
     }
 }
+
+/// Where to read what the agent has to say.
+fn log(state_dir: &Path, sheet: &mut Sheet) {
+    let log = state_dir.join("agent.log");
+    if log.exists() {
+        sheet.ok("log", shell_word(&log));
+    } else {
+        sheet.skipped("log", format!("there is no {}; a service's log: {SERVICE_LOG}", shell_word(&log)));
+    }
+}
+
+const SERVICE_LOG: &str =
+    if cfg!(target_os = "macos") { "where its plist says" } else { "journalctl --user -u sso-agent" };

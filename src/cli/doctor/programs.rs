@@ -1,9 +1,12 @@
 //! Which programs are there: this command, the shim beside it, and what the shell finds.
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use crate::cli::context::Context;
 use crate::exit::Exit;
@@ -106,13 +109,28 @@ fn version_of(program: &Path) -> Result<String, String> {
     if !super::places::is_program(program) {
         return Err(if program.exists() { "it is no program" } else { "it is not there" }.to_owned());
     }
-    let ran = Command::new(program).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).env_clear().output();
-    let output = ran.map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = text.split_whitespace().nth(1).filter(|_| output.status.success());
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).env_clear();
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let (tell, told) = channel();
+    let stdout = child.stdout.take();
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        let read = stdout.map(|stdout| stdout.take(MOST_BYTES).read_to_end(&mut text));
+        let _ = tell.send(read.map(|_| text));
+    });
+    let text = told.recv_timeout(PATIENCE).ok().flatten().unwrap_or_default();
+    // What has said its version has nothing left to do, and what has not will not.
+    let _ = child.kill();
+    let _ = child.wait();
+    let text = String::from_utf8_lossy(&text);
+    let version = text.split_whitespace().nth(1).filter(|version| version.starts_with(|c: char| c.is_ascii_digit()));
     version.map(str::to_owned).ok_or_else(|| "it does not say its version".to_owned())
 }
 
 const PROGRAM: &str = "sso-agent";
 const SHIM: &str = "sso-credential-process";
+/// Of a program that was asked for its version.
+const PATIENCE: Duration = Duration::from_secs(5);
+const MOST_BYTES: u64 = 256;
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -184,7 +184,7 @@ impl Style {
         let detail = if check.result == Verdict::Skipped { Paint::Dim.apply(&detail, self.colour) } else { detail };
         let line = format!("  {} {name}{padding} {detail}\n", check.result.paint().apply(mark, self.colour));
         // Words under words, where there is room for that.
-        let hang = if self.columns.is_none_or(|columns| columns >= indent + 30) { indent } else { 6 };
+        let hang = if self.columns.is_none_or(|columns| columns >= indent + ROOM) { indent } else { 6 };
         self.add(&line, hang, text);
         if let Some(remedy) = &check.remedy {
             let mut line = " ".repeat(hang);
@@ -209,5 +209,7 @@ fn takes_unicode(env: &Env) -> bool {
     cfg!(target_os = "macos") || locale.ends_with("utf-8") || locale.ends_with("utf8")
 }
 
+/// Columns that are worth to stand beside the names.
+const ROOM: usize = 40;
 /// The longest name of a check.
 const NAMES: usize = 19;

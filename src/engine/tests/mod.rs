@@ -12,6 +12,7 @@ mod on_demand;
 mod outage;
 mod publish;
 mod refresh;
+mod reloading;
 mod rest;
 mod roles;
 mod shutdown;
@@ -29,7 +30,9 @@ use std::time::Duration;
 
 use stage::*;
 
-use super::{Agent, Configuration, Effect, Event, Flight, News, Notice, Purpose, SignInId, State, Ticket, WaiterId};
+use super::{
+    Agent, Configuration, Effect, Event, Flight, News, Notice, Purpose, SignInId, State, Ticket, Unread, WaiterId,
+};
 use crate::api::{
     Code, FlowChoice, LoginRequest, LoginStatus, Problem, Request, Response, SessionQuery, SessionStatus, StartedBy,
     Status, TargetQuery, TokenKind,
