@@ -196,12 +196,13 @@ fn without_a_test<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> 
     names.into_iter().filter(|name| !exists(name)).collect()
 }
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "CHANGELOG.md",
     "docs/ARCHITECTURE.md",
     "docs/PROTOCOL.md",
     "docs/RELIABILITY.md",
+    "docs/REMOTE.md",
     "docs/SECURITY.md",
 ];
 
