@@ -5,6 +5,7 @@
 //! clients ignore unknown response members, the server refuses unknown request members.
 
 mod bodies;
+mod door;
 pub mod hand_out;
 mod lock;
 mod login;
@@ -14,14 +15,15 @@ pub mod request;
 pub mod response;
 mod target;
 
+pub use door::DoorStatus;
 pub use hand_out::{EncodedCredentials, HandOut, Handed};
 pub use problem::{Code, Problem};
 pub use request::{
     FlowChoice, LoginRequest, Method, RawRequest, Request, SessionQuery, StartedBy, TargetQuery, TokenKind,
 };
 pub use response::{
-    AccountEntry, Accounts, Adopted, AuditStatus, ConsoleAccess, CredentialDocument, DoorStatus, FlowChosenBy, Health,
-    LastError, LockDetails, LockStatus, LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus,
-    Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport, StorageStatus,
-    TargetStatus, Token, WarningEntry,
+    AccountEntry, Accounts, Adopted, AuditStatus, ConsoleAccess, CredentialDocument, FlowChosenBy, Health, LastError,
+    LockDetails, LockStatus, LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus, Reloaded, Response,
+    RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport, StorageStatus, TargetStatus, Token,
+    WarningEntry,
 };

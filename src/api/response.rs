@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::door::DoorStatus;
 use super::hand_out::EncodedCredentials;
 pub use super::lock::{LockDetails, LockStatus};
 use super::problem::Code;
@@ -234,23 +235,6 @@ pub struct AuditStatus {
     pub mode: String,
     /// How often, since the agent started, something was handed out or withheld because its line could not be written.
     pub failed: u64,
-}
-
-/// A restricted socket: `[serve.NAME]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DoorStatus {
-    /// NAME.
-    pub name: String,
-    /// Where it is.
-    pub socket: String,
-    /// What it hands out, each as session, account and role.
-    pub targets: Vec<String>,
-    /// Whether it can be connected to now. If not, its time is over or a warning says why.
-    pub open: bool,
-    /// When it closes by itself.
-    pub until: Option<Timestamp>,
-    /// Whether root is served too.
-    pub allow_root: bool,
 }
 
 /// Where a session stands.
