@@ -5,7 +5,6 @@
 //! clients ignore unknown response members, the server refuses unknown request members.
 
 mod bodies;
-mod door;
 pub mod hand_out;
 mod lock;
 mod login;
@@ -13,17 +12,19 @@ mod parameters;
 pub mod problem;
 pub mod request;
 pub mod response;
+pub mod status;
 mod target;
 
-pub use door::DoorStatus;
 pub use hand_out::{EncodedCredentials, HandOut, Handed};
 pub use problem::{Code, Problem};
 pub use request::{
     FlowChoice, LoginRequest, Method, RawRequest, Request, SessionQuery, StartedBy, TargetQuery, TokenKind,
 };
 pub use response::{
-    AccountEntry, Accounts, Adopted, AuditStatus, ConsoleAccess, CredentialDocument, FlowChosenBy, Health, LastError,
-    LockDetails, LockStatus, LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus, Reloaded, Response,
-    RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport, StorageStatus, TargetStatus, Token,
-    WarningEntry,
+    AccountEntry, Accounts, Adopted, ConsoleAccess, CredentialDocument, FlowChosenBy, Health, LockDetails, LockStatus,
+    LoggedOut, LoginState, LoginStatus, Reloaded, Response, RoleEntry, Roles, Token,
+};
+pub use status::{
+    AuditStatus, DoorStatus, LastError, PublishStatus, RegistrationStatus, SessionState, SessionStatus, Status,
+    StorageReport, StorageStatus, TargetStatus, WarningEntry,
 };
