@@ -44,6 +44,13 @@ fn only_commands_that_need_an_agent_start_one() {
         assert_eq!(sandbox.cli(command).code, Some(0), "{command:?}");
         assert_eq!(sandbox.in_background(), None, "{command:?}");
     }
+    // Locked is what every agent after this one is.
+    for (command, locked) in [("lock", true), ("unlock", false)] {
+        let finished = sandbox.cli(&[command]);
+        assert_eq!(finished.code, Some(0), "{command}: {finished:?}");
+        assert_eq!(sandbox.status()["locked"], locked);
+        kill(sandbox.in_background().unwrap_or_else(|| panic!("{command}")));
+    }
     for command in [
         &["credentials", "--profile", "dev"][..],
         &["token"],
