@@ -70,7 +70,7 @@ mod tests {
         std::fs::copy("/bin/true", &tool).unwrap();
         std::fs::copy("/bin/true", &namesake).unwrap();
         std::os::unix::fs::symlink(&tool, &link).unwrap();
-        let allowed = [PathBuf::from("/nowhere/at/all"), link.clone()];
+        let allowed = [PathBuf::from("/nowhere/at/all"), link];
         assert_eq!(admits(&allowed, &running(&tool)), Ok(()), "through the link that is listed");
         assert_eq!(admits(&allowed, &running(Path::new("/bin/sh"))), Err(Reason::Another));
         assert_eq!(admits(&[], &running(&tool)), Err(Reason::Another));

@@ -128,7 +128,8 @@ impl Client {
         match self {
             // It has no end of its own only in a loop. What it says of its credentials is masked but for the end.
             Self::AwsCli => {
-                let script = "for time in $(seq 60); do [ $time = 1 ] || read line; \"$0\" configure list; done";
+                let script =
+                    "for time in $(seq 60); do [ $time = 1 ] || read line || exit 0; \"$0\" configure list; done";
                 command.args(["sh", "-c", script]).arg(program);
             }
             // No byte code beside the sources.
