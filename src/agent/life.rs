@@ -11,7 +11,7 @@ use crate::background;
 use crate::container::Endpoints;
 use crate::engine::{self, Ended, Handle, Order, State, World};
 use crate::policy::Policies;
-use crate::server::{self, Guests, Limits, Listeners, Meters};
+use crate::server::{self, Guests, Limits, Listeners, Means, Meters};
 use crate::service::Manager;
 use crate::signals::{Signal, Signals};
 use crate::upstream::{Https, Measured};
@@ -42,20 +42,12 @@ pub(super) async fn live(
     tokio::task::yield_now().await;
     let idle = Arc::clone(&world.idle);
     let guests = Guests::default();
-    let server = tokio::spawn(server::serve(
-        listeners,
-        handle,
-        audit,
-        policies,
-        meters,
-        Limits::default(),
-        guests.clone(),
-        async {
-            // Told to, or whoever would tell is gone: both mean to close.
-            let _ = closed.await;
-            drop(close_endpoints);
-        },
-    ));
+    let means = Means { handle, audit, policies, meters, limits: Limits::default() };
+    let server = tokio::spawn(server::serve(listeners, means, guests.clone(), async {
+        // Told to, or whoever would tell is gone: both mean to close.
+        let _ = closed.await;
+        drop(close_endpoints);
+    }));
     let engine = engine::run(state, world, questions, ordered);
     let mut engine = std::pin::pin!(engine);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");

@@ -12,6 +12,7 @@ mod parameters;
 pub mod problem;
 pub mod request;
 pub mod response;
+pub mod status;
 mod target;
 
 pub use hand_out::{EncodedCredentials, HandOut, Handed};
@@ -20,8 +21,10 @@ pub use request::{
     FlowChoice, LoginRequest, Method, RawRequest, Request, SessionQuery, StartedBy, TargetQuery, TokenKind,
 };
 pub use response::{
-    AccountEntry, Accounts, Adopted, AuditStatus, ConsoleAccess, CredentialDocument, DoorStatus, FlowChosenBy, Health,
-    LastError, LockDetails, LockStatus, LoggedOut, LoginState, LoginStatus, PublishStatus, RegistrationStatus,
-    Reloaded, Response, RoleEntry, Roles, SessionState, SessionStatus, Status, StorageReport, StorageStatus,
-    TargetStatus, Token, WarningEntry,
+    AccountEntry, Accounts, Adopted, ConsoleAccess, CredentialDocument, FlowChosenBy, Health, LockDetails, LockStatus,
+    LoggedOut, LoginState, LoginStatus, Reloaded, Response, RoleEntry, Roles, Token,
+};
+pub use status::{
+    AuditStatus, DoorStatus, LastError, PublishStatus, RegistrationStatus, SessionState, SessionStatus, Status,
+    StorageReport, StorageStatus, TargetStatus, WarningEntry,
 };

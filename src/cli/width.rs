@@ -126,8 +126,8 @@ mod tests {
         assert_eq!(fold("日本 日本 日本 日本", 13, 0), "日本 日本\n日本 日本");
         assert_eq!(fold("nothing to be done here", 5, 2), "nothing to be done here");
         assert_eq!(
-            fold("x   /a/very/long/path", 12, 4),
-            "x   /a/very/\n    long/path",
+            fold("x   /a/very/long/path", 16, 4),
+            "x   /a/very/long\n    /path",
             "what stood in columns stays there"
         );
         for line in fold(&"word ".repeat(50), 20, 4).lines() {

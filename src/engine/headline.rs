@@ -28,10 +28,6 @@ impl State {
         if let Some(wait) = refreshes.min() {
             line += &format!(", next refresh {}", self.at(now.wall.after(wait), now));
         }
-        if self.is_locked() {
-            // Without names.
-            return format!("locked; {line}");
-        }
         let mut remarks = configured().filter_map(|session| {
             let remark = self.remark(session, now)?;
             Some(format!("{} {remark}", shown(session.name.as_str())))

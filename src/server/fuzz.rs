@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::connection::converse;
 use super::seat::{Room, Seat};
-use super::{Handle, Limits, Meters};
+use super::{Handle, Limits, Means, Meters};
 use crate::api::{Code, Health, Problem, Request, Response};
 use crate::audit::{Asker, Audit, Programs};
 use crate::clock::{Clock, SystemClock};
@@ -56,7 +56,7 @@ async fn converse_with(bytes: &[u8]) -> Vec<u8> {
     let audit = Arc::new(Audit::new(PathBuf::new(), AuditMode::Off, programs, Arc::clone(&clock)));
     let policies = Arc::new(Policies::none(Arc::clone(&audit), Arc::clone(&clock)));
     let meters = Arc::new(Meters::new(clock, Arc::new(call_meter())));
-    let room = Arc::new(Room::new(handle, audit, policies, meters, Limits::default()));
+    let room = Arc::new(Room::new(Means { handle, audit, policies, meters, limits: Limits::default() }));
     let Ok((mut caller, served)) = UnixStream::pair() else { return Vec::new() };
     let asker = Asker::of(&served, None, 0);
     let serving = converse(served, Arc::new(Seat::new(room, None, asker)));

@@ -101,21 +101,26 @@ impl Default for Limits {
     }
 }
 
+/// What requests are answered with.
+pub struct Means {
+    /// The way to the engine.
+    pub handle: Handle,
+    /// Where it is written down who got what.
+    pub audit: Arc<Audit>,
+    /// Who may get what.
+    pub policies: Arc<Policies>,
+    /// Where it is counted.
+    pub meters: Arc<Meters>,
+    /// What callers may take.
+    pub limits: Limits,
+}
+
 /// Serves until `shutdown` completes; then accepts nothing more, gives open answers `goodbye_time`, and returns. What is
 /// handed out is in the audit log before it is on its way, and all of it when this returns.
-pub async fn serve(
-    listeners: Listeners,
-    handle: Handle,
-    audit: Arc<Audit>,
-    policies: Arc<Policies>,
-    meters: Arc<Meters>,
-    limits: Limits,
-    guests: Guests,
-    shutdown: impl Future<Output = ()>,
-) {
+pub async fn serve(listeners: Listeners, means: Means, guests: Guests, shutdown: impl Future<Output = ()>) {
     let Listeners { main, mut restricted } = listeners;
     let mut shutdown = pin!(shutdown);
-    let mut house = House::new(handle, audit, policies, meters, limits);
+    let mut house = House::new(means);
     house.room.tell_of(&restricted);
     let mut alarm = pin!(sleep_until(Instant::now()));
     let mut trouble = Trouble::default();
@@ -163,7 +168,7 @@ struct House {
 }
 
 impl House {
-    fn new(handle: Handle, audit: Arc<Audit>, policies: Arc<Policies>, meters: Arc<Meters>, limits: Limits) -> Self {
+    fn new(means: Means) -> Self {
         let overflow = overflow_uid();
         let us = Some(crate::paths::our_uid()).filter(|uid| Some(*uid) != overflow);
         if us.is_none() {
@@ -171,7 +176,7 @@ impl House {
                 "running as the user that stands for unknown users: nobody can be told apart, all are refused"
             );
         }
-        let room = Arc::new(Room::new(handle, audit, policies, meters, limits));
+        let room = Arc::new(Room::new(means));
         Self { room, connections: JoinSet::new(), seats: HashMap::new(), next_sweep: None, us, overflow }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::gate::Gate;
 use super::restricted::Follows;
-use super::{Limits, Meters, Restricted};
+use super::{Limits, Means, Meters, Restricted};
 use crate::api::{DoorStatus, Problem, Response, WarningEntry};
 use crate::audit::{Asker, Audit};
 use crate::engine::Handle;
@@ -35,13 +35,8 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(
-        handle: Handle,
-        audit: Arc<Audit>,
-        policies: Arc<Policies>,
-        meters: Arc<Meters>,
-        limits: Limits,
-    ) -> Self {
+    pub(super) fn new(means: Means) -> Self {
+        let Means { handle, audit, policies, meters, limits } = means;
         Self {
             handle,
             audit,

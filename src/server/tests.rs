@@ -44,7 +44,8 @@ fn serve_on(dir: Scratch, restricted: Restricted, limits: Limits, mode: AuditMod
     let audit = Arc::new(Audit::new(dir.path().to_owned(), mode, programs, Arc::new(SystemClock)));
     let policies = Arc::new(Policies::none(Arc::clone(&audit), Arc::new(SystemClock)));
     let meters = Arc::new(Meters::new(Arc::new(SystemClock), Arc::new(call_meter())));
-    let server = tokio::spawn(serve(listeners, handle, audit, policies, meters, limits, Guests::default(), async {
+    let means = Means { handle, audit, policies, meters, limits };
+    let server = tokio::spawn(serve(listeners, means, Guests::default(), async {
         let _ = stopped.await;
     }));
     Served { dir, socket, questions, stop: Some(stop), server }

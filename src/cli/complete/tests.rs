@@ -77,7 +77,7 @@ region = eu-west-1
 fn commands_and_options_complete_from_the_command_line_itself() {
     let env = Env::default();
     let commands = ask(&env, &["sso-agent", "sto"], None);
-    assert!(commands[0].starts_with("storage\t"), "{commands:?}");
+    assert!(commands[0].starts_with("stop\t") && commands[1].starts_with("storage\t"), "{commands:?}");
     assert!(ask(&env, &["sso-agent", "comp"], None).iter().all(|line| !line.starts_with("complete\t")));
     let options = ask(&env, &["sso-agent", "login", "--no-b"], None);
     assert!(options[0].starts_with("--no-browser\t"), "{options:?}");

@@ -149,7 +149,8 @@ impl Sheet {
         if count(Verdict::Skipped) > 0 {
             parts.push(format!("{} skipped", count(Verdict::Skipped)));
         }
-        format!("\n{}: {}\n", many(self.checks.len(), "check"), parts.join(", "))
+        let summary = format!("\n{}: {}\n", many(self.checks.len(), "check"), parts.join(", "));
+        self.style.columns.map_or(summary.clone(), |columns| fold(&summary, columns, 2))
     }
 }
 

@@ -193,7 +193,7 @@ mod tests {
         let overlay = Overlay::over(&shadowing, &places(&state)).unwrap().unwrap();
         let [(variable, path)] = overlay.files() else { panic!("one is enough: {:?}", overlay.files()) };
         assert_eq!(*variable, "AWS_CONFIG_FILE");
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "[default]\nregion = x\n");
+        assert_eq!(std::fs::read_to_string(path).unwrap().trim_end(), "[default]\nregion = x");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         assert_eq!(path.parent().unwrap().metadata().unwrap().mode() & 0o777, 0o700);
         let path = path.clone();
