@@ -114,6 +114,15 @@ pub fn state_dir(env: &Env) -> Result<PathBuf, PathError> {
     state_dir_on(Platform::HERE, env)
 }
 
+/// Where what ends with the user's session is kept, if the system has such a place.
+#[must_use]
+pub fn runtime_dir(env: &Env) -> Option<PathBuf> {
+    match Platform::HERE {
+        Platform::Linux => runtime_directory(env, Path::new("/run/user")).map(|directory| directory.join(NAME)),
+        Platform::Mac => None,
+    }
+}
+
 /// Checks that a directory is ours alone: not a symbolic link, owned by our effective user, closed to everybody else.
 ///
 /// # Errors

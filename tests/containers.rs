@@ -34,6 +34,9 @@ fn a_token_is_good_for_its_role_until_it_is_revoked() {
     assert_eq!(get(here, &other).0, 200);
     let audit = sandbox.cli(&["audit"]).expect_success();
     assert!(audit.contains("ReadOnly") && audit.contains("Administrator"), "{audit}");
+    let through_tokens = handed_out(&sandbox, "container.");
+    assert!(through_tokens.contains(&("container.build".to_owned(), "ReadOnly".to_owned())), "{through_tokens:?}");
+    assert!(through_tokens.iter().any(|(_, role)| role == "Administrator"), "{through_tokens:?}");
 }
 
 #[test]
@@ -126,7 +129,7 @@ fn a_target_with_rules_about_who_may_have_it_is_not_for_whoever_has_a_token() {
     let (service, sandbox, here) = serving_containers();
     let agent = sandbox.start_agent();
     agent.sign_in(&service);
-    let token = token(&sandbox, &["--profile", "dev"]);
+    let token = token(&sandbox, &["--profile", "dev", "--name", "build"]);
     assert_eq!(get(here, &token).0, 200);
     let settings = sandbox.home().join(".config/sso-agent/config.toml");
     let known = std::fs::read_to_string(&settings).unwrap();
@@ -134,6 +137,10 @@ fn a_target_with_rules_about_who_may_have_it_is_not_for_whoever_has_a_token() {
     assert_eq!(agent.request("POST", "/v1/reload", "").0, 200);
     let (status, body) = get(here, &token);
     assert_eq!((status, body["code"].as_str()), (403, Some("not_allowed")), "{body}");
+    let refused = sandbox.cli(&["audit", "--json"]).expect_success();
+    let refused = refused.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let refused = refused.filter(|line| line["refused"] == "allow").collect::<Vec<_>>();
+    assert!(refused.iter().any(|line| line["via"] == "container.build"), "{refused:?}");
 }
 
 #[test]
@@ -163,6 +170,16 @@ fn an_instances_metadata_has_one_role_and_no_first_version() {
     assert_eq!((status, &body["Code"]), (200, &Value::from("Success")));
     assert_eq!(body["AccessKeyId"], agent.get("/v1/credentials?profile=dev")["AccessKeyId"]);
     assert_eq!(ask(here, "GET", &format!("{role}Administrator"), &[&host, &token]).0, 404);
+    assert_eq!(handed_out(&sandbox, "imds"), [("imds".to_owned(), "ReadOnly".to_owned())]);
+}
+
+/// What the audit log says was handed out through doors of such names: which door, and which role.
+fn handed_out(sandbox: &Sandbox, door: &str) -> Vec<(String, String)> {
+    let text = sandbox.cli(&["audit", "--json"]).expect_success();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let lines = lines.map(|line| (word(&line["via"]), word(&line["role"])));
+    lines.filter(|(via, _)| via.starts_with(door)).collect()
 }
 
 /// A home whose agent serves containers, and where.
@@ -190,10 +207,20 @@ pub(crate) fn token(sandbox: &Sandbox, arguments: &[&str]) -> String {
     sandbox.cli(&arguments).expect_success().trim_end().to_owned()
 }
 
-fn get(here: SocketAddrV4, token: &str) -> (u16, Value) {
+pub(crate) fn get(here: SocketAddrV4, token: &str) -> (u16, Value) {
     let headers = [format!("Host: {here}"), format!("Authorization: {token}")];
     let (status, body) = ask(here, "GET", "/credentials", &headers.each_ref().map(String::as_str));
     (status, serde_json::from_str(&body).unwrap())
+}
+
+/// The answer to a program that fetches the role's credentials as an instance does.
+pub(crate) fn get_as_instance(here: SocketAddrV4) -> (u16, String) {
+    let host = format!("Host: {here}");
+    let lifetime = "X-aws-ec2-metadata-token-ttl-seconds: 60";
+    let (status, token) = ask(here, "PUT", "/latest/api/token", &[&host, lifetime]);
+    assert_eq!(status, 200, "{token}");
+    let token = format!("X-aws-ec2-metadata-token: {token}");
+    ask(here, "GET", "/latest/meta-data/iam/security-credentials/ReadOnly", &[&host, &token])
 }
 
 /// The same where the endpoint is about to be opened.

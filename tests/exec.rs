@@ -100,7 +100,46 @@ fn a_default_profile_with_credentials_of_its_own_does_not_come_first() {
     assert!(!shown.contains("/bin/false") && !shown.contains("AKIAWRONG"), "{shown}");
     assert!(shown.contains("region = eu-west-3") && shown.contains("[mine]") && shown.contains("[profile dev]"));
     let copy = shown.lines().next().unwrap();
-    assert!(copy.starts_with(sandbox.state().to_str().unwrap()) && !std::path::Path::new(copy).exists(), "{copy}");
+    let places = [sandbox.state(), sandbox.socket().parent().unwrap().to_owned()];
+    assert!(places.iter().any(|place| copy.starts_with(place.to_str().unwrap())), "{copy}");
+    assert!(!std::path::Path::new(copy).exists(), "{copy}");
+}
+
+#[test]
+fn a_killed_exec_leaves_no_secret_on_a_disk_and_nothing_at_all_when_another_one_has_run() {
+    let (service, sandbox) = signed_in();
+    let agent = sandbox.start_agent();
+    agent.sign_in(&service);
+    let keys = "[default]\naws_access_key_id = AKIAWRONG\n[mine]\naws_secret_access_key = s3cr3t\n";
+    let credentials = sandbox.write("home/.aws/credentials", keys);
+    let running = Running::start(&sandbox, &["--profile", "dev"]);
+    kill_process(Pid::from_raw(i32::try_from(running.pid()).unwrap()).unwrap(), Signal::KILL).unwrap();
+    drop(running);
+    let left = || {
+        let on_disk = std::fs::read_dir(sandbox.state().join("exec")).into_iter().flatten();
+        on_disk.map(|entry| entry.unwrap().path().join("credentials")).collect::<Vec<_>>()
+    };
+    for copy in left() {
+        assert!(!std::fs::read_to_string(copy).unwrap().contains("s3cr3t"));
+    }
+    std::fs::remove_file(credentials).unwrap();
+    sandbox.cli(&["exec", "--profile", "dev", "--mode", "env", "--", "true"]).expect_success();
+    assert_eq!(left(), Vec::<std::path::PathBuf>::new(), "though it needed none");
+}
+
+#[test]
+fn without_a_home_no_other_home_is_looked_into() {
+    let (service, sandbox) = signed_in();
+    let agent = sandbox.start_agent();
+    agent.sign_in(&service);
+    let mut exec = sandbox.command(AGENT);
+    exec.env_remove("HOME").args(["exec", "--profile", "dev", "--", "env"]);
+    let environment = Finished::of(&mut exec).expect_success();
+    for line in ["AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null"] {
+        assert!(environment.lines().any(|known| known == line), "{environment}");
+    }
+    // An empty name of a shell is none.
+    Finished::of(sandbox.command(AGENT).env("SHELL", "").args(["exec", "--profile", "dev"])).expect_success();
 }
 
 #[test]
@@ -281,10 +320,13 @@ fn exec(sandbox: &Sandbox, variables: &[(&str, &str)], arguments: &[&str]) -> Fi
     Finished::of(sandbox.command(AGENT).envs(variables.iter().copied()).arg("exec").args(arguments))
 }
 
-const ELSEWHERE: [&str; 9] = [
+const ELSEWHERE: [&str; 12] = [
+    "AMAZON_ACCESS_KEY_ID",
     "AWS_ACCESS_KEY_ID",
+    "AWS_BEARER_TOKEN_BEDROCK",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CREDENTIAL_PROFILES_FILE",
     "AWS_DEFAULT_PROFILE",
     "AWS_ROLE_ARN",
     "AWS_SECRET_ACCESS_KEY",

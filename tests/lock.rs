@@ -3,8 +3,12 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
+use crate::containers;
+use crate::exec::endpoint::{self, Running};
 use crate::support::fake::{FakeConfig, FakeIdentityCenter, Operation};
-use crate::support::sandbox::{AGENT, Finished, Sandbox};
+use crate::support::sandbox::{AGENT, Finished, Sandbox, request};
 
 /// Our command line with this on its standard input.
 fn cli_with_input(sandbox: &Sandbox, arguments: &[&str], input: &str) -> Finished {
@@ -68,6 +72,61 @@ fn a_locked_agent_hands_nothing_out_and_names_nothing_also_after_sigkill() {
     agent.kill();
     let agent = sandbox.start_agent();
     assert_eq!(agent.get("/v1/status")["locked"], false, "unlocked is unlocked, too");
+}
+
+#[test]
+fn a_locked_agent_is_locked_at_every_door() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let sandbox = Sandbox::with_session(service.url());
+    let (container, instance) = (containers::place(9911), containers::place(9912));
+    let door = sandbox.root().join("doors/box/agent.sock");
+    let settings = format!(
+        "[container]\nlisten = [\"{container}\"]\n[imds]\nlisten = \"{instance}\"\ntarget = \"dev\"\n\
+         [serve.box]\nsocket = {door:?}\ntargets = [\"dev\"]\n"
+    );
+    sandbox.write("home/.config/sso-agent/config.toml", &settings);
+    let agent = sandbox.start_agent();
+    agent.sign_in(&service);
+    let token = containers::token(&sandbox, &["--profile", "dev"]);
+    let running = Running::start(&sandbox, &["--profile", "dev"]);
+    let asked = || {
+        let (of_instance, body) = containers::get_as_instance(instance);
+        let at_doors = [
+            containers::get(container, &token),
+            (of_instance, serde_json::from_str::<Value>(&body).unwrap()),
+            request(&door, "GET", "/v1/credentials?profile=dev", ""),
+            endpoint::get(running.port(), &running.token).unwrap(),
+        ];
+        at_doors.map(|(status, body)| (status, body["code"].as_str().unwrap_or_default().to_owned()))
+    };
+    let all = |status: u16, code: &str| [(); 4].map(|()| (status, code.to_owned()));
+    // Twice, so that an answer lies ready.
+    for _ in 0..2 {
+        assert_eq!(asked(), all(200, ""));
+    }
+    sandbox.cli(&["lock"]).expect_success();
+    assert_eq!(asked(), all(423, "locked"));
+    agent.kill();
+    let _agent = sandbox.start_agent();
+    assert_eq!(asked(), all(423, "locked"));
+    sandbox.cli(&["unlock"]).expect_success();
+    assert_eq!(asked(), all(200, ""));
+}
+
+#[test]
+fn a_locked_agent_that_is_gone_is_locked_all_the_same() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let sandbox = Sandbox::with_session(service.url());
+    let agent = sandbox.start_agent();
+    agent.sign_in(&service);
+    let running = Running::start(&sandbox, &["--profile", "dev"]);
+    let asked = || endpoint::get(running.port(), &running.token).unwrap();
+    assert_eq!(asked().0, 200);
+    sandbox.cli(&["lock"]).expect_success();
+    // Nobody has asked since, so the command's endpoint knows nothing of it but what lies in the state directory.
+    agent.kill();
+    let (status, body) = asked();
+    assert_eq!((status, body["code"].as_str()), (423, Some("locked")), "{body}");
 }
 
 #[test]

@@ -33,27 +33,41 @@ pub fn region(sources: &Sources, profile: &str) -> Option<Region> {
     sections.profiles.get(profile)?.get("region")?.text.parse().ok()
 }
 
+/// Whether the file may have the secrets that the other profiles have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// As they stand there: it is nowhere but in memory.
+    Kept,
+    /// Without the keys of any profile: it outlives who writes it.
+    LeftOut,
+}
+
 /// The file without the lines by which the default profile leads to credentials; none where there are none.
 #[must_use]
-pub fn without_default_credentials(bytes: &[u8], kind: Kind) -> Option<String> {
+pub fn without_default_credentials(bytes: &[u8], kind: Kind, secrets: Secrets) -> Option<String> {
     let (text, _) = ini::decode(bytes);
     let Document { sections, .. } = ini::parse(&text);
     let ends = sections.iter().skip(1).map(|section| section.line).chain([usize::MAX]);
-    let mut left_out = BTreeSet::new();
-    let lines = text.split('\n').count();
+    let (mut left_out, mut needed) = (BTreeSet::new(), false);
+    // What follows the last end of a line is none.
+    let lines = text.lines().count();
     for (section, end) in sections.iter().zip(ends) {
-        if !is_default(section.header, kind) {
-            continue;
-        }
+        let default = is_default(section.header, kind);
+        let unwanted = match secrets {
+            _ if default => &LEADING_TO_CREDENTIALS[..],
+            Secrets::LeftOut => &KEYS[..],
+            Secrets::Kept => continue,
+        };
         let nexts = section.properties.iter().skip(1).map(|property| property.line).chain([end]);
         for (property, next) in section.properties.iter().zip(nexts) {
-            if LEADING_TO_CREDENTIALS.contains(&property.key.as_ref()) {
+            if unwanted.contains(&property.key.as_ref()) {
+                needed |= default;
                 // With what continues it.
                 left_out.extend(property.line..next.min(lines + 1));
             }
         }
     }
-    if left_out.is_empty() {
+    if !needed {
         return None;
     }
     let kept = text.split('\n').enumerate().filter(|(index, _)| !left_out.contains(&(index + 1)));
@@ -85,6 +99,9 @@ const LEADING_TO_CREDENTIALS: [&str; 15] = [
     "web_identity_token_file",
 ];
 
+/// Those of them that are credentials.
+const KEYS: [&str; 4] = ["aws_access_key_id", "aws_secret_access_key", "aws_security_token", "aws_session_token"];
+
 #[cfg(test)]
 mod tests {
     use super::super::SourceFile;
@@ -111,11 +128,15 @@ sso_region = eu-west-1
 
     #[test]
     fn the_default_profile_leads_nowhere_and_is_otherwise_what_it_was() {
-        let without = without_default_credentials(CONFIG.as_bytes(), Kind::Config).unwrap();
+        let without = without_default_credentials(CONFIG.as_bytes(), Kind::Config, Secrets::Kept).unwrap();
         let expected =
             CONFIG.replace("sso_session = corp\nSSO_ACCOUNT_ID=111122223333\nsso_role_name = ReadOnly\n", "");
         assert_eq!(without, expected);
-        assert_eq!(without_default_credentials(without.as_bytes(), Kind::Config), None, "nothing is left to do");
+        assert_eq!(
+            without_default_credentials(without.as_bytes(), Kind::Config, Secrets::Kept),
+            None,
+            "nothing is left to do"
+        );
     }
 
     #[test]
@@ -124,18 +145,27 @@ sso_region = eu-west-1
             ["[default]", "[profile default]", "[ default ]", "[profile \"default\"]", "[DEFAULT]", "  [default] # x"]
         {
             let text = format!("{header}\nrole_arn = a\n  continued\nsource_profile = b\n[profile c]\nrole_arn = d\n");
-            let without = without_default_credentials(text.as_bytes(), Kind::Config).unwrap();
+            let without = without_default_credentials(text.as_bytes(), Kind::Config, Secrets::Kept).unwrap();
             assert_eq!(without, format!("{header}\n[profile c]\nrole_arn = d\n"), "{header}");
         }
         let text = "[default]\naws_access_key_id = a\naws_secret_access_key = b\n[other]\naws_access_key_id = c";
-        let without = without_default_credentials(text.as_bytes(), Kind::Credentials).unwrap();
+        let without = without_default_credentials(text.as_bytes(), Kind::Credentials, Secrets::Kept).unwrap();
         assert_eq!(without, "[default]\n[other]\naws_access_key_id = c");
+    }
+
+    #[test]
+    fn a_file_that_outlives_its_writer_has_no_keys_of_any_profile() {
+        let text = "[default]\nrole_arn = a\n[mine]\naws_access_key_id = b\naws_secret_access_key = c\n\
+                    aws_session_token =\n  d\nregion = e\nrole_arn = f\n";
+        let without = |text: &str| without_default_credentials(text.as_bytes(), Kind::Credentials, Secrets::LeftOut);
+        assert_eq!(without(text).unwrap(), "[default]\n[mine]\nregion = e\nrole_arn = f\n");
+        assert_eq!(without("[mine]\naws_access_key_id = b\n"), None, "no other file is needed for that");
     }
 
     #[test]
     fn a_file_without_such_lines_needs_no_other() {
         for text in ["", "[default]\nregion = x\n", "[profile a]\ncredential_process = x\n", "nonsense", "[default"] {
-            assert_eq!(without_default_credentials(text.as_bytes(), Kind::Config), None, "{text}");
+            assert_eq!(without_default_credentials(text.as_bytes(), Kind::Config, Secrets::Kept), None, "{text}");
         }
     }
 

@@ -6,8 +6,9 @@
 //! lock that nobody can open, never none.
 
 use std::fmt;
+use std::io;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ring::pbkdf2;
@@ -102,6 +103,13 @@ struct Content {
     since: Timestamp,
     verifier: Option<Verifier>,
     failures: u32,
+}
+
+/// Whether an agent of this state directory would come up locked; for who finds none.
+#[must_use]
+pub fn is_latched(state_dir: &Path) -> bool {
+    // What cannot be looked at is a lock.
+    !matches!(state_dir.join(LATCH).symlink_metadata(), Err(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 impl LatchFile {

@@ -49,7 +49,7 @@ use crate::time::Timestamp;
 pub use self::directory::{DirectoryError, PrivateDirectory};
 pub use self::error::StoreError;
 pub use self::key::{Answer, InvalidKeyId, KeyBytes, KeyError, KeyId, KeyPlace, KeySource, UnknownPlace};
-pub use self::latch::{Latch, LatchFile, LatchKeeper, LatchOrder, LatchReport, Lock, Verifier};
+pub use self::latch::{Latch, LatchFile, LatchKeeper, LatchOrder, LatchReport, Lock, Verifier, is_latched};
 pub use self::lock::{LockError, StateLock};
 pub use self::manage::{Awaited, Inventory, Manage, ManageError, Protection};
 pub use self::memory::MemoryStore;

@@ -12,10 +12,16 @@ use crate::ids::Region;
 pub(super) const MARK: &str = "SSO_AGENT_EXEC";
 
 /// Variables that lead an SDK to other credentials, in one way or another.
-pub(super) const LEADING_ELSEWHERE: [&str; 23] = [
+pub(super) const LEADING_ELSEWHERE: [&str; 28] = [
+    // The names of old, which Ruby and JavaScript (version 2) still read.
+    "AMAZON_ACCESS_KEY_ID",
+    "AMAZON_SECRET_ACCESS_KEY",
+    "AMAZON_SESSION_TOKEN",
     "AWS_ACCESS_KEY",
     "AWS_ACCESS_KEY_ID",
     "AWS_ACCOUNT_ID",
+    // Comes before every other credential, for that service.
+    "AWS_BEARER_TOKEN_BEDROCK",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -23,6 +29,8 @@ pub(super) const LEADING_ELSEWHERE: [&str; 23] = [
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_CREDENTIAL_EXPIRATION",
     "AWS_CREDENTIAL_FILE",
+    // Another credentials file, to Java (version 1).
+    "AWS_CREDENTIAL_PROFILES_FILE",
     "AWS_DEFAULT_PROFILE",
     // A profile comes before a container.
     "AWS_PROFILE",

@@ -14,6 +14,7 @@ mod source;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,12 +81,16 @@ pub(super) fn run(options: &Options, client: &Client, context: &mut Context<'_>)
     };
     let reply = context.ask_slowly(&ask(options.timeout), options.timeout + MARGIN, "asking for role credentials")?;
     let document: CredentialDocument = read(&reply)?;
-    let sources = sources(context);
+    let places = overlay::Places::of(context.env);
+    let (sources, unknown) = sources(context);
     let region = match &target {
         TargetQuery::Profile(profile) => shadow::region(&sources, profile.as_str()),
         TargetQuery::Role { .. } => None,
     };
     let mut command = command(&program, &arguments, &words, region.as_ref(), context);
+    for variable in unknown {
+        command.env(variable, "/dev/null");
+    }
     if options.command.is_empty() {
         let shell = program.to_string_lossy();
         context.say(&format!("{} with credentials for {}; exit ends them", shown(&shell), shown(&words)));
@@ -100,10 +105,7 @@ pub(super) fn run(options: &Options, client: &Client, context: &mut Context<'_>)
         }
         Mode::Container => {
             let clock = Arc::new(SystemClock);
-            let overlay = match paths::state_dir(context.env) {
-                Ok(state_dir) => overlay::Overlay::over(&sources, &state_dir).map_err(Failure::Endpoint)?,
-                Err(_) => None,
-            };
+            let overlay = overlay::Overlay::over(&sources, &places).map_err(Failure::Endpoint)?;
             for (variable, path) in overlay.iter().flat_map(overlay::Overlay::files) {
                 command.env(variable, path);
             }
@@ -114,6 +116,7 @@ pub(super) fn run(options: &Options, client: &Client, context: &mut Context<'_>)
                 token.mark(),
                 document,
                 Arc::clone(&clock) as Arc<_>,
+                paths::state_dir(context.env).ok(),
             );
             let endpoint = endpoint::Endpoint::open(source, clock).map_err(Failure::Endpoint)?;
             command.env("AWS_CONTAINER_CREDENTIALS_FULL_URI", endpoint.url());
@@ -156,7 +159,10 @@ fn target(options: &Options, context: &Context<'_>) -> Result<TargetQuery, Failu
 fn program(options: &Options, context: &Context<'_>) -> (OsString, Vec<OsString>) {
     match options.command.split_first() {
         Some((program, arguments)) => (program.clone(), arguments.to_vec()),
-        None => (context.env.get_os("SHELL").unwrap_or(OsStr::new("/bin/sh")).to_owned(), Vec::new()),
+        None => {
+            let shell = context.env.get_os("SHELL").filter(|shell| !shell.is_empty());
+            (shell.unwrap_or(OsStr::new("/bin/sh")).to_owned(), Vec::new())
+        }
     }
 }
 
@@ -187,15 +193,24 @@ fn into_environment(command: &mut Command, document: &CredentialDocument) {
     }
 }
 
-/// The files that the command will read, as far as they can be read.
-fn sources(context: &Context<'_>) -> Sources {
-    let file = |path: std::path::PathBuf| {
+/// The files that the command will read, as far as they can be read; and the variables that must name one, because
+/// programs look for a home directory where the environment names none, and nobody knows what they would find.
+fn sources(context: &Context<'_>) -> (Sources, Vec<&'static str>) {
+    let file = |path: PathBuf| {
         let bytes = std::fs::read(&path).ok()?;
         Some(SourceFile { path, bytes })
     };
     match Locations::from_env(context.env, None) {
-        Ok(locations) => Sources { config: file(locations.aws_config), credentials: file(locations.aws_credentials) },
-        Err(_) => Sources::default(),
+        Ok(locations) => {
+            let (config, credentials) = (file(locations.aws_config), file(locations.aws_credentials));
+            (Sources { config, credentials }, Vec::new())
+        }
+        Err(_) => {
+            let named = |variable| context.env.get_os(variable).map(PathBuf::from);
+            let unknown = FILES.into_iter().filter(|variable| named(variable).is_none()).collect();
+            let [config, credentials] = FILES.map(|variable| named(variable).and_then(file));
+            (Sources { config, credentials }, unknown)
+        }
     }
 }
 
@@ -205,6 +220,7 @@ fn not_started(program: &OsStr, error: &io::Error, context: &mut Context<'_>) ->
     End::not_started(error)
 }
 
+const FILES: [&str; 2] = ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"];
 const MARGIN: Duration = Duration::from_secs(2);
 
 const AFTER_HELP: &str = "\

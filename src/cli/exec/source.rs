@@ -1,8 +1,10 @@
 //! What the endpoint of one command answers with: what the agent says, and while that says nothing, what it said last.
 //!
 //! Invariants: the agent is asked each time; the last set is served only while nobody answers or what is wrong is
-//! temporary, and only as long as it is valid by both clocks; a refusal is passed on and the last set forgotten.
+//! temporary, and only as long as it is valid by both clocks; a refusal is passed on and the last set forgotten, and so
+//! is a lock that lies in the state directory of an agent that is away.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use crate::api::{Code, CredentialDocument, Problem, Request};
 use crate::client::{Client, ClientError};
 use crate::clock::Clock;
 use crate::container::{Mark, Source};
+use crate::store::is_latched;
 use crate::time::Now;
 
 /// Asks the agent.
@@ -20,6 +23,7 @@ struct Asker {
     request: Request,
     token: Mark,
     clock: Arc<dyn Clock>,
+    state_dir: Option<PathBuf>,
     last: Mutex<Last>,
 }
 
@@ -28,17 +32,19 @@ struct Asker {
 struct Last(Option<(Arc<CredentialDocument>, Now)>);
 
 impl FromAgent {
-    /// Asks this agent for that, for who shows the token of this mark; `first` is what it said already.
+    /// Asks this agent for that, for who shows the token of this mark; `first` is what it said already, and `state_dir`
+    /// is the agent's.
     pub(super) fn new(
         client: Client,
         request: Request,
         token: Mark,
         first: CredentialDocument,
         clock: Arc<dyn Clock>,
+        state_dir: Option<PathBuf>,
     ) -> Self {
         let mut last = Last::default();
         last.keep(Arc::new(first), clock.now());
-        Self(Arc::new(Asker { client, request, token, clock, last: Mutex::new(last) }))
+        Self(Arc::new(Asker { client, request, token, clock, state_dir, last: Mutex::new(last) }))
     }
 }
 
@@ -65,8 +71,18 @@ impl Asker {
             let read = serde_json::from_slice(reply.body.expose());
             read.map_err(|_| ClientError::BadAnswer("its credentials cannot be read"))
         });
+        let outcome = outcome.map_err(|error| if self.is_locked() { locked() } else { error });
         last().settle(outcome, self.clock.now())
     }
+
+    fn is_locked(&self) -> bool {
+        self.state_dir.as_deref().is_some_and(is_latched)
+    }
+}
+
+fn locked() -> ClientError {
+    let problem = Problem::new(Code::Locked, "the agent is locked").hint("run: sso-agent unlock");
+    ClientError::Problem(Box::new(problem))
 }
 
 impl Last {
