@@ -61,7 +61,9 @@ fn in_order(service: &FakeIdentityCenter) -> Sandbox {
 #[test]
 fn where_all_is_well_nothing_is_wrong() {
     let service = FakeIdentityCenter::start(FakeConfig::default());
-    let sandbox = in_order(&service);
+    let mut sandbox = in_order(&service);
+    // Otherwise it is remarked upon that nobody starts an agent.
+    sandbox.set("SSO_AGENT_AUTOSTART", "");
     let agent = sandbox.start_agent();
     agent.sign_in(&service);
     let found = examine(&sandbox, &[]);

@@ -118,6 +118,24 @@ fn a_reload_by_the_manager_is_over_when_it_returns_and_says_why_it_failed() {
 }
 
 #[test]
+fn settings_that_cannot_be_read_at_the_start_are_named_and_once_mended_the_service_goes_on() {
+    let service = identity_center();
+    let Some(sandbox) = home(&service) else { return };
+    let Some(manager) = installed(&sandbox, "RestartSec=100ms") else { return };
+    sandbox.write(SETTINGS, "nonsense = 1\n");
+    let waiting = manager.shim(&["--profile", "dev", "--timeout", "2"]);
+    assert_eq!(waiting.code, Some(7), "{waiting:?}");
+    assert!(waiting.stderr.contains("see: sso-agent doctor"), "{waiting:?}");
+    manager.wait_for_property("NRestarts", |count| count.parse::<u32>().is_ok_and(|count| count > 8));
+    assert_eq!(manager.property(SOCKET, "ActiveState"), "active", "no number of failures makes it go away");
+    let doctor = manager.cli(&["doctor", "--offline"]);
+    assert!(doctor.stdout.contains("nonsense"), "{doctor:?}");
+    sandbox.write(SETTINGS, FILE_KEY);
+    let answered = manager.shim(&["--profile", "dev"]);
+    assert_eq!(answered.code, Some(3), "{answered:?}");
+}
+
+#[test]
 fn a_new_binary_takes_over_with_the_session_and_no_call_is_lost() {
     let service = identity_center();
     let Some(sandbox) = home(&service) else { return };

@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::support::background::kill;
 use crate::support::fake::{FakeConfig, FakeIdentityCenter, Fault, Operation, Times, When};
-use crate::support::sandbox::{Finished, Sandbox};
+use crate::support::sandbox::{AGENT, Finished, Sandbox};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -72,15 +72,14 @@ fn a_session_survives_a_restart_which_also_starts() {
 #[test]
 fn stop_ends_the_agent_on_the_socket_that_was_named_and_no_other() {
     let service = FakeIdentityCenter::start(FakeConfig::default());
-    let mut sandbox = Sandbox::with_session(service.url());
+    let sandbox = Sandbox::with_session(service.url());
     let ours = sandbox.start_agent();
-    let (state, socket) = (sandbox.state(), sandbox.root().join("other/agent.sock"));
-    sandbox.set("SSO_AGENT_STATE_DIR", sandbox.root().join("other-state").to_str().unwrap());
-    sandbox.set("SSO_AGENT_SOCK", socket.to_str().unwrap());
-    assert_eq!(sandbox.cli(&["start"]).code, Some(0));
+    let socket = sandbox.root().join("other/agent.sock");
+    let mut elsewhere = sandbox.command(AGENT);
+    elsewhere.env("SSO_AGENT_STATE_DIR", sandbox.root().join("other-state")).env("SSO_AGENT_SOCK", &socket);
+    assert_eq!(Finished::of(elsewhere.arg("start")).code, Some(0));
     assert!(socket.exists());
-    sandbox.set("SSO_AGENT_STATE_DIR", state.to_str().unwrap());
-    let stopped = sandbox.cli(&["stop"]);
+    let stopped = Finished::of(sandbox.command(AGENT).arg("--socket").arg(&socket).arg("stop"));
     assert_eq!(stopped.code, Some(0), "{stopped:?}");
     assert!(!socket.exists(), "it has ended");
     assert!(ours.runs_for(Duration::from_millis(100)), "{stopped:?}");
