@@ -9,6 +9,8 @@ mod deadline;
 mod error;
 #[cfg(all(feature = "agent", any(test, feature = "fuzzing")))]
 pub(crate) mod fuzz;
+#[cfg(target_os = "linux")]
+mod peer;
 mod trust;
 mod wire;
 

@@ -47,7 +47,8 @@ pub fn on_demand(env: &Env, socket: &SocketPath, patience: Duration) -> Result<b
 /// Whether the environment forbids to start an agent on demand.
 #[must_use]
 pub fn is_forbidden(env: &Env) -> bool {
-    env.get("SSO_AGENT_AUTOSTART").is_some_and(|value| matches!(value, "0" | "false" | "no" | "off"))
+    let no = |value: &str| ["0", "false", "no", "off"].iter().any(|no| value.trim().eq_ignore_ascii_case(no));
+    env.get("SSO_AGENT_AUTOSTART").is_some_and(no)
 }
 
 /// Whether a request is worth an agent of its own. Where nobody runs, there is nothing to show, to end or to tell.
@@ -65,6 +66,9 @@ pub const fn is_worth_one(request: &Request) -> bool {
             | Request::Roles { .. }
             | Request::UnlockStorage { .. }
             | Request::MigrateStorage { .. }
+            // Also for those that are started later: locked is a file (A§11).
+            | Request::Lock { .. }
+            | Request::Unlock { .. }
     )
 }
 
@@ -297,7 +301,7 @@ mod tests {
     fn the_variable_forbids() {
         let forbidden = |value: &str| is_forbidden(&Env::from_iter([("SSO_AGENT_AUTOSTART", value)]));
         assert_eq!(
-            ["0", "false", "no", "off", "1", "", "yes"].map(forbidden),
+            ["0", "false", "No", "OFF", "1", "", "yes"].map(forbidden),
             [true, true, true, true, false, false, false]
         );
     }

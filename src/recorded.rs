@@ -52,12 +52,13 @@ impl Recorded {
     /// A value goes over more than one line.
     pub fn of(env: &Env) -> Result<Self, RecordedError> {
         let mut variables = BTreeMap::new();
-        for (name, value) in env.iter() {
+        // What is set to nothing counts as not set.
+        for (name, value) in env.iter().filter(|(_, value)| !value.is_empty()) {
             let Some(name) = name.to_str().filter(|name| counts(name)) else { continue };
             if value.as_bytes().iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
                 return Err(RecordedError::ManyLines { name: name.to_owned() });
             }
-            variables.insert(name.to_owned(), value.to_owned());
+            variables.insert(name.to_owned(), from_anywhere(name, value));
         }
         Ok(Self(variables))
     }
@@ -132,7 +133,9 @@ impl Recorded {
     #[must_use]
     pub fn differences(&self, env: &Env) -> Vec<Difference> {
         let here = env.iter().filter_map(|(name, value)| Some((name.to_str()?, value)));
-        let here: BTreeMap<&str, &OsStr> = here.filter(|(name, value)| counts(name) && !value.is_empty()).collect();
+        let here = here.filter(|(name, value)| counts(name) && !value.is_empty());
+        let here: BTreeMap<&str, OsString> = here.map(|(name, value)| (name, from_anywhere(name, value))).collect();
+        let here: BTreeMap<&str, &OsStr> = here.iter().map(|(name, value)| (*name, value.as_os_str())).collect();
         let recorded: BTreeMap<&str, &OsStr> =
             self.0.iter().map(|(name, value)| (name.as_str(), value.as_os_str())).collect();
         difference::between(&recorded, &here)
@@ -228,6 +231,17 @@ pub fn counts(name: &str) -> bool {
     plain && (ours || name.starts_with("AWS_ENDPOINT_URL") || NAMES.contains(&name) || is_proxy(name))
 }
 
+/// The value for an agent that works in another directory: relative paths are meant from here.
+#[must_use]
+pub fn from_anywhere(name: &str, value: &OsStr) -> OsString {
+    // What begins so is expanded by whoever reads it.
+    let expanded = value.to_str().is_some_and(|text| text.starts_with(['~', '$']) || text.is_empty());
+    if expanded || !PATHS.contains(&name) {
+        return value.to_owned();
+    }
+    std::path::absolute(value).map_or_else(|_| value.to_owned(), PathBuf::into_os_string)
+}
+
 fn is_proxy(name: &str) -> bool {
     PROXIES.contains(&name)
         || PROXIES.contains(&name.to_ascii_uppercase().as_str()) && name == name.to_ascii_lowercase()
@@ -283,7 +297,17 @@ const NAMES: [&str; 10] = [
 ];
 /// In capitals or in small letters.
 const PROXIES: [&str; 4] = ["ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"];
-const NOT_RECORDED: [&str; 3] = ["SSO_AGENT_AUTOSTART", "SSO_AGENT_SOCK", "SSO_AGENT_STATE_DIR"];
+/// What `exec` says to its command is nothing to the agent.
+const NOT_RECORDED: [&str; 4] = ["SSO_AGENT_AUTOSTART", "SSO_AGENT_EXEC", "SSO_AGENT_SOCK", "SSO_AGENT_STATE_DIR"];
+const PATHS: [&str; 7] = [
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "SSO_AGENT_CONFIG",
+];
 
 /// Far over any environment.
 const MOST_BYTES: u64 = 1024 * 1024;

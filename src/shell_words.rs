@@ -25,7 +25,7 @@ pub(crate) fn split(line: &str) -> Option<Vec<String>> {
                     match characters.next()? {
                         '"' => break,
                         '\\' => match characters.next()? {
-                            escaped @ ('"' | '\\') => word.push(escaped),
+                            escaped @ ('"' | '\\' | '$' | '`') => word.push(escaped),
                             other => word.extend(['\\', other]),
                         },
                         other => word.push(other),

@@ -94,7 +94,7 @@ fn where_all_is_well_nothing_is_wrong() {
         groups,
         ["Programs", "Agent", "Configuration", "Profiles", "Storage", "Network", "Sessions", "This machine"]
     );
-    assert!(summary.contains(" checks: ") && summary.contains(" ok, 1 warning"), "{summary}");
+    assert!(summary.contains(" checks: ") && summary.contains(" ok, 1 warning"), "{text}");
     assert!(!text.contains('\x1b') && text.is_ascii(), "{text}");
 }
 

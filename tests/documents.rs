@@ -119,8 +119,13 @@ fn the_readmes_exit_codes_are_the_programs() {
 }
 
 #[test]
-fn the_readmes_settings_are_accepted() {
-    let text = document("README.md");
+fn the_documents_settings_are_accepted() {
+    for other in ["README.md", "docs/REMOTE.md"] {
+        for block in document(other).split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            sso_agent::settings::Settings::parse(block).unwrap();
+        }
+    }
+    let text = document("docs/CONFIGURATION.md");
     let blocks: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!blocks.is_empty(), "there is an example of config.toml");
     for block in blocks {
@@ -196,13 +201,16 @@ fn without_a_test<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> 
     names.into_iter().filter(|name| !exists(name)).collect()
 }
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "CHANGELOG.md",
     "docs/ARCHITECTURE.md",
+    "docs/CONFIGURATION.md",
     "docs/PROTOCOL.md",
     "docs/RELIABILITY.md",
+    "docs/REMOTE.md",
     "docs/SECURITY.md",
+    "docs/SERVICE.md",
 ];
 
 /// Every route with the shapes in its section.

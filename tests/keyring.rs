@@ -31,7 +31,7 @@ fn with_a_past() -> (FakeIdentityCenter, Keyring, Sandbox) {
     let sandbox = home(&service, &keyring.address());
     let agent = sandbox.start_agent();
     sign_in(&agent, &service, "s0");
-    assert_eq!(agent.get("/v1/status")["storage"]["key"], "keyring");
+    assert_eq!(wait_until_saved(&agent)["storage"]["key"], "keyring");
     assert!(agent.stop().success());
     assert_eq!(keyring.items().len(), 1);
     (service, keyring, sandbox)

@@ -35,10 +35,10 @@ fn there_is_a_page_for_every_command_and_the_tools_understand_it() {
 }
 
 #[test]
-fn the_page_of_the_settings_names_every_key_of_the_readme() {
+fn the_page_of_the_settings_names_every_key_of_the_document() {
     let read = |path: &str| std::fs::read_to_string(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let page = read("src/cli/man/sso-agent-config.5");
-    let readme = read("README.md");
+    let readme = read("docs/CONFIGURATION.md");
     let blocks = readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("\n```").next());
     let keys: BTreeSet<&str> =
         blocks.flat_map(str::lines).filter_map(|line| line.split_once(" = ")).map(|(key, _)| key.trim()).collect();

@@ -44,7 +44,8 @@ fn refusals(sandbox: &Sandbox) -> Vec<(String, String, String)> {
 fn tool(sandbox: &Sandbox, name: &str) -> PathBuf {
     let path = sandbox.root().join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::copy("/usr/bin/timeout", &path).unwrap();
+    // Not written by us: a child of another test would inherit it, and what is open for writing cannot be run.
+    Finished::of(sandbox.command("cp").arg("/usr/bin/timeout").arg(&path)).expect_success();
     path
 }
 
@@ -141,7 +142,7 @@ fn an_interpreter_is_the_program_and_a_program_upgraded_while_it_runs_is_not_the
     command.args(["60", "/bin/sh", "-c", &script]).stdout(std::process::Stdio::piped());
     let running = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
     let next = sandbox.root().join("next");
-    std::fs::copy("/usr/bin/timeout", &next).unwrap();
+    Finished::of(sandbox.command("cp").arg("/usr/bin/timeout").arg(&next)).expect_success();
     // Opening it waits until the other end is open, and then it runs.
     let mut go = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
     std::fs::rename(&next, &tool).unwrap();

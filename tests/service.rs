@@ -133,6 +133,55 @@ fn uninstalling_removes_what_was_written_and_leaves_the_sign_ins() {
 }
 
 #[test]
+fn what_was_removed_by_hand_keeps_nothing_from_being_uninstalled() {
+    let mut sandbox = Sandbox::new();
+    let manager = Manager::of(&mut sandbox);
+    let [socket, service] = manager.units(&sandbox);
+    for by_hand in [vec![&service], vec![&socket], vec![&socket, &service]] {
+        sandbox.cli(&["service", "install"]).expect_success();
+        for unit in by_hand {
+            std::fs::remove_file(unit).unwrap();
+        }
+        let removed = sandbox.cli(&["service", "uninstall"]);
+        assert_eq!(removed.code, Some(0), "{removed:?}");
+        assert!(!removed.stderr.contains("was not installed"), "{removed:?}");
+        assert!(!socket.exists() && !service.exists() && !sandbox.state().join("env").exists());
+    }
+}
+
+#[test]
+fn the_doctor_knows_what_is_installed_and_what_is_not_as_it_should_be() {
+    let mut sandbox = Sandbox::new();
+    let manager = Manager::of(&mut sandbox);
+    let doctor = |sandbox: &Sandbox| -> (String, String) {
+        let checks: Value = serde_json::from_str(&sandbox.cli(&["doctor", "--offline", "--json"]).stdout).unwrap();
+        let check = checks.as_array().unwrap().iter().find(|check| check["check"] == "service").unwrap();
+        (check["result"].as_str().unwrap().to_owned(), format!("{} {}", check["detail"], check["remedy"]))
+    };
+    assert!(doctor(&sandbox).1.contains("not installed"));
+    sandbox.cli(&["service", "install"]).expect_success();
+    let [socket, service] = manager.units(&sandbox);
+    let (result, told) = doctor(&sandbox);
+    assert!(result == "ok" && told.contains(socket.to_str().unwrap()), "{told}");
+
+    sandbox.set("SSO_AGENT_SOCK", sandbox.root().join("elsewhere/agent.sock").to_str().unwrap());
+    let (result, told) = doctor(&sandbox);
+    assert!(result == "warning" && told.contains("sso-agent service install"), "{told}");
+    sandbox.unset("SSO_AGENT_SOCK");
+    std::fs::remove_file(&service).unwrap();
+    let (result, told) = doctor(&sandbox);
+    assert!(result == "warning" && told.contains("sso-agent.service is not there"), "{told}");
+    sandbox.cli(&["service", "install"]).expect_success();
+    sandbox.write("no-manager", "");
+    let (result, told) = doctor(&sandbox);
+    assert!(result == "warning" && told.contains("cannot be asked"), "{told}");
+    std::fs::remove_file(sandbox.root().join("no-manager")).unwrap();
+    std::fs::remove_file(sandbox.root().join("enabled")).unwrap();
+    let (result, told) = doctor(&sandbox);
+    assert!(result == "warning" && told.contains("nobody listens"), "{told}");
+}
+
+#[test]
 fn the_status_says_what_is_installed_what_runs_and_what_differs() {
     let mut sandbox = Sandbox::new();
     sandbox.set("https_proxy", "http://user:hunter2@127.0.0.1:1/");
@@ -173,6 +222,21 @@ fn without_a_service_manager_it_is_said_what_to_use_instead() {
     assert!(manager.units(&sandbox).iter().all(|unit| !unit.exists()), "nothing is half done");
     assert!(!sandbox.state().join("env").exists());
     assert_eq!(sandbox.cli(&["service", "status"]).code, Some(4));
+}
+
+#[test]
+fn a_socket_that_no_client_would_trust_is_refused_before_anything_is_written() {
+    let mut sandbox = Sandbox::new();
+    let manager = Manager::of(&mut sandbox);
+    let open = sandbox.root().join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o755)).unwrap();
+    sandbox.set("SSO_AGENT_SOCK", open.join("agent.sock").to_str().unwrap());
+    let refused = sandbox.cli(&["service", "install"]);
+    assert_eq!(refused.code, Some(4), "{refused:?}");
+    assert!(refused.stderr.contains("chmod 700 "), "{refused:?}");
+    assert!(manager.units(&sandbox).iter().all(|unit| !unit.exists()));
+    assert_eq!(manager.asked(), [""; 0]);
 }
 
 #[test]
@@ -291,7 +355,18 @@ show)
     ;;
 enable) start && : >"$root/enabled" ;;
 try-restart) end && start ;;
-disable | stop) end; rm -f "$root/enabled" ;;
+disable)
+    shift 2
+    for unit; do
+        [ -e "$HOME/.config/systemd/user/$unit" ] && continue
+        echo "Failed to disable unit: Unit file $unit does not exist." >&2
+        exit 1
+    done
+    end
+    rm -f "$root/enabled"
+    set -- disable --now "$@"
+    ;;
+stop) end; rm -f "$root/enabled" ;;
 esac
 echo "$*" >>"$root/asked"
 "#;

@@ -56,14 +56,14 @@ fn a_hundred_shims_without_an_agent_start_one_and_cost_one_call() {
     sandbox.sign_in_on_demand(&service);
     assert_eq!(sandbox.cli(&["stop"]).code, Some(0));
     assert_eq!(sandbox.in_background(), None);
-    let before = sandbox.background_log().matches("ready").count();
+    let before = sandbox.background_log().matches("ready version=").count();
     let shims: Vec<_> = (0..100).map(|_| sandbox.spawn_shim(&["--profile", "dev"])).collect();
     let mut documents: Vec<String> = shims.into_iter().map(|shim| Finished::awaited(shim).expect_success()).collect();
     documents.dedup();
     assert_eq!(documents.len(), 1, "all got the same set");
     assert_eq!(service.count(Operation::GetRoleCredentials), 1);
     assert_eq!((service.count(Operation::StartDeviceAuthorization), service.refresh_token_reuses()), (1, 0));
-    assert_eq!(sandbox.background_log().matches("ready").count(), before + 1, "one agent");
+    assert_eq!(sandbox.background_log().matches("ready version=").count(), before + 1, "one agent");
     assert!(sandbox.in_background().is_some());
 }
 

@@ -75,6 +75,31 @@ fn the_first_call_starts_the_agent_and_is_answered() {
 }
 
 #[test]
+fn installing_the_service_is_all_it_takes_and_uninstalling_leaves_nothing_but_the_sign_ins() {
+    let service = identity_center();
+    let Some(sandbox) = home(&service) else { return };
+    let Some(manager) = UserManager::start(&sandbox) else { return };
+    manager.install("");
+    let again = manager.cli(&["service", "install"]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert!(again.stderr.contains("unchanged:"), "{again:?}");
+    let enabled = || manager.systemctl(&["is-enabled", SOCKET]).stdout;
+    assert_eq!((enabled().trim(), manager.property(SOCKET, "ActiveState").as_str()), ("enabled", "active"));
+    manager.cli(&["login", "--no-browser"]).expect_success();
+    assert_eq!(credentials(&manager)["Version"], 1);
+    let status = manager.cli(&["service", "status", "--json"]).json();
+    assert_eq!(status["running"]["pid"], manager.main_pid());
+    assert_eq!(status["environment"]["differences"], serde_json::json!([]));
+
+    manager.cli(&["service", "uninstall"]).expect_success();
+    assert_eq!(manager.cli(&["service", "status"]).code, Some(4));
+    assert!(!sandbox.socket().exists() && !sandbox.state().join("env").exists());
+    manager.cli(&["service", "install"]).expect_success();
+    assert_eq!(credentials(&manager)["Version"], 1);
+    assert_eq!(service.count(Operation::StartDeviceAuthorization), 1, "nobody had to sign in again");
+}
+
+#[test]
 fn a_reload_by_the_manager_is_over_when_it_returns_and_says_why_it_failed() {
     let service = identity_center();
     let Some(sandbox) = home(&service) else { return };

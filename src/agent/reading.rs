@@ -46,6 +46,21 @@ impl Reader {
 /// Why it was not read, for who asked and for `status`.
 pub(super) fn unread(error: &SourceError) -> Box<Unread> {
     let (file, line) = error.place();
-    let problem = Problem::new(Code::InvalidConfig, error.to_string());
+    let mut problem = Problem::new(Code::InvalidConfig, error.to_string());
+    if let SourceError::Read { source, .. } = error {
+        problem = problem.caused_by(source);
+    }
     Box::new(Unread { file: file.to_owned(), line, trouble: error.trouble(), problem })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asked_hears_why_a_file_cannot_be_read() {
+        let source = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let unread = unread(&SourceError::Read { path: "/c".into(), source });
+        assert_eq!(unread.problem.caused_by, ["permission denied"]);
+    }
 }

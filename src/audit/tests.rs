@@ -220,6 +220,28 @@ fn off_writes_nothing_until_it_is_switched_on() {
 }
 
 #[test]
+fn callers_of_a_restricted_socket_cannot_fill_the_log() {
+    let bench = Bench::new(AuditMode::BestEffort);
+    bench.hand_out("A").unwrap();
+    let refuse = |asked: &str, via: &str| {
+        let refusal = Refusal { what: "credentials", target: None, asked: Some(asked), setting: "serve" };
+        bench.audit.note_refusal(refusal, &Asker::unknown().via(Some(via.parse().unwrap())));
+    };
+    for number in 0..1000 {
+        refuse(&number.to_string(), "box");
+    }
+    refuse("0", "other");
+    bench.audit.close();
+    let lines = bench.read();
+    let of_box: Vec<_> = lines.iter().filter(|line| line.via.as_deref() == Some("box")).collect();
+    assert!(of_box.len() <= MOST_LINES_OF_A_DOOR + 2, "{} lines", of_box.len());
+    let told: u64 = of_box.iter().map(|line| line.repeats.max(u64::from(line.repeats == 0))).sum();
+    assert_eq!(told, 1000, "each of them is counted");
+    assert_eq!(lines.iter().filter(|line| line.via.as_deref() == Some("other")).count(), 1);
+    assert_eq!((lines[0].via.as_ref(), lines[0].refused.as_ref()), (None, None));
+}
+
+#[test]
 fn hostile_names_are_one_line_that_is_bounded_and_steers_nothing() {
     let bench = Bench::new(AuditMode::BestEffort);
     let session = format!("a\"\\\u{1b}]0;x\u{7}\n{{\"time\":0}}\u{202e}{}", "é".repeat(3000));

@@ -53,6 +53,11 @@ pub(super) trait Ask {
     /// What happens from now on, for somebody who watches.
     fn feed(&self) -> io::Result<Box<dyn Feed + '_>>;
 
+    /// Starts somebody where nobody answers, if that is allowed; says whether it did.
+    fn start(&self, _patience: Duration) -> Result<bool, ClientError> {
+        Ok(false)
+    }
+
     /// Where that is, if it was looked for already.
     fn socket(&self) -> Option<&SocketPath> {
         None
@@ -201,6 +206,11 @@ impl Context<'_> {
     {
         let agent = self.agent;
         agent.send_all(requests, patience, &mut |index, answer| take(index, answer.map_err(Failure::from), self));
+    }
+
+    /// Starts an agent on demand; says whether it did.
+    pub(super) fn start_agent(&self) -> Result<bool, Failure> {
+        Ok(self.agent.start(NETWORK)?)
     }
 
     /// Both clocks, now.

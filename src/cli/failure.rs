@@ -231,7 +231,7 @@ impl Failure {
                 problem.hint.clone().into_iter().chain(pause).collect()
             }
             Self::Client(ClientError::NoAgent { .. }) => vec!["start it with: sso-agent start".to_owned()],
-            Self::Client(ClientError::TimedOut { .. }) => vec!["see: sso-agent status".to_owned()],
+            Self::Client(ClientError::TimedOut { .. }) => vec!["see: sso-agent doctor".to_owned()],
             Self::Agent(error) => error.hint().into_iter().collect(),
             Self::Ledger(error) => error.hint().into_iter().collect(),
             Self::Configure(trouble) => trouble.hint().into_iter().collect(),

@@ -6,6 +6,7 @@ use clap::Args;
 use jiff::tz::TimeZone;
 
 use crate::api::{LockDetails, LockStatus, Request, Status};
+use crate::client::ClientError;
 use crate::time::Timestamp;
 use crate::untrusted::shown;
 
@@ -52,7 +53,11 @@ pub(super) fn run(options: &Options, context: &mut Context<'_>) -> Result<(), Fa
 
 /// Runs `unlock`.
 pub(super) fn unlock(options: &UnlockOptions, context: &mut Context<'_>) -> Result<(), Failure> {
-    let Status { locked, lock, .. } = context.ask_for(&every_status(), BRIEFLY)?;
+    let Status { locked, lock, .. } = match context.ask_for(&every_status(), BRIEFLY) {
+        // It may be locked all the same, and whoever is started next would be.
+        Err(failure) if is_absent(&failure) && context.start_agent()? => context.ask_for(&every_status(), BRIEFLY)?,
+        asked => asked?,
+    };
     let passphrase = match lock {
         // Nobody could type what would open it.
         Some(LockDetails { message: Some(_), since: None, .. }) => None,
@@ -65,6 +70,10 @@ pub(super) fn unlock(options: &UnlockOptions, context: &mut Context<'_>) -> Resu
     }
     context.say(if locked { "unlocked" } else { "the agent was not locked" });
     Ok(())
+}
+
+const fn is_absent(failure: &Failure) -> bool {
+    matches!(failure, Failure::Client(ClientError::NoAgent { .. }))
 }
 
 /// What `status` says of it in place of the sessions.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::Args;
 use rustix::event::PollFlags;
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::background;
@@ -24,6 +25,7 @@ use crate::env::Env;
 use crate::exit::Exit;
 use crate::launch;
 use crate::paths::{self, SocketPath};
+use crate::recorded::from_anywhere;
 use crate::service;
 use crate::source::Locations;
 use crate::untrusted::shown;
@@ -119,14 +121,18 @@ pub(super) struct Start<'a> {
     env: &'a Env,
     socket: SocketPath,
     state_dir: PathBuf,
-    named: bool,
 }
 
 impl<'a> Start<'a> {
     pub(super) fn new(options: &'a Options, socket: Option<&Path>, env: &'a Env) -> Result<Self, Failure> {
-        let named = socket.is_some() || options.config.is_some();
         let socket = SocketPath::find(env, socket)?;
-        Ok(Self { options, env, socket, state_dir: paths::state_dir(env)?, named })
+        Ok(Self { options, env, socket, state_dir: paths::state_dir(env)? })
+    }
+
+    /// The service manager, if the agent is its affair. A unit knows nothing of settings that were named here.
+    fn unit(&self) -> Option<Supervisor> {
+        let named = self.options.config.is_some();
+        if named { None } else { Supervisor::of_installed_unit(self.env, &self.socket) }
     }
 
     /// Why no agent may be started on demand, if so.
@@ -157,8 +163,8 @@ impl<'a> Start<'a> {
             return Err(failure);
         }
         paths::make_private_directory(&self.state_dir)?;
-        let _turn = Turn::take(&self.state_dir);
         let deadline = Deadline::after(PATIENCE);
+        let _turn = Turn::take(&self.state_dir, deadline)?;
         context.progress("starting the agent");
         let outcome = loop {
             // Whoever had the turn before may have started one.
@@ -167,7 +173,7 @@ impl<'a> Start<'a> {
                 Ok(Some(running)) => break Ok((running, How::Already)),
                 Err(failure) => break Err(failure),
             }
-            if let Some(supervisor) = Supervisor::of_installed_unit(self.env, self.named) {
+            if let Some(supervisor) = self.unit() {
                 break supervisor.start().and_then(|()| {
                     let running = answering(&client)?.ok_or_else(|| Failure::NotStarted {
                         message: format!("{supervisor} has started the agent, and it does not answer"),
@@ -232,13 +238,9 @@ impl<'a> Start<'a> {
         } else {
             self.env.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
         };
-        for (_, value) in
-            variables.iter_mut().filter(|(name, _)| name.to_str().is_some_and(|name| PATHS.contains(&name)))
-        {
-            // What begins so is expanded by whoever reads it.
-            let expanded = value.to_str().is_some_and(|text| text.starts_with(['~', '$']) || text.is_empty());
-            if !expanded && let Ok(absolute) = std::path::absolute(&*value) {
-                *value = absolute.into();
+        for (name, value) in &mut variables {
+            if let Some(name) = name.to_str() {
+                *value = from_anywhere(name, value);
             }
         }
         variables
@@ -324,12 +326,28 @@ struct Turn {
 }
 
 impl Turn {
-    /// Waits for it. Where there can be no such line, everybody tries, and the state lock decides.
-    fn take(state_dir: &Path) -> Option<Self> {
+    /// Waits for it, but not for ever: whoever has it may hang. Where there can be no such line, everybody tries, and the
+    /// state lock decides.
+    fn take(state_dir: &Path, deadline: Deadline) -> Result<Option<Self>, Failure> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = rustix::fs::open(state_dir.join(TURN_FILE), flags, Mode::RUSR | Mode::WUSR).ok()?;
-        rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive)).ok()?;
-        Some(Self { _file: file.into() })
+        let Ok(file) = rustix::fs::open(state_dir.join(TURN_FILE), flags, Mode::RUSR | Mode::WUSR) else {
+            return Ok(None);
+        };
+        loop {
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(Self { _file: file.into() })),
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) if deadline.left().is_zero() => {
+                    let message = format!(
+                        "somebody else has been starting the agent for {} s and is not done; look for: sso-agent start",
+                        PATIENCE.as_secs()
+                    );
+                    return Err(Failure::NotStarted { message, exit: Exit::NoAgent });
+                }
+                Err(Errno::WOULDBLOCK) => deadline.pause(TURN_PAUSE)?,
+                Err(_) => return Ok(None),
+            }
+        }
     }
 }
 
@@ -351,14 +369,24 @@ fn one_line(failure: &Failure) -> String {
 
 /// An agent whose keyring does not answer is ready sooner.
 const PATIENCE: Duration = Duration::from_secs(30);
+const TURN_PAUSE: Duration = Duration::from_millis(20);
 const TURN_FILE: &str = "start.lock";
 const MOST_REPORT: u64 = 64 * 1024;
-const PATHS: [&str; 7] = [
-    "AWS_CONFIG_FILE",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_CA_BUNDLE",
-    "REQUESTS_CA_BUNDLE",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "SSO_AGENT_CONFIG",
-];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn whoever_hangs_with_the_turn_is_not_waited_for_without_end() {
+        let dir = Scratch::new();
+        let soon = || Deadline::after(Duration::from_millis(1));
+        let turn = Turn::take(dir.path(), soon()).unwrap();
+        assert!(turn.is_some());
+        assert!(matches!(Turn::take(dir.path(), soon()), Err(Failure::NotStarted { exit: Exit::NoAgent, .. })));
+        drop(turn);
+        assert!(Turn::take(dir.path(), soon()).unwrap().is_some());
+        assert!(Turn::take(&dir.path().join("nothing"), soon()).unwrap().is_none());
+    }
+}

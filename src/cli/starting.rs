@@ -34,6 +34,10 @@ impl Ask for Starting<'_> {
         Ask::send_all(self.client, requests, patience, take);
     }
 
+    fn start(&self, patience: Duration) -> Result<bool, ClientError> {
+        launch::on_demand(self.env, self.client.socket(), patience)
+    }
+
     fn agent_version(&self) -> Option<String> {
         self.client.agent_version()
     }

@@ -53,7 +53,7 @@ pub(super) fn run(options: &Options, socket: Option<&Path>, context: &mut Contex
         Some(pid) => context.say(&format!("the agent has stopped (it was pid {pid})")),
         None => context.say("the agent is not running"),
     }
-    let supervisor = found.and_then(|_| Supervisor::of_installed_unit(context.env, socket.is_some()));
+    let supervisor = found.and_then(|_| Supervisor::of_installed_unit(context.env, place.client.socket()));
     if let Some(remedy) = supervisor.and_then(|supervisor| supervisor.remedy()) {
         context.say(&format!("the next request starts it again; against that: {remedy}"));
     }
@@ -102,12 +102,20 @@ impl Place {
         Ok(Self { client: Client::new(socket, None), state_dir })
     }
 
-    /// The process to end: it holds the state lock, or answers on a socket that was named.
+    /// The process to end: it answers on a socket that was named, or holds the state lock.
     fn agent(&self) -> Result<Option<u32>, Failure> {
+        let named = self.client.socket().is_explicit();
         if !self.lock_is_held()? {
-            return if self.client.socket().is_explicit() { self.at_the_socket() } else { Ok(None) };
+            return if named { self.at_the_socket() } else { Ok(None) };
         }
         let holder = read_holder(&self.state_dir).ok().flatten();
+        // Another agent than the one of our state directory, if there is one: that one is meant.
+        if named
+            && holder.as_ref().is_some_and(|holder| holder.socket != self.client.socket().path())
+            && let Some(pid) = self.at_the_socket()?
+        {
+            return Ok(Some(pid));
+        }
         if let Some(holder) = holder.as_ref().filter(|holder| holder.lives()) {
             return Ok(Some(holder.pid));
         }

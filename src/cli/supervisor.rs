@@ -2,7 +2,7 @@
 //!
 //! Owns: finding out whether it has a unit for the agent or runs it, and asking it to start, stop or restart that.
 //! Refuses to know what is in a unit: `service` does. Invariants: its program is run by its place in the system and not
-//! through a path variable; an agent whose places were named by hand is not the unit's, so the unit is left alone.
+//! through a path variable; a unit that was made for other places than ours is left alone.
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,9 @@ use std::process::{Command, Stdio};
 
 use crate::env::Env;
 use crate::exit::Exit;
-use crate::paths::our_uid;
+use crate::paths::{self, SocketPath, our_uid};
+use crate::recorded::recorded_env;
+use crate::shell_words;
 
 use super::failure::Failure;
 
@@ -30,13 +32,9 @@ enum Kind {
 }
 
 impl Supervisor {
-    /// The manager that has a unit for the agent of this environment; `named` where places were named by option.
-    pub(super) fn of_installed_unit(env: &Env, named: bool) -> Option<Self> {
-        // A unit knows nothing of places that were named here.
-        if named || PLACES.iter().any(|name| env.get_os(name).is_some()) {
-            return None;
-        }
-        Self::find(env).filter(Self::has_unit)
+    /// The manager that has a unit for the agent of this environment, with this socket.
+    pub(super) fn of_installed_unit(env: &Env, socket: &SocketPath) -> Option<Self> {
+        Self::find(env).filter(|manager| manager.has_unit_for(env, socket))
     }
 
     /// The manager that runs this process as the agent's service.
@@ -101,10 +99,17 @@ impl Supervisor {
         Some(Self { kind, program, runtime_dir })
     }
 
-    fn has_unit(&self) -> bool {
+    fn has_unit_for(&self, env: &Env, socket: &SocketPath) -> bool {
         match self.kind {
-            Kind::Systemd => self.says(&["show", "--value", "--property=LoadState", SOCKET]).trim() == "loaded",
-            Kind::Launchd => !self.says(&["print", &target()]).is_empty(),
+            Kind::Systemd => {
+                let said = self.says(&["show", "--property=Id,LoadState,Listen,Environment", SOCKET, SERVICE]);
+                Unit::of(&said).is_some_and(|unit| unit.is_for(env, socket))
+            }
+            Kind::Launchd => {
+                // A list knows nothing of places that were named here.
+                let named = socket.is_explicit() || PLACES.iter().any(|name| env.get_os(name).is_some());
+                !named && !self.says(&["print", &target()]).is_empty()
+            }
         }
     }
 
@@ -149,6 +154,46 @@ impl Supervisor {
     }
 }
 
+/// For which places the units were made.
+#[derive(Debug, PartialEq, Eq)]
+struct Unit {
+    socket: PathBuf,
+    /// What the agent is told by the unit.
+    told: Env,
+}
+
+impl Unit {
+    /// What systemd says about both; `None` where one is not there, or listens nowhere.
+    fn of(said: &str) -> Option<Self> {
+        let unit = |id: &str| {
+            let of_id = |unit: &&str| unit.lines().any(|line| line.strip_prefix("Id=") == Some(id));
+            said.split("\n\n").find(of_id).filter(|unit| unit.lines().any(|line| line == "LoadState=loaded"))
+        };
+        let listens = unit(SOCKET)?.lines().find_map(|line| line.strip_prefix("Listen=")?.strip_suffix(" (Stream)"))?;
+        let told = unit(SERVICE)?.lines().find_map(|line| line.strip_prefix("Environment=")).unwrap_or_default();
+        let told = shell_words::split(told).unwrap_or_default();
+        let told = told.iter().filter_map(|variable| variable.split_once('='));
+        Some(Self { socket: listens.into(), told: told.collect() })
+    }
+
+    /// Whether its agent is the one that somebody with this environment means.
+    fn is_for(&self, env: &Env, socket: &SocketPath) -> bool {
+        let Ok(ours) = paths::state_dir(env) else { return false };
+        let same_state = match self.told.get_os("SSO_AGENT_STATE_DIR") {
+            Some(theirs) => ours == Path::new(theirs),
+            // What the manager's own environment says of it is not known here.
+            None => {
+                env.get_os("SSO_AGENT_STATE_DIR").is_none()
+                    || paths::home(env).is_ok_and(|home| ours == home.join(".local/state/sso-agent"))
+            }
+        };
+        let same_settings = env.get_os("SSO_AGENT_CONFIG").is_none_or(|settings| {
+            recorded_env(&ours, &self.told).is_ok_and(|theirs| theirs.get_os("SSO_AGENT_CONFIG") == Some(settings))
+        });
+        same_state && same_settings && self.socket == socket.path()
+    }
+}
+
 impl fmt::Display for Supervisor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self.kind {
@@ -170,8 +215,8 @@ fn runs_as_service(groups: &str) -> bool {
 
 const SOCKET: &str = "sso-agent.socket";
 const SERVICE: &str = "sso-agent.service";
-/// What names a place that a unit does not know of.
-const PLACES: [&str; 3] = ["SSO_AGENT_SOCK", "SSO_AGENT_STATE_DIR", "SSO_AGENT_CONFIG"];
+/// What names a place that a list of launchd does not know of.
+const PLACES: [&str; 2] = ["SSO_AGENT_STATE_DIR", "SSO_AGENT_CONFIG"];
 
 #[cfg(test)]
 mod tests {
@@ -193,12 +238,38 @@ mod tests {
     }
 
     #[test]
-    fn without_a_manager_or_with_places_of_its_own_no_unit_is_asked_for() {
+    fn without_a_manager_no_unit_is_asked_for() {
         let dir = Scratch::new();
-        let runtime = dir.path().to_str().unwrap();
-        assert!(Supervisor::of_installed_unit(&Env::from_iter([("XDG_RUNTIME_DIR", runtime)]), false).is_none());
-        for place in PLACES {
-            assert!(Supervisor::of_installed_unit(&Env::from_iter([(place, "/x")]), false).is_none());
-        }
+        let env = Env::from_iter([("XDG_RUNTIME_DIR", dir.path())]);
+        let socket = SocketPath::explicit(&dir.path().join("s")).unwrap();
+        assert!(Supervisor::of_installed_unit(&env, &socket).is_none());
+    }
+
+    #[test]
+    fn a_unit_is_for_the_places_it_was_made_for_and_for_no_others() {
+        let said = |listen: &str, told: &str| {
+            format!(
+                "Id=sso-agent.socket\nListen={listen} (Stream)\nLoadState=loaded\n\n\
+                 Environment={told}\nId=sso-agent.service\nLoadState=loaded\n"
+            )
+        };
+        let is_for = |said: &str, variables: &[(&str, &str)], socket: &str| {
+            let env: Env = [("HOME", "/home/u")].iter().chain(variables).copied().collect();
+            Unit::of(said).unwrap().is_for(&env, &SocketPath::explicit(Path::new(socket)).unwrap())
+        };
+        let usual = said("/run/s", "");
+        assert!(is_for(&usual, &[], "/run/s"));
+        assert!(is_for(&usual, &[("SSO_AGENT_STATE_DIR", "/home/u/.local/state/sso-agent")], "/run/s"));
+        assert!(!is_for(&usual, &[("SSO_AGENT_STATE_DIR", "/x")], "/run/s"));
+        assert!(!is_for(&usual, &[("SSO_AGENT_CONFIG", "/x")], "/run/s"));
+        assert!(!is_for(&usual, &[], "/run/t"));
+        let told = said("/my run/s", "A=b \"SSO_AGENT_STATE_DIR=/my state\" SSO_AGENT_CONFIG=/c");
+        let state = ("SSO_AGENT_STATE_DIR", "/my state");
+        assert!(is_for(&told, &[state], "/my run/s"));
+        assert!(is_for(&told, &[state, ("SSO_AGENT_CONFIG", "/c")], "/my run/s"));
+        assert!(!is_for(&told, &[state, ("SSO_AGENT_CONFIG", "/d")], "/my run/s"));
+        assert!(!is_for(&told, &[], "/my run/s"), "its state is elsewhere");
+        assert_eq!(Unit::of(&usual.replacen("loaded", "not-found", 1)), None);
+        assert_eq!(Unit::of(""), None);
     }
 }

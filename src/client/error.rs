@@ -93,7 +93,7 @@ impl fmt::Display for ClientError {
             Self::Untrusted(distrust) => distrust.fmt(formatter),
             Self::TimedOut { patience } => {
                 let seconds = patience.as_secs_f32();
-                write!(formatter, "the agent did not answer within {seconds} s; see: sso-agent status")
+                write!(formatter, "the agent did not answer within {seconds} s; see: sso-agent doctor")
             }
             Self::BadAnswer(what) => write!(formatter, "what listens on the agent's socket is not the agent: {what}"),
             Self::Io { doing, source } => write!(formatter, "cannot {doing} the agent: {source}"),

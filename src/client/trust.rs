@@ -14,6 +14,8 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use super::deadline::Deadline;
 use super::error::{Absence, ClientError, Failure};
+#[cfg(target_os = "linux")]
+use super::peer::Peer;
 use crate::paths::{PathError, SocketPath, check_private_directory, our_uid};
 use crate::untrusted::shown;
 
@@ -121,8 +123,7 @@ fn unconnected() -> Result<OwnedFd, Errno> {
 /// The process at the other end.
 #[cfg(target_os = "linux")]
 pub(super) fn peer_process(stream: &UnixStream) -> Option<u32> {
-    let peer = rustix::net::sockopt::socket_peercred(stream).ok()?;
-    u32::try_from(peer.pid.as_raw_nonzero().get()).ok()
+    Peer::of(stream).ok()?.process
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -132,9 +133,7 @@ pub(super) fn peer_process(_stream: &UnixStream) -> Option<u32> {
 
 #[cfg(target_os = "linux")]
 fn check_peer(stream: &UnixStream, socket: &SocketPath) -> Result<(), ClientError> {
-    let peer = rustix::net::sockopt::socket_peercred(stream)
-        .map_err(|error| ClientError::Io { doing: "identify", source: error.into() })?;
-    let uid = peer.uid.as_raw();
+    let Peer { uid, .. } = Peer::of(stream).map_err(|source| ClientError::Io { doing: "identify", source })?;
     if uid == our_uid() || (uid == 0 && socket.is_explicit()) {
         Ok(())
     } else {

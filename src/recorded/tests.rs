@@ -50,6 +50,23 @@ fn what_matters_to_the_agent_is_recorded_and_nothing_else() {
 }
 
 #[test]
+fn what_is_set_to_nothing_is_not_recorded_and_relative_paths_are_meant_from_here() {
+    let shell = env(&[
+        ("HTTPS_PROXY", ""),
+        ("AWS_CA_BUNDLE", "ca.pem"),
+        ("AWS_CONFIG_FILE", "~/other"),
+        ("NO_PROXY", "localhost"),
+        ("SSO_AGENT_EXEC", "dev"),
+    ]);
+    let recorded = Recorded::of(&shell).unwrap();
+    let path = std::env::current_dir().unwrap().join("ca.pem");
+    let masked: Vec<_> = recorded.masked().collect();
+    let wanted = [("AWS_CA_BUNDLE", path.to_str().unwrap()), ("AWS_CONFIG_FILE", "~/other"), ("NO_PROXY", "localhost")];
+    assert_eq!(masked, wanted.map(|(name, value)| (name, value.to_owned())));
+    assert_eq!(recorded.differences(&shell), []);
+}
+
+#[test]
 fn what_is_set_explicitly_wins_over_what_was_recorded() {
     let dir = Scratch::new();
     Recorded::of(&shell()).unwrap().write(dir.path()).unwrap();

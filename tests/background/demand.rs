@@ -44,6 +44,13 @@ fn only_commands_that_need_an_agent_start_one() {
         assert_eq!(sandbox.cli(command).code, Some(0), "{command:?}");
         assert_eq!(sandbox.in_background(), None, "{command:?}");
     }
+    // Locked is what every agent after this one is.
+    for (command, locked) in [("lock", true), ("unlock", false)] {
+        let finished = sandbox.cli(&[command]);
+        assert_eq!(finished.code, Some(0), "{command}: {finished:?}");
+        assert_eq!(sandbox.status()["locked"], locked);
+        kill(sandbox.in_background().unwrap_or_else(|| panic!("{command}")));
+    }
     for command in [
         &["credentials", "--profile", "dev"][..],
         &["token"],
@@ -189,7 +196,7 @@ fn the_log_of_an_agent_in_the_background_is_its_owners_and_holds_no_secret() {
     let path = sandbox.state().join("agent.log");
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     let log = sandbox.background_log();
-    assert!(log.contains("DEBUG") && log.matches("ready").count() == 3, "{log}");
+    assert!(log.contains("DEBUG") && log.matches("ready version=").count() == 3, "{log}");
     let secrets = service.issued_secrets();
     assert!(secrets.len() > 4);
     assert_eq!(found_in(log.as_bytes(), &secrets), [""; 0]);

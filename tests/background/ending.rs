@@ -69,6 +69,23 @@ fn a_session_survives_a_restart_which_also_starts() {
     assert_eq!(service.count(Operation::StartDeviceAuthorization), 1);
 }
 
+#[test]
+fn stop_ends_the_agent_on_the_socket_that_was_named_and_no_other() {
+    let service = FakeIdentityCenter::start(FakeConfig::default());
+    let mut sandbox = Sandbox::with_session(service.url());
+    let ours = sandbox.start_agent();
+    let (state, socket) = (sandbox.state(), sandbox.root().join("other/agent.sock"));
+    sandbox.set("SSO_AGENT_STATE_DIR", sandbox.root().join("other-state").to_str().unwrap());
+    sandbox.set("SSO_AGENT_SOCK", socket.to_str().unwrap());
+    assert_eq!(sandbox.cli(&["start"]).code, Some(0));
+    assert!(socket.exists());
+    sandbox.set("SSO_AGENT_STATE_DIR", state.to_str().unwrap());
+    let stopped = sandbox.cli(&["stop"]);
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    assert!(!socket.exists(), "it has ended");
+    assert!(ours.runs_for(Duration::from_millis(100)), "{stopped:?}");
+}
+
 /// A process that the system calls as it calls the agent, and that ends when it is dropped.
 fn bystander(sandbox: &Sandbox) -> std::process::Child {
     let mut command = sandbox.command("sh");

@@ -61,3 +61,36 @@ fn an_installed_unit_is_started_instead_and_stop_and_restart_ask_its_manager() {
     assert_eq!(run(&["credentials", "--profile", "dev"]).json()["Version"], 1);
     assert_eq!(service.count(Operation::StartDeviceAuthorization), 1, "nobody had to sign in again");
 }
+
+#[test]
+fn a_unit_that_was_made_for_a_named_place_is_started_for_that_place_and_for_no_other() {
+    let service = FakeIdentityCenter::start(FakeConfig { auto_approve: true, ..FakeConfig::default() });
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("left out: only root can start a systemd of its own");
+        return;
+    }
+    let mut sandbox = Sandbox::with_session(service.url());
+    sandbox.write("home/.config/sso-agent/config.toml", "[storage]\nkey = \"file\"\n");
+    let socket = sandbox.root().join("run/my agent/agent.sock");
+    sandbox.set("SSO_AGENT_SOCK", socket.to_str().unwrap());
+    sandbox.set("SSO_AGENT_AUTOSTART", "");
+    let sandbox = sandbox.of_user(USER);
+    let Some(manager) = UserManager::start(&sandbox) else { return };
+    manager.install("");
+    let started = manager.cli(&["start"]);
+    assert_eq!(started.code, Some(0), "{started:?}");
+    let agent = manager.main_pid();
+    assert_ne!(agent, 0, "it is the unit's");
+    assert!(started.stderr.contains("my agent"), "{started:?}");
+
+    let elsewhere = |arguments: &[&str]| {
+        let mut command = manager.command(manager.binary("sso-agent"));
+        command.env_remove("SSO_AGENT_SOCK").env("SSO_AGENT_STATE_DIR", sandbox.home().join("other"));
+        Finished::of(command.args(arguments))
+    };
+    let started = elsewhere(&["start", "--json"]).json();
+    assert_eq!((started["started"].as_bool(), started["log"].is_string()), (Some(true), true), "{started}");
+    assert_eq!(manager.main_pid(), agent);
+    assert_eq!(elsewhere(&["stop"]).code, Some(0));
+    assert_eq!(manager.main_pid(), agent, "the other one goes on");
+}

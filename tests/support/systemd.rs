@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -54,30 +54,21 @@ impl<'a> UserManager<'a> {
         if manager.is_ready(&socket) { Some(manager) } else { left_out(&manager.log()) }
     }
 
-    /// Puts the units where a person's own are, for binaries of their own, and has them read. With these lines in a
-    /// drop-in for the service.
-    ///
-    /// What `sso-agent service install` does; the environment is what it would have recorded.
+    /// Has the installed program install its service, and stops that again. With these lines in a drop-in for the service.
     pub fn install(&self, service_lines: &str) {
         for (built, name) in [(AGENT, "sso-agent"), (SHIM, "sso-credential-process")] {
             self.replace_binary(built, name);
         }
         let units = self.sandbox.home().join(".config/systemd/user");
-        std::fs::create_dir_all(units.join("sso-agent.service.d")).expect("a directory can be made");
-        for unit in ["sso-agent.service", "sso-agent.socket"] {
-            let text = std::fs::read_to_string(Path::new("systemd").join(unit)).expect("it is in the repository");
-            let text = text.replace("/usr/bin/sso-agent", &text_of(&self.binary("sso-agent")));
-            std::fs::write(units.join(unit), text).expect("a unit can be written");
-        }
+        std::fs::create_dir_all(&units).expect("a directory can be made");
         // A bus would be started for whoever looks for one, and knows no user of this number.
         let no_bus = std::os::unix::fs::symlink("/dev/null", units.join("dbus.socket"));
         no_bus.expect("a link can be made");
         let log = self.sandbox.root().join("agent.log");
-        let mut lines = format!("[Service]\nStandardError=append:{}\n{service_lines}\n", log.display());
-        for (name, value) in self.sandbox.environment() {
-            lines += &format!("Environment=\"{name}={value}\"\n");
-        }
+        let lines = format!("[Service]\nStandardError=append:{}\n{service_lines}\n", log.display());
         self.drop_in("sso-agent.service", &lines);
+        self.cli(&["service", "install"]).expect_success();
+        self.systemctl(&["stop", "sso-agent.service", "sso-agent.socket"]).expect_success();
     }
 
     /// Writes a drop-in of a unit and has it read.
@@ -105,7 +96,8 @@ impl<'a> UserManager<'a> {
         let path = self.binary(name);
         std::fs::create_dir_all(path.parent().expect("it has one")).expect("a directory can be made");
         let new = path.with_extension("new");
-        std::fs::copy(built, &new).expect("a binary can be copied");
+        // Not by us: a child of another test would inherit it, and what is open for writing cannot be run.
+        Finished::of(Command::new("cp").arg(built).arg(&new)).expect_success();
         std::fs::set_permissions(&new, PermissionsExt::from_mode(0o755)).expect("chmod");
         std::fs::rename(&new, &path).expect("a file can be renamed");
     }
@@ -223,10 +215,6 @@ fn left_out<T>(why: &str) -> Option<T> {
     // Not `eprintln`: the test runner hides that of tests that pass.
     writeln!(stderr, "left out: no systemd --user can be started here: {why}").ok()?;
     None
-}
-
-fn text_of(path: &Path) -> String {
-    path.to_str().expect("temporary paths are text").to_owned()
 }
 
 /// Makes what a login would have made, starts the manager, and waits for the end of its standard input.

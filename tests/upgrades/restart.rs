@@ -71,8 +71,9 @@ fn a_program_that_was_replaced_while_it_ran_loses_nothing() {
     let installed = |program: &str, built: &str| -> PathBuf {
         let path = sandbox.root().join("bin").join(program);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        // As a package manager does it: a new file in the place of the old one.
-        std::fs::copy(built, path.with_extension("new")).unwrap();
+        // As a package manager does it: a new file in the place of the old one. Not written by us: a child of another
+        // test would inherit it, and what is open for writing cannot be run.
+        Finished::of(sandbox.command("cp").arg(built).arg(path.with_extension("new"))).expect_success();
         std::fs::rename(path.with_extension("new"), &path).unwrap();
         path
     };

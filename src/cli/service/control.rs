@@ -82,10 +82,10 @@ impl Kind {
         }
     }
 
-    /// Does not listen any more, now and later.
-    pub(super) fn disable(self) -> Line {
+    /// Does not listen any more, now and later. Only of these, because systemd refuses to disable what is not there.
+    pub(super) fn disable(self, units: &[&str]) -> Line {
         match self {
-            Self::Systemd => systemctl(&["disable", "--now", SOCKET, SERVICE]),
+            Self::Systemd => systemctl(&[&["disable", "--now"], units].concat()),
             Self::Launchd => launchctl(&["bootout", &target()]),
         }
     }
@@ -225,7 +225,8 @@ mod tests {
     #[test]
     fn only_the_users_own_manager_is_asked() {
         for kind in [Kind::Systemd, Kind::Launchd] {
-            let lines = [kind.reload(), kind.enable(&[], false), vec![kind.halt(), kind.restart(), kind.disable()]];
+            let lines =
+                [kind.reload(), kind.enable(&[], false), vec![kind.halt(), kind.restart(), kind.disable(&[SOCKET])]];
             for line in lines.concat() {
                 let own = line[1] == "--user" || line.iter().any(|word| word.starts_with("gui/"));
                 assert!(own && line[0] != "sudo", "{line:?}");

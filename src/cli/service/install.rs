@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::api::Request;
 use crate::client::ClientError;
 use crate::holder::read_holder;
-use crate::paths::make_private_directory;
+use crate::paths::{check_private_directory, make_private_directory};
 use crate::recorded::Recorded;
 use crate::untrusted::shown;
 use crate::whole_file;
@@ -180,6 +180,10 @@ impl Plan {
         context: &mut Context<'_>,
     ) -> Result<Vec<Line>, Failure> {
         make_private_directory(&self.place.state_dir)?;
+        match check_private_directory(self.place.socket.directory()) {
+            Err(error) if !error.is_missing() => return Err(error.into()),
+            _ => {}
+        }
         if self.kind == Kind::Launchd {
             // systemd makes it itself.
             make_private_directory(self.place.socket.directory())?;

@@ -19,6 +19,7 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 
+pub(super) use status::{Found, Verdict};
 pub(super) use trouble::Trouble;
 
 use super::context::Context;

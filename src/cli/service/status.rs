@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::api::Request;
+use crate::env::Env;
 use crate::exit::Exit;
 use crate::recorded::{Difference, Recorded};
 use crate::untrusted::shown;
@@ -70,34 +71,97 @@ struct Differing {
     here: Option<String>,
 }
 
+/// What there is of the service, for the program and the places at hand.
+pub(in super::super) struct Found {
+    program: PathBuf,
+    state_dir: PathBuf,
+    /// The files that belong to it, and how they are.
+    files: Vec<(PathBuf, Standing)>,
+    /// Where a package's units for this program lie.
+    packaged: Option<PathBuf>,
+    state: State,
+    no_manager: Option<String>,
+}
+
+/// What is to be said of the service, where only one thing can be.
+pub(in super::super) enum Verdict {
+    /// Nothing of it is there.
+    Missing,
+    /// Not all of it is there, or of another program.
+    Stale(PathBuf),
+    /// The manager that should know it cannot be asked.
+    NoManager(String),
+    /// It would not be there after the next login.
+    NotEnabled,
+    /// Nobody listens now.
+    NotListening,
+    /// As it should be.
+    Good(PathBuf),
+}
+
+impl Found {
+    /// Looks, and changes nothing.
+    pub(in super::super) fn look(env: &Env, socket: Option<&Path>) -> Result<Self, Failure> {
+        let kind = Kind::HERE;
+        let place = Place::find(env, socket)?;
+        let packaged = kind.packaged(&place, env);
+        let mut files = Vec::new();
+        for wanted in kind.wanted(&place, env)? {
+            let found = standing(&wanted.path, &wanted.content).map_err(io_at("read", &wanted.path))?;
+            files.push((wanted.path, found));
+        }
+        let (state, no_manager) = match Manager::find(kind, env).and_then(|manager| manager.state()) {
+            Ok(state) => (state, None),
+            Err(Trouble::NoManager { what }) => (State::default(), Some(what)),
+            Err(trouble) => return Err(trouble.into()),
+        };
+        Ok(Self { program: place.program, state_dir: place.state_dir, files, packaged, state, no_manager })
+    }
+
+    fn installed(&self) -> bool {
+        self.packaged.is_some() || self.files.iter().all(|(_, found)| *found != Standing::Missing)
+    }
+
+    /// The worst of it. A unit that somebody has edited is theirs to judge.
+    pub(in super::super) fn verdict(self) -> Verdict {
+        let is = |standing: Standing| move |(_, found): &&(PathBuf, Standing)| *found == standing;
+        if self.packaged.is_none() && self.files.iter().all(|(_, found)| *found == Standing::Missing) {
+            return Verdict::Missing;
+        }
+        let stale = self.files.iter().find(is(Standing::Outdated));
+        let stale = stale.or_else(|| self.files.iter().filter(|_| self.packaged.is_none()).find(is(Standing::Missing)));
+        if let Some((path, _)) = stale {
+            return Verdict::Stale(path.clone());
+        }
+        match self.no_manager {
+            Some(what) => Verdict::NoManager(what),
+            None if !self.state.enabled => Verdict::NotEnabled,
+            None if !self.state.listening => Verdict::NotListening,
+            None => Verdict::Good(
+                self.packaged.or_else(|| self.files.into_iter().next().map(|(path, _)| path)).unwrap_or_default(),
+            ),
+        }
+    }
+}
+
 /// Runs the command. Exit code 4 where no service is there to answer.
 pub(super) fn run(options: &Options, socket: Option<&Path>, context: &mut Context<'_>) -> Result<(), Failure> {
-    let kind = Kind::HERE;
-    let place = Place::find(context.env, socket)?;
-    let packaged = kind.packaged(&place, context.env);
-    let mut files = Vec::new();
-    for wanted in kind.wanted(&place, context.env)? {
-        let found = standing(&wanted.path, &wanted.content).map_err(io_at("read", &wanted.path))?;
-        files.push(File { path: wanted.path, state: found.as_str() });
-    }
-    let installed = packaged.is_some() || files.iter().all(|file| file.state != Standing::Missing.as_str());
-    let (state, no_manager) = match Manager::find(kind, context.env).and_then(|manager| manager.state()) {
-        Ok(state) => (state, None),
-        Err(Trouble::NoManager { what }) => (State::default(), Some(what)),
-        Err(trouble) => return Err(trouble.into()),
-    };
-    let recorded = Recorded::read(&place.state_dir)?;
+    let found = Found::look(context.env, socket)?;
+    let installed = found.installed();
+    let Found { program, state_dir, files, packaged, state, no_manager } = found;
+    let file = |(path, found): (PathBuf, Standing)| File { path, state: found.as_str() };
+    let recorded = Recorded::read(&state_dir)?;
     // To a service that was never installed there is nothing to compare.
     let differences = recorded.as_ref().map_or_else(Vec::new, |recorded| recorded.differences(context.env));
     let printed = Printed {
-        manager: kind.as_str(),
+        manager: Kind::HERE.as_str(),
         no_manager,
         installed,
         enabled: state.enabled,
         listening: state.listening,
-        files,
+        files: files.into_iter().map(file).collect(),
         packaged,
-        program: place.program,
+        program,
         version: env!("CARGO_PKG_VERSION"),
         // Asking where none runs would have one started.
         running: state.pid.map(|pid| Running { pid, version: version(context) }),

@@ -44,12 +44,20 @@ struct Printed {
 pub(super) fn run(options: &Options, socket: Option<&Path>, context: &mut Context<'_>) -> Result<(), Failure> {
     let kind = Kind::HERE;
     let place = Place::find(context.env, socket)?;
-    let (mut removed, mut kept) = (Vec::new(), Vec::new());
-    for wanted in kind.wanted(&place, context.env)? {
+    let packaged = kind.packaged(&place, context.env).is_some();
+    let (mut removed, mut kept, mut units) = (Vec::new(), Vec::new(), Vec::new());
+    let wanted = kind.wanted(&place, context.env)?;
+    for wanted in &wanted {
+        let name = wanted.path.file_name().and_then(|name| name.to_str());
+        if let Some(name) = name.filter(|_| packaged || wanted.path.symlink_metadata().is_ok()) {
+            units.push(name);
+        }
+    }
+    for wanted in &wanted {
         match standing(&wanted.path, &wanted.content).map_err(io_at("read", &wanted.path))? {
             Standing::Missing => {}
-            Standing::Edited if !options.force => kept.push(wanted.path),
-            Standing::Current | Standing::Outdated | Standing::Edited => removed.push(wanted.path),
+            Standing::Edited if !options.force => kept.push(wanted.path.clone()),
+            Standing::Current | Standing::Outdated | Standing::Edited => removed.push(wanted.path.clone()),
         }
     }
     let record = Recorded::path(&place.state_dir);
@@ -57,8 +65,8 @@ pub(super) fn run(options: &Options, socket: Option<&Path>, context: &mut Contex
         removed.push(record);
     }
     let mut commands = Vec::new();
-    if !removed.is_empty() || !kept.is_empty() || kind.packaged(&place, context.env).is_some() {
-        commands.push(kind.disable());
+    if !units.is_empty() {
+        commands.push(kind.disable(&units));
         commands.extend(kind.reload());
     }
     if !options.dry_run {
@@ -130,7 +138,7 @@ fn tell(
             context.print(format!("$ {}\n", typed(line)))?;
         }
         context.say("nothing was changed");
-    } else if commands.is_empty() {
+    } else if commands.is_empty() && removed.is_empty() {
         context.say("the service was not installed");
     }
     Ok(())
