@@ -138,6 +138,10 @@ fn without_a_home_no_other_home_is_looked_into() {
     for line in ["AWS_CONFIG_FILE=/dev/null", "AWS_SHARED_CREDENTIALS_FILE=/dev/null"] {
         assert!(environment.lines().any(|known| known == line), "{environment}");
     }
+    // Nobody writes to it, so whoever reads it waits for ever.
+    let fifo = sandbox.root().join("fifo");
+    Finished::of(sandbox.command("mkfifo").arg(&fifo)).expect_success();
+    exec_with_config(&sandbox, &fifo).expect_success();
     // An empty name of a shell is none.
     Finished::of(sandbox.command(AGENT).env("SHELL", "").args(["exec", "--profile", "dev"])).expect_success();
 }
@@ -313,6 +317,11 @@ fn signed_in() -> (FakeIdentityCenter, Sandbox) {
     let service = FakeIdentityCenter::start(FakeConfig::default());
     let sandbox = Sandbox::with_session(service.url());
     (service, sandbox)
+}
+
+/// `exec` where the AWS configuration is this file.
+fn exec_with_config(sandbox: &Sandbox, file: &std::path::Path) -> Finished {
+    exec(sandbox, &[("AWS_CONFIG_FILE", file.to_str().unwrap())], &["--profile", "dev", "--", "true"])
 }
 
 /// `exec` with these variables as well.

@@ -197,7 +197,9 @@ fn into_environment(command: &mut Command, document: &CredentialDocument) {
 /// programs look for a home directory where the environment names none, and nobody knows what they would find.
 fn sources(context: &Context<'_>) -> (Sources, Vec<&'static str>) {
     let file = |path: PathBuf| {
-        let bytes = std::fs::read(&path).ok()?;
+        // What comes through a pipe is the command's to read.
+        let bytes =
+            std::fs::metadata(&path).is_ok_and(|found| found.is_file()).then(|| std::fs::read(&path).ok())??;
         Some(SourceFile { path, bytes })
     };
     match Locations::from_env(context.env, None) {

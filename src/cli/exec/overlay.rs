@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::aws_config::shadow::{Kind, Secrets, without_default_credentials};
 use crate::aws_config::{SourceFile, Sources};
 use crate::env::Env;
-use crate::paths::{self, make_private_directory};
+use crate::paths::{self, check_private_directory, make_private_directory};
 
 /// Where copies may lie.
 pub(super) struct Places {
@@ -34,7 +34,9 @@ impl Places {
     fn tidied(self) -> Self {
         for place in self.memory.iter().chain(&self.disk) {
             // Where none is, nothing was left. What cannot be looked at now, is another time.
-            let _ = turn(place).and_then(|turn| tidy(place).map(|()| drop(turn)));
+            if check_private_directory(place).is_ok() {
+                let _ = turn(place).and_then(|turn| tidy(place).map(|()| drop(turn)));
+            }
         }
         self
     }
@@ -216,5 +218,12 @@ mod tests {
         std::fs::create_dir(&left).unwrap();
         let _ = places(&state).tidied();
         assert!(!left.exists(), "also by one that needs no copy");
+        // What somebody has put in its place is not ours to clear.
+        let other = Scratch::new();
+        std::fs::create_dir(other.path().join("mine")).unwrap();
+        std::fs::remove_dir_all(state.path().join(DIRECTORY)).unwrap();
+        std::os::unix::fs::symlink(other.path(), state.path().join(DIRECTORY)).unwrap();
+        let _ = places(&state).tidied();
+        assert!(other.path().join("mine").exists());
     }
 }
