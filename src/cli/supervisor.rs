@@ -5,10 +5,15 @@
 //! through a path variable; a unit that was made for other places than ours is left alone.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
+use std::time::Duration;
 
+use rustix::event::PollFlags;
+
+use crate::client::Deadline;
 use crate::env::Env;
 use crate::exit::Exit;
 use crate::paths::{self, SocketPath, our_uid};
@@ -125,8 +130,21 @@ impl Supervisor {
 
     /// What it answers; nothing where it cannot.
     fn says(&self, arguments: &[&str]) -> String {
-        let output = self.command().args(arguments).output();
-        output.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).into_owned())
+        self.says_within(arguments, ANSWER)
+    }
+
+    fn says_within(&self, arguments: &[&str], patience: Duration) -> String {
+        let Ok(mut child) = self.command().args(arguments).stderr(Stdio::null()).spawn() else {
+            return String::new();
+        };
+        let deadline = Deadline::after(patience);
+        let said = child.stdout.take().and_then(|stdout| all_of(stdout, deadline));
+        if said.is_none() {
+            // A manager that hangs keeps its program for a minute and more, and all who wait for an agent.
+            let _ = child.kill();
+        }
+        let _ = child.wait();
+        said.unwrap_or_default()
     }
 
     fn tell(&self, arguments: &[&str]) -> Result<(), Failure> {
@@ -203,6 +221,21 @@ impl fmt::Display for Supervisor {
     }
 }
 
+/// What is written until the other end is closed; `None` where that takes too long.
+fn all_of(mut stdout: ChildStdout, deadline: Deadline) -> Option<String> {
+    let mut said = Vec::new();
+    let mut part = [0; 4096];
+    loop {
+        deadline.wait(&stdout, PollFlags::IN).ok()?;
+        match stdout.read(&mut part) {
+            Ok(0) => return Some(String::from_utf8_lossy(&said).into_owned()),
+            Ok(length) => said.extend_from_slice(&part[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return None,
+        }
+    }
+}
+
 /// What launchd calls the agent.
 fn target() -> String {
     format!("gui/{}/sso-agent", our_uid())
@@ -213,6 +246,8 @@ fn runs_as_service(groups: &str) -> bool {
     groups.lines().any(|line| line.rsplit('/').next() == Some(SERVICE))
 }
 
+/// How long a manager may take to say what it has.
+const ANSWER: Duration = Duration::from_secs(5);
 const SOCKET: &str = "sso-agent.socket";
 const SERVICE: &str = "sso-agent.service";
 /// What names a place that a list of launchd does not know of.
@@ -243,6 +278,14 @@ mod tests {
         let env = Env::from_iter([("XDG_RUNTIME_DIR", dir.path())]);
         let socket = SocketPath::explicit(&dir.path().join("s")).unwrap();
         assert!(Supervisor::of_installed_unit(&env, &socket).is_none());
+    }
+
+    #[test]
+    fn a_manager_that_hangs_is_not_waited_for() {
+        let shell = Supervisor { kind: Kind::Launchd, program: "/bin/sh".into(), runtime_dir: "/".into() };
+        assert_eq!(shell.says_within(&["-c", "echo a"], Duration::from_secs(30)), "a\n");
+        let hangs = ["-c", "echo a; exec tail -f /dev/null"];
+        assert_eq!(shell.says_within(&hangs, Duration::from_millis(1)), "");
     }
 
     #[test]
