@@ -99,8 +99,8 @@ impl World {
     fn judge_refusal(&mut self, asked: &Waiting, problem: &Problem) {
         if self.agent.as_ref().is_some_and(|agent| agent.state.is_locked()) {
             // Who slept while the disk was asked has waited too long, and it is locked meanwhile.
-            let slow = matches!(asked.request, Request::Lock { .. } | Request::Unlock { .. })
-                && problem.code == Code::Timeout;
+            let slow =
+                matches!(asked.request, Request::Lock { .. } | Request::Unlock { .. }) && problem.code == Code::Timeout;
             if problem.code != Code::Locked && problem.code != Code::ShuttingDown && !slow {
                 self.violation(format!("a locked agent says: {problem}"));
             }
