@@ -40,9 +40,7 @@ impl<L: Ord + Copy> Meter<L> {
     pub fn note(&self, label: L, took: Duration) {
         let place = self.bounds.iter().position(|bound| took <= *bound).unwrap_or(self.bounds.len());
         let mut all = self.series();
-        let series = all
-            .entry(label)
-            .or_insert_with(|| Series { counts: vec![0; self.bounds.len() + 1], total: Duration::ZERO });
+        let series = all.entry(label).or_insert_with(|| Series::of(self.bounds));
         series.counts[place] += 1;
         series.total = series.total.saturating_add(took);
     }
@@ -60,6 +58,12 @@ impl<L: Ord + Copy> Meter<L> {
 }
 
 impl Series {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn of(bounds: &[Duration]) -> Self {
+        Self { counts: vec![0; bounds.len() + 1], total: Duration::ZERO }
+    }
+
     /// How many.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -57,12 +57,34 @@ pub(super) async fn converse(stream: UnixStream, seat: Arc<Seat>) {
     .await;
 }
 
-async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<Answer, std::convert::Infallible> {
+async fn answer(seat: &Seat, request: hyper::Request<Incoming>) -> Result<Answer, std::convert::Infallible> {
+    Ok(match at_once(seat, &request) {
+        Some(answer) => answer,
+        // Boxed: a connection that is always answered at once takes no memory for this.
+        None => Box::pin(at_length(seat, request)).await,
+    })
+}
+
+/// The path of almost every request: its answer lies ready, and nobody has rules about it.
+fn at_once(seat: &Seat, request: &hyper::Request<Incoming>) -> Option<Answer> {
+    if seat.gate.is_some() || seat.room.policies.any() {
+        return None;
+    }
+    let ready = laid_out(seat, request)?;
+    seat.enter(Phase::Answering);
+    let answer = convert::answer(accounted_for(seat, ready), seat.is_at_its_end());
+    let status = answer.status().as_u16();
+    seat.room.meters.answered_at_once(CREDENTIALS, status);
+    tracing::debug!(method = %request.method(), route = CREDENTIALS, status, "answered at once");
+    Some(answer)
+}
+
+async fn at_length(seat: &Seat, mut request: hyper::Request<Incoming>) -> Answer {
     let begun = Instant::now();
     let mut wanted = None;
     let mut again = None;
     let (route, outcome) = match laid_out(seat, &request) {
-        Some(response) => ("credentials", Ok(response)),
+        Some(response) => (CREDENTIALS, Ok(response)),
         None => match read(seat, &mut request).await {
             Ok(asked) => {
                 wanted = gate::wanted(seat.gate.as_deref(), &asked);
@@ -100,7 +122,7 @@ async fn answer(seat: &Seat, mut request: hyper::Request<Incoming>) -> Result<An
     let (elapsed, status) = (begun.elapsed(), answer.status().as_u16());
     seat.room.meters.answered(route, status, elapsed);
     tracing::debug!(method = %shown(request.method().as_str()), route, status, ?elapsed, "answered");
-    Ok(answer)
+    answer
 }
 
 /// What the user's rules say about handing this out. Where that took a while, it is asked for once more: meanwhile
@@ -173,7 +195,7 @@ fn accounted_for(seat: &Seat, mut response: Response) -> Result<Response, Proble
     Ok(response)
 }
 
-/// The path of almost every request: the engine has laid the answer out, and nobody needs to read the question.
+/// What the engine has laid out, so that nobody needs to read the question.
 fn laid_out(seat: &Seat, request: &hyper::Request<Incoming>) -> Option<Response> {
     if request.method() != http::Method::GET || !request.body().is_end_stream() {
         return None;
@@ -230,6 +252,9 @@ async fn ask(seat: &Seat, request: Request) -> Result<Response, Problem> {
 fn busy(detail: &str) -> Problem {
     Problem::new(Code::Busy, detail).retry_after(std::time::Duration::from_secs(1))
 }
+
+/// The route of all that the engine lays out.
+const CREDENTIALS: &str = "credentials";
 
 /// The stream, with a note of what passes.
 struct Watched<'a> {

@@ -22,6 +22,8 @@ pub struct Meters {
     clock: Arc<dyn Clock>,
     calls: Arc<CallMeter>,
     answers: Meter<(&'static str, u16)>,
+    /// Answers that lay ready, which take so little that it is not measured.
+    at_once: AtomicU64,
     from_cache: AtomicU64,
     from_service: AtomicU64,
 }
@@ -29,14 +31,24 @@ pub struct Meters {
 impl Meters {
     /// Nothing counted yet, except what this meter of calls says.
     #[must_use]
-    pub const fn new(clock: Arc<dyn Clock>, calls: Arc<CallMeter>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, calls: Arc<CallMeter>) -> Self {
         let answers = Meter::new(BOUNDS);
-        Self { clock, calls, answers, from_cache: AtomicU64::new(0), from_service: AtomicU64::new(0) }
+        let none = || AtomicU64::new(0);
+        Self { clock, calls, answers, at_once: none(), from_cache: none(), from_service: none() }
     }
 
     /// A request was answered.
     pub(super) fn answered(&self, route: &'static str, status: u16, took: Duration) {
         self.answers.note((route, status), took);
+    }
+
+    /// A request was answered with what lay ready for it.
+    pub(super) fn answered_at_once(&self, route: &'static str, status: u16) {
+        if (route, status) == AT_ONCE {
+            self.at_once.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.answered(route, status, Duration::ZERO);
+        }
     }
 
     /// This is being handed out.
@@ -82,7 +94,11 @@ impl Meters {
                 (vec![("operation", (*operation).to_owned()), ("outcome", (*outcome).to_owned())], series)
             }),
         );
-        let answers = self.answers.read();
+        let mut answers = self.answers.read();
+        let at_once = self.at_once.load(Ordering::Relaxed);
+        if at_once > 0 {
+            answers.entry(AT_ONCE).or_insert_with(|| Series::of(BOUNDS)).counts[0] += at_once;
+        }
         page.histogram(
             "sso_agent_request_seconds",
             "Requests of programs on this machine, by route and HTTP status.",
@@ -247,6 +263,8 @@ const STATES: [SessionState; 6] = [
     SessionState::Ended,
 ];
 
+/// Almost every answer.
+const AT_ONCE: (&str, u16) = ("credentials", 200);
 /// An answer from memory takes microseconds; one that waits for AWS or for a person takes seconds.
 const BOUNDS: &[Duration] = &[
     Duration::from_micros(100),
